@@ -1,0 +1,3 @@
+//! The `reliable-channel` program.
+
+fn main() {}

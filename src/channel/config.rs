@@ -1,0 +1,220 @@
+//! Every knob of a channel, its default, and why.
+
+use std::time::Duration;
+
+use crate::types::{Dialect, Limits};
+
+/// What a newcomer does about history it never had (PROTOCOL section 5, "Joining").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Join {
+    /// Show the first message heard at once; what it refers to counts as met.
+    #[default]
+    FromNow,
+    /// Chase up to this many older messages before giving up on the rest.
+    /// `Backfill(u64::MAX)` is right for founding members of a channel: everything counts.
+    Backfill(u64),
+}
+
+/// When filter hits make a message acknowledged (PROTOCOL section 7).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FilterEvidence {
+    /// When the chance that all hits were accidental, times the filters tested, is at most this.
+    Chance(f64),
+    /// After hits in this many filters, whatever they are worth: js-waku's rule with 2.
+    Hits(u32),
+}
+
+/// Options of a channel. All participants should share `t_min`, `t_max` and `response_groups`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Which peers' conventions to speak.
+    pub dialect: Dialect,
+    /// What a newcomer does about history it never had.
+    pub join: Join,
+
+    /// Messages kept in the log; the lowest goes first. Default 1,000, as both other implementations.
+    pub max_message_history: usize,
+    /// Bytes of messages kept in the log. Default 8 MiB.
+    pub max_log_bytes: usize,
+    /// Age after which a message leaves the log. Default: none.
+    pub max_log_age: Option<Duration>,
+
+    /// Entries of the log's tail in a causal history. Default 2 (LIP-109).
+    pub causal_history_size: usize,
+    /// Heads in a causal history. Default 10: every concurrent message is named within a few sends.
+    pub max_causal_heads: usize,
+    /// Repair requests in one message. Default 3 (LIP-109).
+    pub max_repair_requests: usize,
+    /// Largest encoded message; what does not fit is trimmed (PROTOCOL section 1). Default: none.
+    pub max_transmit_bytes: Option<usize>,
+
+    /// Wait before the first resend, times the response groups. Default 5 s (LIP-173).
+    pub resend_interval: Duration,
+    /// Longest wait between resends. Default 60 s.
+    pub max_resend_interval: Duration,
+    /// Resends before a message is given up. Default 5.
+    pub max_resend_attempts: u32,
+
+    /// How long a received id stays in the filter. Default 4 min: longer than a message is resent.
+    pub acknowledgement_window: Duration,
+    /// Bounds of the wait before a message is acknowledged, times the response groups. Default 1 to 4 s.
+    pub acknowledgement_delay: (Duration, Duration),
+    /// When filter hits make a message acknowledged. Default: a chance of 1e-6.
+    pub filter_evidence: FilterEvidence,
+    /// Share of accidental hits of our own filter. Default 0.01: seeds change, so hits multiply.
+    pub filter_error_rate: f64,
+
+    /// Sync interval while there is something new, randomised. Default 30 s.
+    pub sync_interval: Duration,
+    /// Sync interval to which an idle channel slows down. Default 15 min.
+    pub max_sync_interval: Duration,
+
+    /// T_min of SDS-R. Default 5 s.
+    pub t_min: Duration,
+    /// T_max of SDS-R. Default 60 s.
+    pub t_max: Duration,
+    /// Response groups of SDS-R, see [`response_groups`]. Default 1.
+    pub response_groups: u32,
+    /// Rate of repair answers. Default 256 KiB/s.
+    pub repair_bytes_per_second: u32,
+    /// Running time after which what a message waits for is given up. Default 30 min.
+    pub lost_timeout: Duration,
+
+    /// How far a timestamp may lie in the future. Default 24 h.
+    pub max_clock_drift: Duration,
+    /// What a received message or a caller may cost.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dialect: Dialect::default(),
+            join: Join::default(),
+            max_message_history: 1_000,
+            max_log_bytes: 8 << 20,
+            max_log_age: None,
+            causal_history_size: 2,
+            max_causal_heads: 10,
+            max_repair_requests: 3,
+            max_transmit_bytes: None,
+            resend_interval: Duration::from_secs(5),
+            max_resend_interval: Duration::from_secs(60),
+            max_resend_attempts: 5,
+            acknowledgement_window: Duration::from_secs(240),
+            acknowledgement_delay: (Duration::from_secs(1), Duration::from_secs(4)),
+            filter_evidence: FilterEvidence::Chance(1e-6),
+            filter_error_rate: 0.01,
+            sync_interval: Duration::from_secs(30),
+            max_sync_interval: Duration::from_secs(15 * 60),
+            t_min: Duration::from_secs(5),
+            t_max: Duration::from_secs(60),
+            response_groups: 1,
+            repair_bytes_per_second: 256 << 10,
+            lost_timeout: Duration::from_secs(30 * 60),
+            max_clock_drift: Duration::from_secs(24 * 60 * 60),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Response groups for a channel of about this many participants (LIP-109, "SDS-R global state").
+#[must_use]
+pub const fn response_groups(participants: u32) -> u32 {
+    participants / 128 + 1
+}
+
+/// Why a [`Config`] is refused: the caller's fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A value that must be positive is zero.
+    #[error("{0} must be greater than zero")]
+    Zero(&'static str),
+    /// A value is outside what it means.
+    #[error("{name} must be {rule}")]
+    OutOfRange {
+        /// The option.
+        name: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// The participant id is empty or too long.
+    #[error("the participant id must have 1 to {max} bytes of UTF-8, it has {len}")]
+    ParticipantId {
+        /// Bytes given.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+}
+
+impl Config {
+    /// Checks that every option means something.
+    ///
+    /// # Errors
+    /// The first [`ConfigError`].
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let limits = &self.limits;
+        for (name, zero) in [
+            ("max_message_history", self.max_message_history == 0),
+            ("max_log_bytes", self.max_log_bytes == 0),
+            ("max_causal_heads", self.max_causal_heads == 0),
+            ("resend_interval", self.resend_interval.is_zero()),
+            ("sync_interval", self.sync_interval.is_zero()),
+            ("acknowledgement_window", self.acknowledgement_window.is_zero()),
+            ("t_max", self.t_max.is_zero()),
+            ("response_groups", self.response_groups == 0),
+            ("repair_bytes_per_second", self.repair_bytes_per_second == 0),
+            ("lost_timeout", self.lost_timeout.is_zero()),
+            ("max_log_age", self.max_log_age.is_some_and(|age| age.is_zero())),
+            ("limits.max_id_bytes", limits.max_id_bytes == 0),
+            ("limits.max_causal_entries", limits.max_causal_entries == 0),
+            ("limits.max_content_bytes", limits.max_content_bytes == 0),
+            ("limits.max_message_bytes", limits.max_message_bytes == 0),
+            ("limits.max_parked", limits.max_parked == 0),
+            ("limits.max_parked_bytes", limits.max_parked_bytes == 0),
+            ("limits.max_outgoing", limits.max_outgoing == 0),
+            ("limits.max_outgoing_bytes", limits.max_outgoing_bytes == 0),
+            ("limits.max_repair_entries", limits.max_repair_entries == 0),
+            ("limits.max_repair_entries_per_message", limits.max_repair_entries_per_message == 0),
+            ("limits.max_marks", limits.max_marks == 0),
+        ] {
+            if zero {
+                return Err(ConfigError::Zero(name));
+            }
+        }
+        let rules = [
+            ("max_resend_interval", "at least resend_interval", self.max_resend_interval >= self.resend_interval),
+            ("max_sync_interval", "at least sync_interval", self.max_sync_interval >= self.sync_interval),
+            (
+                "acknowledgement_delay",
+                "a lower and an upper bound",
+                self.acknowledgement_delay.0 <= self.acknowledgement_delay.1,
+            ),
+            ("filter_error_rate", "between 0.0001 and 0.5", (0.0001..=0.5).contains(&self.filter_error_rate)),
+            (
+                "filter_evidence",
+                "a chance between 0 and 1, or at least one hit",
+                match self.filter_evidence {
+                    FilterEvidence::Chance(chance) => chance > 0.0 && chance < 1.0,
+                    FilterEvidence::Hits(hits) => hits > 0,
+                },
+            ),
+            (
+                "limits.max_message_bytes",
+                "at least limits.max_content_bytes",
+                limits.max_message_bytes >= limits.max_content_bytes,
+            ),
+            (
+                "limits.max_causal_entries",
+                "at least max_causal_heads + causal_history_size",
+                limits.max_causal_entries >= self.max_causal_heads.saturating_add(self.causal_history_size),
+            ),
+        ];
+        match rules.into_iter().find(|(_, _, kept)| !kept) {
+            Some((name, rule, _)) => Err(ConfigError::OutOfRange { name, rule }),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! All that an application can hear of a channel (PROTOCOL section 12).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::state::Body;
+use crate::types::{HistoryEntry, Lamport, MessageId, ParticipantId};
+
+/// A message handed to the application: once per message, in causal order, numbered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Number of this delivery in its channel, from 1, without gaps.
+    pub number: u64,
+    /// The message: id, Lamport time, sender, causal history, content.
+    pub body: Arc<Body>,
+    /// Where it stands in the log.
+    pub position: Position,
+    /// It sorts below the newest message of the log, or was given up as lost before it arrived.
+    pub late: bool,
+    /// Dependencies that were lost.
+    pub missing: Vec<MessageId>,
+}
+
+/// Where a delivered message stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// At the end.
+    Newest,
+    /// Directly before this message.
+    Before(MessageId),
+    /// Below the floor: not in the log.
+    BelowFloor,
+}
+
+/// What happened in a channel.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A message is ready for the application.
+    MessageDelivered(Delivery),
+    /// An own message was received by another participant.
+    MessageAcknowledged {
+        /// The message.
+        id: MessageId,
+        /// Who received it.
+        by: ParticipantId,
+        /// It had been reported as failed before.
+        after_failure: bool,
+    },
+    /// An own message was probably received by another participant.
+    MessagePossiblyAcknowledged {
+        /// The message.
+        id: MessageId,
+        /// Who probably received it.
+        by: ParticipantId,
+        /// The chance that this is an error.
+        chance: f64,
+    },
+    /// An own message was given up. It may still be acknowledged later.
+    DeliveryFailed {
+        /// The message.
+        id: MessageId,
+        /// There was some evidence of receipt.
+        possibly: bool,
+    },
+    /// A message waits for others that were never received.
+    MissingDependencies {
+        /// The message that waits, or a sync message.
+        id: MessageId,
+        /// What is missing, with hints where known.
+        missing: Vec<HistoryEntry>,
+    },
+    /// A dependency was given up; what waited for it goes ahead without.
+    DependencyLost {
+        /// The dependency.
+        id: MessageId,
+    },
+    /// A message lies below everything still remembered, and was not delivered.
+    TooOld {
+        /// The message.
+        id: MessageId,
+        /// Its sender.
+        sender: ParticipantId,
+    },
+    /// Two different messages came under one id; the first stays.
+    IdConflict {
+        /// The id.
+        id: MessageId,
+        /// Sender of the message refused.
+        sender: ParticipantId,
+    },
+    /// A message that is not kept.
+    EphemeralReceived {
+        /// The message.
+        id: MessageId,
+        /// Its sender.
+        sender: ParticipantId,
+        /// Application content.
+        content: Bytes,
+    },
+    /// A sync message.
+    SyncReceived {
+        /// Its sender.
+        sender: ParticipantId,
+    },
+    /// Another participant asked for a message that this one will rebroadcast unless somebody else does.
+    RepairRequested {
+        /// The message.
+        id: MessageId,
+        /// Who asked.
+        by: ParticipantId,
+    },
+    /// A message was rebroadcast for somebody who asked.
+    RepairAnswered {
+        /// The message.
+        id: MessageId,
+    },
+    /// A limit was hit; what it cost is named.
+    LimitReached {
+        /// Which limit.
+        limit: Limit,
+        /// The message that was given up or refused, where there is one.
+        id: Option<MessageId>,
+        /// Whose message led to it, where it was a peer's.
+        by: Option<ParticipantId>,
+    },
+    /// The own clock stood too far in the future and was set back.
+    ClockReset {
+        /// Before.
+        from: Lamport,
+        /// After.
+        to: Lamport,
+    },
+    /// Stored state did not fit together and was mended.
+    StateMended {
+        /// What was wrong.
+        what: String,
+    },
+}
+
+/// Limits whose being hit is reported (PROTOCOL section 11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// The incoming buffer: a parked message gave way and stays in repair.
+    Parked,
+    /// The outgoing repair buffer: the entry asked most often gave way.
+    RepairRequests,
+    /// The incoming repair buffer: a request was not taken in.
+    RepairResponses,
+    /// Repair requests in one message: the rest was skipped.
+    RequestsPerMessage,
+    /// A filter that does not parse or is absurd: ignored.
+    Filter,
+    /// Remembered marks: the oldest was forgotten.
+    Marks,
+}

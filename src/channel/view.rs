@@ -1,0 +1,123 @@
+//! Read access: what an application may look at between inputs.
+
+use crate::types::{HistoryEntry, MessageId, ParticipantId, RunningTime};
+
+use super::Delivery;
+
+/// How far an own message has come (PROTOCOL section 7).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum DeliveryState {
+    /// Nobody is known to have received it.
+    Unacknowledged,
+    /// Somebody probably received it.
+    PossiblyAcknowledged {
+        /// The chance that this is an error.
+        chance: f64,
+    },
+    /// Another participant received it.
+    Acknowledged,
+    /// Given up; still listened for.
+    Failed,
+}
+
+/// An own message in the outgoing buffer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutgoingView {
+    /// The message.
+    pub id: MessageId,
+    /// How far it has come.
+    pub state: DeliveryState,
+    /// Resends so far.
+    pub attempts: u32,
+    /// When it is due again; `None` once given up.
+    pub next_due: Option<RunningTime>,
+}
+
+/// A message in the incoming buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncomingView {
+    /// The message.
+    pub id: MessageId,
+    /// Its sender.
+    pub sender: ParticipantId,
+    /// Dependencies not met yet, parked ones among them.
+    pub waits_for: Vec<MessageId>,
+}
+
+/// A missing message in the outgoing repair buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestView {
+    /// What is missing.
+    pub entry: HistoryEntry,
+    /// T_req.
+    pub due: RunningTime,
+    /// Requests sent by this participant.
+    pub sent: u32,
+    /// Requests heard from others.
+    pub heard: u32,
+}
+
+/// A message to rebroadcast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseView {
+    /// The message.
+    pub id: MessageId,
+    /// T_resp.
+    pub due: RunningTime,
+}
+
+/// Deliveries read again from the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deliveries {
+    /// In delivery order.
+    pub deliveries: Vec<Delivery>,
+    /// How many deliveries after the number asked for have left the log already.
+    pub evicted: u64,
+}
+
+/// Counters of one channel since it was opened, and its present sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Own messages sent.
+    pub sent: u64,
+    /// Messages received, of every kind, refused ones not counted.
+    pub received: u64,
+    /// Messages delivered.
+    pub delivered: u64,
+    /// Known messages received again, echoes among them.
+    pub duplicates: u64,
+    /// Received messages refused.
+    pub refused: u64,
+    /// Own messages acknowledged.
+    pub acknowledged: u64,
+    /// Own messages given up.
+    pub failed: u64,
+    /// Resends.
+    pub resends: u64,
+    /// Sync messages sent.
+    pub syncs: u64,
+    /// Repair requests sent.
+    pub requests_sent: u64,
+    /// Messages rebroadcast for others.
+    pub answered: u64,
+    /// Dependencies given up.
+    pub lost: u64,
+    /// Filters ignored because they do not parse or are absurd.
+    pub filters_ignored: u64,
+    /// Limits hit.
+    pub limits_hit: u64,
+    /// Units of work done: map operations, filter tests, rows written. For tests of growth.
+    pub work: u64,
+    /// Messages in the log now.
+    pub log_len: usize,
+    /// Bytes of messages in the log now.
+    pub log_bytes: usize,
+    /// Messages parked now.
+    pub parked_len: usize,
+    /// Bytes of messages parked now.
+    pub parked_bytes: usize,
+    /// Messages in the outgoing buffer now, given-up ones not counted.
+    pub outgoing_len: usize,
+}

@@ -1,0 +1,402 @@
+//! What a channel is made of when it lies on disk: plain data, without behaviour.
+//!
+//! What: [`ChannelMeta`] (the small fixed part), [`Row`]s (one per body and one per open matter),
+//! [`Commit`] (what one operation changed) and [`ChannelData`] (everything, as loaded). Why: `channel`
+//! and `store` both know these types and nothing of each other. How it moves: `channel` fills a
+//! [`Commit`] in every step; a store keeps it; `channel::restore` rebuilds a channel from [`ChannelData`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::types::{HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
+
+/// Position in the log: logical time, then id bytes ascending (PROTOCOL section 6).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogKey {
+    /// Logical time.
+    pub lamport: Lamport,
+    /// Tie-break.
+    pub id: MessageId,
+}
+
+/// The lasting part of a content message: what is logged, resent and repaired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// Where it stands in the log.
+    pub key: LogKey,
+    /// Its original sender.
+    pub sender: ParticipantId,
+    /// What it depends on.
+    pub causal_history: Vec<HistoryEntry>,
+    /// Application content, never empty.
+    pub content: Bytes,
+}
+
+/// A delivered message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// The message.
+    pub body: Arc<Body>,
+    /// Its delivery number; `None` for messages this participant sent itself.
+    pub delivery: Option<u64>,
+    /// When it was received or sent.
+    pub seen: WallTime,
+    /// Delivered after a message that sorts above it, or after it was given up as lost.
+    pub late: bool,
+    /// Sorted below the floor: kept for `deliveries_since` alone, not part of the log.
+    pub below_floor: bool,
+    /// Dependencies that were lost when it was delivered.
+    pub missing: Vec<MessageId>,
+}
+
+/// A message that waits for its dependencies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    /// The message.
+    pub body: Arc<Body>,
+    /// When it was received.
+    pub seen: WallTime,
+    /// The channel's age when it was received, see [`ChannelMeta::age_ms`].
+    pub parked_at_age_ms: u64,
+}
+
+/// What is left of an evicted message, so that a replay is known as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stub {
+    /// Where it stood in the log.
+    pub key: LogKey,
+    /// Its original sender.
+    pub sender: ParticipantId,
+}
+
+/// One sender's consecutive filter hits for one message (PROTOCOL section 7).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evidence {
+    /// Whose filters.
+    pub sender: ParticipantId,
+    /// The chance that all hits were accidental.
+    pub chance: f64,
+    /// Seeds of the filters counted, newest last; empty for filters with fixed hashes.
+    pub seeds: Vec<[u8; 8]>,
+}
+
+/// An own message that nobody has acknowledged yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgoing {
+    /// The message.
+    pub key: LogKey,
+    /// When it was first sent.
+    pub first_sent: WallTime,
+    /// When it is due again.
+    pub next_due: WallTime,
+    /// Resends so far.
+    pub attempts: u32,
+    /// Given up: no longer resent, still listened for.
+    pub failed: bool,
+    /// [`ChannelMeta::filters_heard`] when it was sent.
+    pub filters_heard_at_send: u64,
+    /// Filter evidence, one entry per sender.
+    pub evidence: Vec<Evidence>,
+}
+
+/// A missing message in the outgoing repair buffer (SDS-R).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What is missing, as it was named.
+    pub entry: HistoryEntry,
+    /// T_req.
+    pub due: WallTime,
+    /// Requests this participant sent.
+    pub sent: u32,
+    /// Requests heard from others.
+    pub heard: u32,
+    /// The channel's age when it was first missed.
+    pub since_age_ms: u64,
+}
+
+/// A message to rebroadcast, in the incoming repair buffer (SDS-R).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The message asked for.
+    pub id: MessageId,
+    /// T_resp.
+    pub due: WallTime,
+}
+
+/// Why a dependency counts as met without having been delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MarkKind {
+    /// Irretrievably lost (PROTOCOL section 10).
+    Lost,
+    /// Declared met by the application.
+    DeclaredMet,
+}
+
+/// A dependency that counts as met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The dependency.
+    pub id: MessageId,
+    /// Why.
+    pub kind: MarkKind,
+    /// Order in which marks were set; the oldest gives way.
+    pub sequence: u64,
+}
+
+/// One saved value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Row {
+    /// A delivered message.
+    Message(Logged),
+    /// A message that waits.
+    Parked(Parked),
+    /// An evicted message.
+    Stub(Stub),
+    /// An unacknowledged own message.
+    Outgoing(Outgoing),
+    /// A missing message.
+    Request(Request),
+    /// A message to rebroadcast.
+    Response(Response),
+    /// A dependency given up or declared met.
+    Mark(Mark),
+}
+
+/// The five kinds of place a row can take; a message, a parked message and a stub share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Place {
+    /// [`Row::Message`], [`Row::Parked`] or [`Row::Stub`].
+    Body = 0,
+    /// [`Row::Outgoing`].
+    Outgoing = 1,
+    /// [`Row::Request`]; its Lamport time is 0.
+    Request = 2,
+    /// [`Row::Response`]; its Lamport time is 0.
+    Response = 3,
+    /// [`Row::Mark`]; its Lamport time is 0.
+    Mark = 4,
+}
+
+/// The sortable key of a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowKey {
+    /// Kind of place.
+    pub place: Place,
+    /// Logical time, or 0.
+    pub lamport: Lamport,
+    /// Message id.
+    pub id: MessageId,
+}
+
+impl RowKey {
+    /// The key of the body at this place in the log.
+    #[must_use]
+    pub fn body(key: &LogKey) -> Self {
+        Self { place: Place::Body, lamport: key.lamport, id: key.id.clone() }
+    }
+
+    /// The key of the outgoing entry of this message.
+    #[must_use]
+    pub fn outgoing(key: &LogKey) -> Self {
+        Self { place: Place::Outgoing, lamport: key.lamport, id: key.id.clone() }
+    }
+
+    /// The key of a row that is found by id alone.
+    #[must_use]
+    pub fn by_id(place: Place, id: &MessageId) -> Self {
+        Self { place, lamport: Lamport(0), id: id.clone() }
+    }
+}
+
+impl Row {
+    /// The key under which this row is kept.
+    #[must_use]
+    pub fn key(&self) -> RowKey {
+        match self {
+            Self::Message(row) => RowKey::body(&row.body.key),
+            Self::Parked(row) => RowKey::body(&row.body.key),
+            Self::Stub(row) => RowKey::body(&row.key),
+            Self::Outgoing(row) => RowKey::outgoing(&row.key),
+            Self::Request(row) => RowKey::by_id(Place::Request, &row.entry.id),
+            Self::Response(row) => RowKey::by_id(Place::Response, &row.id),
+            Self::Mark(row) => RowKey::by_id(Place::Mark, &row.id),
+        }
+    }
+}
+
+/// The small fixed-size state of a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelMeta {
+    /// Own logical clock.
+    pub lamport: Lamport,
+    /// Highest Lamport time accepted from another participant.
+    pub highest_received: Lamport,
+    /// Number of the next delivery; the first is 1.
+    pub next_delivery: u64,
+    /// Lamport time of the first message heard (PROTOCOL section 5, "Joining").
+    pub horizon: Option<Lamport>,
+    /// Older messages that may still be chased before the horizon is set.
+    pub backfill_left: u64,
+    /// Highest key evicted.
+    pub floor: Option<LogKey>,
+    /// Highest stub dropped.
+    pub stub_floor: Option<LogKey>,
+    /// Time this channel has been running, over all its runs, in milliseconds.
+    pub age_ms: u64,
+    /// Filters of others reviewed so far.
+    pub filters_heard: u64,
+    /// Marks set so far.
+    pub marks_set: u64,
+    /// Rows of each kind, for the check on load.
+    pub counts: RowCounts,
+    /// Lowest key in the log.
+    pub oldest: Option<LogKey>,
+    /// Highest key in the log.
+    pub newest: Option<LogKey>,
+}
+
+/// How many rows of each kind a channel has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowCounts {
+    /// [`Row::Message`].
+    pub messages: u64,
+    /// [`Row::Parked`].
+    pub parked: u64,
+    /// [`Row::Stub`].
+    pub stubs: u64,
+    /// [`Row::Outgoing`].
+    pub outgoing: u64,
+    /// [`Row::Request`].
+    pub requests: u64,
+    /// [`Row::Response`].
+    pub responses: u64,
+    /// [`Row::Mark`].
+    pub marks: u64,
+}
+
+/// Rows to put and keys to delete, as one atomic batch. A key both put and deleted stays put.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HistoryUpdate {
+    /// Rows to put; a row under a known key replaces it.
+    pub put: Vec<Row>,
+    /// Keys to delete; an unknown key is fine.
+    pub delete: Vec<RowKey>,
+}
+
+impl HistoryUpdate {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.delete.is_empty()
+    }
+}
+
+/// What one operation changed: changed rows only, to be saved together or not at all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Commit {
+    /// The new meta, when it changed.
+    pub meta: Option<ChannelMeta>,
+    /// Changed rows.
+    pub history: HistoryUpdate,
+    /// Retrieval hints set.
+    pub hints: Vec<(MessageId, Bytes)>,
+}
+
+impl Commit {
+    /// Whether there is nothing to save.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.meta.is_none() && self.history.is_empty() && self.hints.is_empty()
+    }
+
+    /// Puts a later commit on top of this one: per row, hint and meta the later wins.
+    pub fn merge(&mut self, later: Commit) {
+        if later.meta.is_some() {
+            self.meta = later.meta;
+        }
+        let mut rows: BTreeMap<RowKey, Option<Row>> = BTreeMap::new();
+        for update in [std::mem::take(&mut self.history), later.history] {
+            rows.extend(update.delete.into_iter().map(|key| (key, None)));
+            rows.extend(update.put.into_iter().map(|row| (row.key(), Some(row))));
+        }
+        for (key, row) in rows {
+            match row {
+                Some(row) => self.history.put.push(row),
+                None => self.history.delete.push(key),
+            }
+        }
+        let mut hints: BTreeMap<MessageId, Bytes> = std::mem::take(&mut self.hints).into_iter().collect();
+        hints.extend(later.hints);
+        self.hints = hints.into_iter().collect();
+    }
+}
+
+/// Everything saved of one channel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChannelData {
+    /// The meta; `None` for a channel that was never saved.
+    pub meta: Option<ChannelMeta>,
+    /// All rows: bodies first, in (lamport, id) order, then the others in key order.
+    pub rows: Vec<Row>,
+    /// Retrieval hints, in id order.
+    pub hints: Vec<(MessageId, Bytes)>,
+}
+
+/// What does not fit together in loaded data; from a store that commits atomically this is damage.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: the meta says {expected}, found {found}")]
+pub struct Mismatch {
+    /// Which fact.
+    pub what: &'static str,
+    /// As the meta says.
+    pub expected: String,
+    /// As the rows show.
+    pub found: String,
+}
+
+impl ChannelData {
+    /// Whether nothing was ever saved.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.meta.is_none() && self.rows.is_empty() && self.hints.is_empty()
+    }
+
+    /// Checks counts and ends of the log against the meta.
+    ///
+    /// # Errors
+    /// The first [`Mismatch`]. Rows without a meta are one too.
+    pub fn check(&self) -> Result<(), Mismatch> {
+        let mismatch = |what, expected: String, found: String| {
+            if expected == found { Ok(()) } else { Err(Mismatch { what, expected, found }) }
+        };
+        let Some(meta) = &self.meta else {
+            return mismatch("rows", "0".into(), self.rows.len().to_string());
+        };
+        let mut counts = RowCounts::default();
+        let mut ends: Option<(&LogKey, &LogKey)> = None;
+        for row in &self.rows {
+            *match row {
+                Row::Message(_) => &mut counts.messages,
+                Row::Parked(_) => &mut counts.parked,
+                Row::Stub(_) => &mut counts.stubs,
+                Row::Outgoing(_) => &mut counts.outgoing,
+                Row::Request(_) => &mut counts.requests,
+                Row::Response(_) => &mut counts.responses,
+                Row::Mark(_) => &mut counts.marks,
+            } += 1;
+            if let Row::Message(logged) = row
+                && !logged.below_floor
+            {
+                let key = &logged.body.key;
+                ends = Some(ends.map_or((key, key), |(low, high)| (low.min(key), high.max(key))));
+            }
+        }
+        mismatch("row counts", format!("{:?}", meta.counts), format!("{counts:?}"))?;
+        let name = |key: Option<&LogKey>| key.map_or("none".into(), |key| format!("({}, {})", key.lamport, key.id));
+        mismatch("oldest message", name(meta.oldest.as_ref()), name(ends.map(|ends| ends.0)))?;
+        mismatch("newest message", name(meta.newest.as_ref()), name(ends.map(|ends| ends.1)))
+    }
+}
