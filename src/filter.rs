@@ -58,6 +58,10 @@ impl ReceivedFilter {
     /// Tests an id: `None` is a miss, `Some(p)` a hit that is accidental with chance `p`, in 0 to 1.
     ///
     /// `p` = (bits set / bits) to the power of the id's distinct positions: 1 in an all-ones filter.
+    ///
+    /// This takes positions for independent, which they are not quite: two hashes give them all. In a filter
+    /// of one or two ids, 11 to 13 bytes, a hit is accidental in 4e-5 to 1e-4 of all cases, while `p` says
+    /// 1e-6 and less for most ids; from about 16 ids on both agree.
     #[must_use]
     pub fn chance(&self, hash: &IdHash) -> Option<f64> {
         match &self.0 {
