@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-const PROTOS: [&str; 1] = ["proto/lip109.proto"];
+const PROTOS: &[&str] = &["proto/lip109.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
