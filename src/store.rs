@@ -4,6 +4,15 @@
 //! that already has a database should be able to use it, in an hour. How it moves: the manager calls
 //! [`Persistence::commit`] once per operation, before that operation's transmissions and events go out;
 //! [`Persistence::load_channel`] gives everything back.
+//!
+//! - [`snapshot`]: the codec, for these stores and for one of your own
+//! - [`MemoryPersistence`], [`NoPersistence`]: without a disk
+
+pub mod snapshot;
+
+mod memory;
+
+pub use self::memory::{MemoryPersistence, NoPersistence};
 
 use async_trait::async_trait;
 use bytes::Bytes;
