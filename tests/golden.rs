@@ -1,5 +1,6 @@
 //! The bytes on disk: every released version's stay readable, and today's are these.
 #![cfg(feature = "store")]
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! What a store promises, rule by rule, on every bundled store; and what only one on disk can get wrong.
 #![cfg(feature = "redb")]
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,7 @@
 //! The engine thread on an engine that fails on command.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::VecDeque;
 use std::sync::Condvar;
 
