@@ -1,15 +1,17 @@
 //! Rows and metas to save, shared by the tests of stores.
 
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use reliable_channel::state::{
-    Body, ChannelData, ChannelMeta, Evidence, LogKey, Logged, Mark, MarkKind, Outgoing, Parked, Request, Response, Row,
-    RowCounts, Stub,
+    Body, ChannelData, ChannelMeta, Commit, Evidence, HistoryUpdate, LogKey, Logged, Mark, MarkKind, Outgoing, Parked,
+    Request, Response, Row, RowCounts, Stub,
 };
-use reliable_channel::types::{HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
+#[cfg(feature = "store")]
+use reliable_channel::store::Persistence;
+use reliable_channel::types::{ChannelId, HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
 
 /// 2025-07-31T18:40:00.123456789Z
 pub const NOW: WallTime = WallTime::from_nanos(1_753_987_200_123_456_789);
@@ -139,4 +141,22 @@ pub fn meta_for(rows: &[Row]) -> ChannelMeta {
 /// These rows with a meta that fits.
 pub fn data(rows: Vec<Row>) -> ChannelData {
     ChannelData { meta: Some(meta_for(&rows)), rows, hints: Vec::new() }
+}
+
+pub fn a() -> ChannelId {
+    "a".into()
+}
+
+pub fn put(rows: impl IntoIterator<Item = Row>) -> HistoryUpdate {
+    HistoryUpdate { put: rows.into_iter().collect(), delete: vec![] }
+}
+
+/// The commit that leads to exactly these rows from nothing.
+pub fn all(rows: &[Row]) -> Commit {
+    Commit { meta: Some(meta_for(rows)), history: put(rows.to_vec()), hints: vec![] }
+}
+
+#[cfg(feature = "store")]
+pub async fn rows(store: &dyn Persistence, channel: &ChannelId) -> Vec<Row> {
+    store.load_channel(channel).await.unwrap().rows
 }
