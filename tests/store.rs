@@ -91,6 +91,7 @@ rules![
     two_writers_on_one_channel,
     loads_during_writes_see_whole_commits,
     a_dropped_future_does_no_harm,
+    merged_commits_are_as_one_after_the_other,
 ];
 
 fn deleting(rows: impl IntoIterator<Item = Row>) -> HistoryUpdate {
@@ -446,6 +447,40 @@ async fn a_dropped_future_does_no_harm(place: &dyn Place) {
     let found: BTreeSet<RowKey> = rows(&*store, &a()).await.iter().map(Row::key).collect();
     assert!(found.contains(&message(50, "m").key()));
     assert!(found.iter().all(|key| key.lamport <= Lamport(50)));
+}
+
+async fn merged_commits_are_as_one_after_the_other(place: &dyn Place) {
+    let store = place.open();
+    let hint = |text: &'static str| vec![(MessageId::from("m"), Bytes::from_static(text.as_bytes()))];
+    let commit = |put: &[Row], delete: &[RowKey], hints| Commit {
+        meta: None,
+        history: HistoryUpdate { put: put.to_vec(), delete: delete.to_vec() },
+        hints,
+    };
+    let (row, gone) = ([message(1, "m")], [message(1, "m").key()]);
+    let commits = [
+        Commit::default(),
+        commit(&row, &[], vec![]),
+        commit(&[], &gone, vec![]),
+        commit(&[stub(1, "m")], &[], vec![]),
+        commit(&[], &[], hint("one")),
+        commit(&[], &[], hint("two")),
+        commit(&row, &gone, vec![]),
+        commit(&row, &[], hint("three")),
+        commit(&[], &gone, hint("four")),
+    ];
+    for (at, first) in commits.iter().enumerate() {
+        for (then, second) in commits.iter().enumerate() {
+            let [apart, merged] = ["apart", "merged"].map(|name| ChannelId::from(format!("{name} {at} {then}")));
+            store.commit(&apart, first).await.unwrap();
+            store.commit(&apart, second).await.unwrap();
+            let mut both = first.clone();
+            both.merge(second.clone());
+            store.commit(&merged, &both).await.unwrap();
+            let [apart, merged] = [store.load_channel(&apart).await, store.load_channel(&merged).await];
+            assert_eq!(apart.unwrap(), merged.unwrap(), "{first:?} then {second:?}");
+        }
+    }
 }
 
 fn poll_once<T>(future: std::pin::Pin<&mut (dyn Future<Output = T> + Send)>) -> std::task::Poll<T> {

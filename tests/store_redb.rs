@@ -195,6 +195,23 @@ async fn a_full_disk_that_gets_space_again_loses_nothing() {
     println!("{} rows, {:?}", saved.len(), store.statistics());
 }
 
+#[tokio::test]
+async fn disk_use_is_bounded() {
+    let place = Redb::new();
+    let store = place.redb();
+    let (mut most, live) = (0, 1_000 * 1_200);
+    for round in 0..300_u64 {
+        let new = (0..100).map(|at| content(round * 100 + at, "m", vec![round as u8; 1_000]));
+        let mut update = put(new);
+        if let Some(old) = round.checked_sub(10) {
+            update.delete = (0..100).map(|at| message(old * 100 + at, "m").key()).collect();
+        }
+        store.update_history(&a(), &update).await.unwrap();
+        most = most.max(fs::metadata(place.file()).unwrap().len());
+    }
+    assert!(most <= 4 * live + (4 << 20), "{most}");
+}
+
 // Damage. These tests open the file with redb itself, or change its bytes.
 
 type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
