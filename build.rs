@@ -1,12 +1,12 @@
-//! Generates the protobuf types: prost-build fed by protox, so that nobody needs `protoc`.
+//! Generates Rust types from `proto/`: prost-build fed by protox, so that nobody needs `protoc`.
 
-const PROTOS: [&str; 1] = ["proto/snapshot.proto"];
+use std::error::Error;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    for proto in PROTOS {
-        println!("cargo:rerun-if-changed={proto}");
-    }
-    let descriptors = protox::compile(PROTOS, ["proto"])?;
+const PROTOS: [&str; 2] = ["proto/lip109.proto", "proto/snapshot.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(PROTOS, ["."])?;
     prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod channel;
+pub mod filter;
 pub mod state;
 #[cfg(feature = "store")]
 pub mod store;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+mod size;
+
 /// Declares an immutable byte-string identifier that is cheap to clone.
 macro_rules! byte_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -227,6 +229,8 @@ pub enum FilterField {
     },
     /// Field 12 of LIP-109, whose layout the specification leaves open.
     Unspecified(Bytes),
+    /// A filter that does not parse or is over [`Limits::max_filter_bytes`]; ignored and counted.
+    Unusable,
 }
 
 impl FilterField {
@@ -234,7 +238,7 @@ impl FilterField {
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
-            Self::Absent => 0,
+            Self::Absent | Self::Unusable => 0,
             Self::Compact { bits, .. } | Self::Unspecified(bits) => bits.len(),
         }
     }

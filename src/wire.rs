@@ -1,28 +1,71 @@
-//! Bytes to messages and back, per dialect.
+//! Bytes to messages and back, per dialect (PROTOCOL section 1).
+//!
+//! What: [`decode`] tells the dialect apart, holds the [`Limits`] and gives a [`Message`]; [`encode`] writes
+//! one. Why a scan first: a length is a claim, so `scan` walks the tags without taking memory, and only what
+//! passed it is handed to the generated decoder. How it moves: bytes, then `scan` (framing), then the
+//! dialect's own check of limits, then prost, then the conversion to `types`. A new dialect is a file beside
+//! `lip109` and an arm in [`decode`] and [`encode`].
+
+mod error;
+mod filter;
+mod lip109;
+mod scan;
 
 use bytes::Bytes;
 
-use crate::types::{Dialect, Limits, Message};
+pub use error::{IdRole, WireError};
 
-/// Decodes one message.
+use crate::types::{Dialect, Limits, Message};
+use scan::Family;
+
+/// Decodes one message and tells which dialect it is in.
+///
+/// Unknown fields are skipped and the last scalar wins. Contents, hints and filters share the input's memory
+/// where they are at least half of it, else they are copied, so that small parts keep no large packet alive.
+/// A filter that does not parse, or is over [`Limits::max_filter_bytes`], is no error:
+/// it becomes [`FilterField::Unusable`](crate::types::FilterField::Unusable).
 ///
 /// # Errors
-/// A [`WireError`]: the peer's fault.
-#[allow(clippy::todo)]
-pub fn decode(_bytes: &Bytes, _limits: &Limits) -> Result<(Message, Dialect), WireError> {
-    todo!()
+/// A [`WireError`]: the peer's fault. What a length claims is held to the limits before memory is taken for it.
+pub fn decode(bytes: &Bytes, limits: &Limits) -> Result<(Message, Dialect), WireError> {
+    scan::at_most(bytes.len(), limits.max_message_bytes)
+        .map_err(|(found, max)| WireError::MessageTooLarge { found, max })?;
+    match scan::family(bytes)? {
+        Family::Lip109 => Ok((lip109::decode(bytes, limits)?, Dialect::Lip109)),
+        // `wire/nim.rs` goes here.
+        Family::NimSds => Err(WireError::ForeignDialect { dialect: "nim-sds" }),
+    }
 }
 
 /// Encodes one message.
 ///
+/// Fields are in ascending order. Empty content leaves its field out. The `Lip109` dialect carries no filter
+/// but the compact one: any other is left out.
+///
 /// # Errors
-/// A [`WireError`] when the dialect cannot carry it.
-#[allow(clippy::todo)]
-pub fn encode(_message: &Message, _dialect: Dialect) -> Result<Bytes, WireError> {
-    todo!()
+/// A [`WireError`] when the dialect cannot carry the message: the caller's fault.
+pub fn encode(message: &Message, dialect: Dialect) -> Result<Bytes, WireError> {
+    match dialect {
+        Dialect::Lip109 => lip109::encode(message),
+    }
 }
 
-/// Why bytes make no message.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WireError {}
+/// This part of a packet, in memory of its own when it is less than half of the packet.
+fn compact(part: Bytes, packet_len: usize) -> Bytes {
+    if part.len() >= packet_len.div_ceil(2) { part } else { Bytes::copy_from_slice(&part) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_part_is_shared_and_a_small_one_copied() {
+        let packet = Bytes::from(vec![7; 101]);
+        let shared = compact(packet.slice(..51), packet.len());
+        assert_eq!(shared.as_ptr(), packet.as_ptr());
+        let copied = compact(packet.slice(..50), packet.len());
+        assert_ne!(copied.as_ptr(), packet.as_ptr());
+        assert_eq!(copied, packet.slice(..50));
+    }
+}

@@ -1,0 +1,195 @@
+//! Protobuf framing, walked without taking memory.
+//!
+//! What: [`Fields`] yields the fields of one protobuf message as borrowed slices, and [`family`] tells the
+//! dialects apart. Why not prost: it allocates per repeated entry before anyone has counted them. How it
+//! moves: forward over the input, once; nested messages are walked by whoever knows that they are messages,
+//! with a `Fields` of their own, so nothing here recurses.
+
+use super::WireError;
+
+/// Whose field numbers a packet uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    /// LIP-109 and js-waku: field 2 is the message id.
+    Lip109,
+    /// nim-sds: field 2 is the Lamport time.
+    NimSds,
+}
+
+/// Tells the family by the wire type of the first field 2; without one it is LIP-109, which then misses its id.
+pub(super) fn family(bytes: &[u8]) -> Result<Family, WireError> {
+    let mut fields = Fields::new(bytes, 0);
+    while let Some(field) = fields.next()? {
+        match (field.number, field.value) {
+            (2, Value::Bytes { .. }) => return Ok(Family::Lip109),
+            (2, Value::Varint(_)) => return Ok(Family::NimSds),
+            (2, other) => return Err(WireError::WireType { field: 2, found: other.wire_type() }),
+            _ => {}
+        }
+    }
+    Ok(Family::Lip109)
+}
+
+/// The pair (found, max) as the error when something is over its limit.
+pub(super) fn at_most(found: usize, max: usize) -> Result<(), (usize, usize)> {
+    if found <= max { Ok(()) } else { Err((found, max)) }
+}
+
+/// One field of a protobuf message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field<'a> {
+    pub(super) number: u32,
+    pub(super) value: Value<'a>,
+}
+
+/// A field's value, as far as its wire type tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    Varint(u64),
+    Fixed64,
+    Bytes { body: &'a [u8], at: usize },
+    Fixed32,
+}
+
+impl Value<'_> {
+    fn wire_type(self) -> u8 {
+        match self {
+            Self::Varint(_) => 0,
+            Self::Fixed64 => 1,
+            Self::Bytes { .. } => 2,
+            Self::Fixed32 => 5,
+        }
+    }
+}
+
+impl<'a> Field<'a> {
+    /// The body of a length-delimited field and its offset in the packet.
+    pub(super) fn bytes(self) -> Result<(&'a [u8], usize), WireError> {
+        match self.value {
+            Value::Bytes { body, at } => Ok((body, at)),
+            other => Err(WireError::WireType { field: self.number, found: other.wire_type() }),
+        }
+    }
+
+    /// The value of a varint field.
+    pub(super) fn varint(self) -> Result<u64, WireError> {
+        match self.value {
+            Value::Varint(value) => Ok(value),
+            other => Err(WireError::WireType { field: self.number, found: other.wire_type() }),
+        }
+    }
+}
+
+/// The fields of one protobuf message, in wire order.
+#[derive(Debug)]
+pub(super) struct Fields<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Offset of `bytes` in the packet, for errors.
+    base: usize,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(bytes: &'a [u8], base: usize) -> Self {
+        Self { bytes, at: 0, base }
+    }
+
+    /// The next field, or `None` at the end of the message.
+    pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, WireError> {
+        if self.at == self.bytes.len() {
+            return Ok(None);
+        }
+        let start = self.base + self.at;
+        let key = self.varint()?;
+        let number = u32::try_from(key >> 3).ok().filter(|number| (1..1 << 29).contains(number));
+        let number = number.ok_or(WireError::FieldNumber { at: start })?;
+        let value = match (key & 7) as u8 {
+            0 => Value::Varint(self.varint()?),
+            1 => self.take(8, start).map(|_| Value::Fixed64)?,
+            2 => {
+                let len = self.varint()?;
+                let len = usize::try_from(len).map_err(|_| WireError::Truncated { at: start })?;
+                let at = self.base + self.at;
+                Value::Bytes { body: self.take(len, start)?, at }
+            }
+            5 => self.take(4, start).map(|_| Value::Fixed32)?,
+            found => return Err(WireError::WireType { field: number, found }),
+        };
+        Ok(Some(Field { number, value }))
+    }
+
+    fn take(&mut self, len: usize, start: usize) -> Result<&'a [u8], WireError> {
+        let rest = &self.bytes[self.at..];
+        let body = rest.get(..len).ok_or(WireError::Truncated { at: start })?;
+        self.at += len;
+        Ok(body)
+    }
+
+    fn varint(&mut self) -> Result<u64, WireError> {
+        let start = self.base + self.at;
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = *self.bytes.get(self.at).ok_or(WireError::Truncated { at: start })?;
+            self.at += 1;
+            // The tenth byte has room for one bit.
+            if shift == 63 && byte > 1 {
+                return Err(WireError::VarintOverflow { at: start });
+            }
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(WireError::VarintOverflow { at: start })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only_varint(bytes: &[u8]) -> Result<u64, WireError> {
+        Fields { bytes, at: 0, base: 0 }.varint()
+    }
+
+    #[test]
+    fn varints_up_to_64_bits() {
+        assert_eq!(only_varint(&[0]), Ok(0));
+        assert_eq!(only_varint(&[0x85, 0]), Ok(5));
+        let max = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+        assert_eq!(only_varint(&max), Ok(u64::MAX));
+        let mut over = max;
+        over[9] = 2;
+        assert_eq!(only_varint(&over), Err(WireError::VarintOverflow { at: 0 }));
+        over[9] = 0x81;
+        assert_eq!(only_varint(&over), Err(WireError::VarintOverflow { at: 0 }));
+        assert_eq!(only_varint(&max[..9]), Err(WireError::Truncated { at: 0 }));
+    }
+
+    #[test]
+    fn wire_types() {
+        let field = |bytes| Fields::new(bytes, 100).next();
+        assert!(matches!(field(&[0x09, 1, 2, 3, 4, 5, 6, 7, 8]), Ok(Some(Field { number: 1, value: Value::Fixed64 }))));
+        assert!(matches!(field(&[0x0d, 1, 2, 3, 4]), Ok(Some(Field { number: 1, value: Value::Fixed32 }))));
+        assert_eq!(field(&[0x0d, 1, 2, 3]).err(), Some(WireError::Truncated { at: 100 }));
+        for found in [3, 4, 6, 7] {
+            assert_eq!(field(&[8 | found]).err(), Some(WireError::WireType { field: 1, found }));
+        }
+        assert_eq!(field(&[0x00, 1]).err(), Some(WireError::FieldNumber { at: 100 }));
+        assert_eq!(field(&[0x80, 0x80, 0x80, 0x80, 0x10, 1]).err(), Some(WireError::FieldNumber { at: 100 }));
+    }
+
+    #[test]
+    fn a_length_of_the_whole_address_space_is_truncated() {
+        let bytes = [0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+        assert_eq!(Fields::new(&bytes, 0).next().err(), Some(WireError::Truncated { at: 0 }));
+    }
+
+    #[test]
+    fn the_family_is_told_by_field_2() {
+        assert_eq!(family(&[0x0a, 1, b's', 0x12, 1, b'm']), Ok(Family::Lip109));
+        assert_eq!(family(&[0x0a, 1, b'm', 0x10, 5]), Ok(Family::NimSds));
+        assert_eq!(family(&[0x15, 1, 2, 3, 4]), Err(WireError::WireType { field: 2, found: 5 }));
+        assert_eq!(family(&[]), Ok(Family::Lip109));
+    }
+}
