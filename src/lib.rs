@@ -4,6 +4,8 @@
 
 pub mod channel;
 pub mod filter;
+#[cfg(feature = "manager")]
+pub mod manager;
 pub mod state;
 #[cfg(feature = "store")]
 pub mod store;
