@@ -9,16 +9,36 @@ pub mod config;
 pub mod event;
 pub mod view;
 
+mod clock;
+mod delivery;
+mod effects;
+mod incoming;
+mod known;
+mod log;
+mod marks;
+mod outgoing;
+mod read;
+mod receive;
+mod repair;
+mod restore;
+mod review;
+mod send;
+mod sync;
+mod timeout;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub use config::{Config, ConfigError, FilterEvidence, Join, response_groups};
 pub use event::{Delivery, Event, Limit, Position};
+pub use restore::RestoreError;
 pub use view::{Deliveries, DeliveryState, IncomingView, OutgoingView, RequestView, ResponseView, Stats};
 
-use crate::state::{ChannelData, ChannelMeta, Commit, Logged};
-use crate::types::{ChannelId, Lamport, Message, MessageId, ParticipantId, RunningTime, WallTime};
+use crate::filter::RollingFilter;
+use crate::state::{ChannelMeta, Commit, LogKey, Logged, RowCounts};
+use crate::types::{ChannelId, Lamport, Message, MessageId, ParticipantId, RunningTime, WallTime, millis};
 
 /// What the caller brings to every input: the time and fresh entropy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +82,8 @@ pub enum Input {
         /// Up to [`Limits::max_hint_bytes`](crate::types::Limits::max_hint_bytes).
         hint: Bytes,
     },
+    /// Deliveries up to this number have reached the application: see [`Config::confirm_deliveries`].
+    DeliveriesTold(u64),
     /// Give up log and parked bytes beyond these, lowest log key and costliest sender first.
     Shrink {
         /// Bytes of log to keep at most.
@@ -227,98 +249,147 @@ pub enum ChannelError {
 #[derive(Debug)]
 pub struct Channel {
     id: ChannelId,
+    participant: ParticipantId,
+    config: Arc<Config>,
+    now: Now,
+    /// As it would be saved now.
+    meta: ChannelMeta,
+    /// As it was saved last, or began.
+    saved: ChannelMeta,
+    /// Whether anything was saved yet.
+    stored: bool,
+    known: known::Known,
+    log: log::Log,
+    /// Deliveries below the floor that the application may not have seen yet.
+    late: BTreeMap<LogKey, Logged>,
+    /// Deliveries that the application may not have seen yet, by number.
+    untold: VecDeque<(u64, LogKey)>,
+    incoming: incoming::Incoming,
+    outgoing: outgoing::Outgoing,
+    requests: repair::Requests,
+    /// Some missing ids found no place among the requests: when to look again.
+    requests_refill: Option<RunningTime>,
+    responses: repair::Responses,
+    marks: marks::Marks,
+    hints: known::IdMap<MessageId, Bytes>,
+    filter: RollingFilter,
+    sync: sync::Schedule,
+    pace: repair::Pace,
+    /// Resends wait for this after a batch of them.
+    resends_allowed: RunningTime,
+    /// When losses were looked for last.
+    losses_checked: RunningTime,
+    stats: Stats,
+    effects: effects::Effects,
 }
 
-/// Why stored state makes no channel.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RestoreError {
-    /// The options are refused.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The channel id is empty or too long.
-    #[error("a channel id must have 1 to {max} bytes of UTF-8")]
-    ChannelId {
-        /// Bytes allowed.
-        max: usize,
-    },
+/// The present input's time and entropy.
+#[derive(Debug)]
+struct Now {
+    wall: WallTime,
+    running: RunningTime,
+    entropy: u64,
 }
 
-#[allow(unused_variables, clippy::todo, missing_docs)]
+impl Now {
+    /// Fresh random bits: SplitMix64 over the caller's entropy.
+    fn random(&mut self) -> u64 {
+        self.entropy = self.entropy.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.entropy ^ (self.entropy >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// The wall time at which a running time comes, as things look now.
+    fn wall_at(&self, due: RunningTime) -> WallTime {
+        WallTime::from_millis(self.wall.as_millis().saturating_add(millis(due.since(self.running))))
+    }
+}
+
 impl Channel {
-    /// A channel with the state that was saved of it; empty data makes a new one. The step saves what was mended.
-    pub fn restore(
-        id: ChannelId,
-        participant: ParticipantId,
-        config: Arc<Config>,
-        data: ChannelData,
-        context: &Context,
-    ) -> Result<(Self, Step), RestoreError> {
-        todo!()
-    }
-
-    /// Takes one input in.
+    /// Takes one input in and says what it led to.
     pub fn handle(&mut self, context: &Context, input: Input) -> Step {
-        todo!()
+        self.advance(context);
+        let outcome = match input {
+            Input::Send { content, id } => self.send(content, id),
+            Input::SendEphemeral { content } => self.send_ephemeral(content),
+            Input::SendSync => {
+                self.send_sync();
+                Ok(Outcome::Done)
+            }
+            Input::Receive(message) => self.receive(message, false),
+            Input::Relay(message) => self.receive(message, true),
+            Input::DependenciesMet(ids) => self.dependencies_met(ids),
+            Input::SetHint { id, hint } => self.set_hint(id, hint),
+            Input::DeliveriesTold(number) => {
+                self.deliveries_told(number);
+                Ok(Outcome::Done)
+            }
+            Input::Shrink { log_bytes, parked_bytes } => {
+                self.shrink(log_bytes, parked_bytes);
+                Ok(Outcome::Done)
+            }
+            Input::Timeout => {
+                self.timeout();
+                Ok(Outcome::Done)
+            }
+        };
+        self.step(outcome)
     }
 
-    /// When to come back with [`Input::Timeout`]; later than now after a timeout.
-    pub fn poll_timeout(&self) -> Option<RunningTime> {
-        todo!()
+    /// Sets the time. A pause longer than any timer is not counted as waiting: the machine slept.
+    fn advance(&mut self, context: &Context) {
+        let running = context.running.max(self.now.running);
+        let passed = running.since(self.now.running).min(2 * self.config.t_max.max(self.config.max_resend_interval));
+        self.meta.age_ms = self.meta.age_ms.saturating_add(millis(passed));
+        let entropy = context.entropy ^ self.now.entropy.rotate_left(17);
+        self.now = Now { wall: context.wall, running, entropy };
     }
 
-    pub fn id(&self) -> &ChannelId {
-        &self.id
+    fn step(&mut self, outcome: Result<Outcome, ChannelError>) -> Step {
+        self.stats.work += 1 + self.effects.rows_changed() as u64;
+        self.stats.limits_hit += self.effects.limits;
+        self.effects.limits = 0;
+        self.refresh_meta();
+        let save = if self.effects.saves() || self.meta_changed() {
+            self.saved = self.meta.clone();
+            self.stored = true;
+            self.effects.commit(Some(self.meta.clone()))
+        } else {
+            Commit::default()
+        };
+        let effects = std::mem::take(&mut self.effects);
+        Step { save, transmit: effects.transmit, events: effects.events, outcome }
     }
 
-    pub fn participant(&self) -> &ParticipantId {
-        todo!()
+    /// Copies into the meta what the parts know.
+    fn refresh_meta(&mut self) {
+        self.meta.counts = RowCounts {
+            messages: (self.log.len() + self.late.len()) as u64,
+            parked: self.incoming.len() as u64,
+            stubs: self.log.stubs_len() as u64,
+            outgoing: self.outgoing.len() as u64,
+            requests: self.requests.len() as u64,
+            responses: self.responses.len() as u64,
+            marks: self.marks.len() as u64,
+        };
+        self.meta.oldest = self.log.oldest().cloned();
+        self.meta.newest = self.log.newest().cloned();
     }
 
-    pub fn config(&self) -> &Arc<Config> {
-        todo!()
+    /// Whether the meta changed in more than what may wait for the next commit.
+    fn meta_changed(&self) -> bool {
+        let waiting = ChannelMeta { age_ms: self.meta.age_ms, told: self.meta.told, ..self.saved.clone() };
+        waiting != self.meta
     }
 
-    pub fn meta(&self) -> &ChannelMeta {
-        todo!()
+    /// Whether a message at this place is so old that dependencies it names may be gone (PROTOCOL section 5).
+    fn is_old(&self, key: &LogKey) -> bool {
+        self.meta.horizon.is_some_and(|horizon| key.lamport <= horizon)
+            || self.meta.floor.as_ref().is_some_and(|floor| key <= floor)
     }
 
-    /// The log in (lamport, id) order.
-    pub fn log(&self) -> impl DoubleEndedIterator<Item = &Logged> {
-        std::iter::empty()
-    }
-
-    /// Deliveries with numbers above `number`, in order.
-    pub fn deliveries_since(&self, number: u64) -> Deliveries {
-        todo!()
-    }
-
-    pub fn delivery_state(&self, id: &MessageId) -> Option<DeliveryState> {
-        todo!()
-    }
-
-    pub fn outgoing(&self) -> Vec<OutgoingView> {
-        todo!()
-    }
-
-    pub fn incoming(&self) -> Vec<IncomingView> {
-        todo!()
-    }
-
-    pub fn requests(&self) -> Vec<RequestView> {
-        todo!()
-    }
-
-    pub fn responses(&self) -> Vec<ResponseView> {
-        todo!()
-    }
-
-    pub fn stats(&self) -> Stats {
-        todo!()
-    }
-
-    /// Everything that would be saved of the channel, as `load_channel` gives it back.
-    pub fn data(&self) -> ChannelData {
-        todo!()
+    fn is_own(&self, sender: &ParticipantId) -> bool {
+        *sender == self.participant
     }
 }

@@ -11,7 +11,7 @@ mod compact;
 mod hash;
 mod rolling;
 
-pub use hash::{IdHash, h, h2};
+pub use hash::{IdHash, h, h2, h3};
 pub use rolling::{RollingFilter, RollingFilterConfig};
 
 use crate::types::FilterField;

@@ -78,6 +78,8 @@ pub struct Evidence {
     pub sender: ParticipantId,
     /// The chance that all hits were accidental.
     pub chance: f64,
+    /// Consecutive hits.
+    pub hits: u32,
     /// Seeds of the filters counted, newest last; empty for filters with fixed hashes.
     pub seeds: Vec<[u8; 8]>,
 }
@@ -236,6 +238,8 @@ pub struct ChannelMeta {
     pub highest_received: Lamport,
     /// Number of the next delivery; the first is 1.
     pub next_delivery: u64,
+    /// Highest delivery number known to have reached the application; saved with the next change.
+    pub told: u64,
     /// Lamport time of the first message heard (PROTOCOL section 5, "Joining").
     pub horizon: Option<Lamport>,
     /// Older messages that may still be chased before the horizon is set.

@@ -80,6 +80,9 @@ pub struct Config {
     /// Running time after which what a message waits for is given up. Default 30 min.
     pub lost_timeout: Duration,
 
+    /// Keep every delivery until [`Input::DeliveriesTold`](super::Input::DeliveriesTold) confirms it, and deliver
+    /// again after a restart what was not confirmed. Default false: the caller reads `deliveries_since` itself.
+    pub confirm_deliveries: bool,
     /// How far a timestamp may lie in the future. Default 24 h.
     pub max_clock_drift: Duration,
     /// What a received message or a caller may cost.
@@ -112,6 +115,7 @@ impl Default for Config {
             response_groups: 1,
             repair_bytes_per_second: 256 << 10,
             lost_timeout: Duration::from_secs(30 * 60),
+            confirm_deliveries: false,
             max_clock_drift: Duration::from_secs(24 * 60 * 60),
             limits: Limits::default(),
         }

@@ -1,6 +1,6 @@
 //! H, the hash that filters and SDS-R share.
 //!
-//! What: [`h`] and [`h2`] are H of PROTOCOL section 10; [`IdHash`] is H of a message id, kept so that it is
+//! What: [`h`], [`h2`] and [`h3`] are H of PROTOCOL section 10; [`IdHash`] is H of a message id, kept so that it is
 //! computed once per message. Why SHA-256: nobody can craft ids that collide, as they can with the peers'
 //! FarmHash. How it moves: it does not; these are values.
 
@@ -20,6 +20,12 @@ pub fn h(bytes: &[u8]) -> u64 {
 #[must_use]
 pub fn h2(a: &[u8], b: &[u8]) -> u64 {
     first_8(Sha256::new().chain_update(a).chain_update(b))
+}
+
+/// H(a ++ b ++ c).
+#[must_use]
+pub fn h3(a: &[u8], b: &[u8], c: &[u8]) -> u64 {
+    first_8(Sha256::new().chain_update(a).chain_update(b).chain_update(c))
 }
 
 /// H of a message id. This, and not the id, is what a compact filter holds.
@@ -68,6 +74,7 @@ mod tests {
     fn h_is_the_head_of_sha_256() {
         assert_eq!(h(b"abc"), 0xba78_16bf_8f01_cfea);
         assert_eq!(h2(b"a", b"bc"), h(b"abc"));
+        assert_eq!(h3(b"a", b"b", b"c"), h(b"abc"));
         assert_eq!(IdHash::of(&MessageId::from("abc")).as_u64(), h(b"abc"));
     }
 }

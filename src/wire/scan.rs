@@ -168,7 +168,9 @@ mod tests {
 
     #[test]
     fn wire_types() {
-        let field = |bytes| Fields::new(bytes, 100).next();
+        fn field(bytes: &[u8]) -> Result<Option<Field<'_>>, WireError> {
+            Fields::new(bytes, 100).next()
+        }
         assert!(matches!(field(&[0x09, 1, 2, 3, 4, 5, 6, 7, 8]), Ok(Some(Field { number: 1, value: Value::Fixed64 }))));
         assert!(matches!(field(&[0x0d, 1, 2, 3, 4]), Ok(Some(Field { number: 1, value: Value::Fixed32 }))));
         assert_eq!(field(&[0x0d, 1, 2, 3]).err(), Some(WireError::Truncated { at: 100 }));

@@ -1,0 +1,198 @@
+//! Delivery, in causal order, and what leaves the log to make room (PROTOCOL sections 5, 6 and 10;
+//! LIP-109 "Deliver Message").
+//!
+//! How it moves: [`Channel::deliver`] hands one message out and strikes it off for those who wait; [`Channel::settle`]
+//! repeats that with the lowest ready message until none is ready; [`Channel::retain`] then evicts.
+
+use std::collections::BTreeSet;
+
+use crate::state::{LogKey, Logged, Mark, MarkKind, Parked, Place, Row, RowKey, Stub};
+use crate::types::{Lamport, MessageId};
+
+use super::known::Standing;
+use super::{Channel, Delivery, Event, Limit, Position};
+
+/// Evicted messages remembered, as a multiple of the log's length.
+const STUBS_PER_MESSAGE: usize = 10;
+
+impl Channel {
+    /// Delivers what waits for nothing, lowest first, and what becomes ready by it.
+    pub(super) fn settle(&mut self) {
+        while let Some(waiting) = self.incoming.pop_ready() {
+            self.deliver(waiting.parked);
+        }
+    }
+
+    /// Hands a message to the application and puts it into the log.
+    pub(super) fn deliver(&mut self, parked: Parked) {
+        let Parked { body, seen, .. } = parked;
+        let key = body.key.clone();
+        if !self.is_own(&body.sender) {
+            self.meta.highest_received = self.meta.highest_received.max(key.lamport);
+        }
+        self.meta.lamport = self.meta.lamport.max(key.lamport);
+        let number = self.meta.next_delivery;
+        self.meta.next_delivery += 1;
+        let below_floor = self.meta.floor.as_ref().is_some_and(|floor| key <= *floor);
+        let marked = self.marks_forget(&key.id);
+        let late = below_floor || marked || self.log.newest().is_some_and(|newest| key < *newest);
+        let missing = self.lost_dependencies(&body);
+        let position = match self.log.successor(&key) {
+            _ if below_floor => Position::BelowFloor,
+            None => Position::Newest,
+            Some(successor) => Position::Before(successor.clone()),
+        };
+        let logged =
+            Logged { body: body.clone(), delivery: Some(number), seen, late, below_floor, missing: missing.clone() };
+        self.keep(logged);
+        self.stats.delivered += 1;
+        self.stats.work += 1 + self.incoming.met(&key.id) as u64;
+        self.effects.released.push(key.id);
+        self.effects.tell(Event::MessageDelivered(Delivery { number, body, position, late, missing }));
+    }
+
+    /// Keeps a delivered message: in the log, or below the floor as long as the application may need it again.
+    fn keep(&mut self, logged: Logged) {
+        let key = logged.body.key.clone();
+        let untold = logged.delivery.filter(|_| self.config.confirm_deliveries);
+        if logged.below_floor && untold.is_none() {
+            return self.leave_stub(&logged);
+        }
+        self.effects.put(Row::Message(logged.clone()));
+        if logged.below_floor {
+            self.known.set(&key, Standing::Late);
+            self.late.insert(key.clone(), logged);
+        } else {
+            self.log.insert(logged, &mut self.known);
+        }
+        if let Some(number) = untold {
+            self.log.pin(&key);
+            self.untold.push_back((number, key));
+        }
+    }
+
+    /// The application has seen all deliveries up to this number: they may leave the log.
+    pub(super) fn deliveries_told(&mut self, number: u64) {
+        self.meta.told = self.meta.told.max(number.min(self.meta.next_delivery.saturating_sub(1)));
+        while self.untold.front().is_some_and(|(number, _)| *number <= self.meta.told) {
+            let Some((_, key)) = self.untold.pop_front() else { break };
+            self.log.unpin(&key);
+            if let Some(logged) = self.late.remove(&key) {
+                self.leave_stub(&logged);
+            }
+        }
+        self.retain();
+    }
+
+    /// Evicts what is over the limits, lowest first; what is freed by a rising floor is delivered.
+    pub(super) fn retain(&mut self) {
+        let (len, bytes) = (self.config.max_message_history, self.config.max_log_bytes);
+        self.evict_while(|channel| {
+            let unpinned = channel.log.unpinned();
+            unpinned.0 > len || unpinned.1 > bytes
+        });
+        self.drop_stubs();
+    }
+
+    /// Gives up log and parked bytes beyond these.
+    pub(super) fn shrink(&mut self, log_bytes: usize, parked_bytes: usize) {
+        self.enforce_parked(usize::MAX, parked_bytes);
+        self.evict_while(|channel| channel.log.unpinned().0 > 1 && channel.log.bytes() > log_bytes);
+        self.retain();
+    }
+
+    /// Evicts messages received before this wall time in milliseconds, lowest first.
+    pub(super) fn evict_older(&mut self, before_ms: u64) {
+        self.evict_while(|channel| channel.lowest_seen().is_some_and(|seen| seen < before_ms));
+        self.drop_stubs();
+    }
+
+    /// When the message that would be evicted next was received, in milliseconds of wall time.
+    pub(super) fn lowest_seen(&mut self) -> Option<u64> {
+        let key = self.log.candidate()?;
+        self.log.get(&key).map(|logged| logged.seen.as_millis())
+    }
+
+    /// Parked messages at or below floor or horizon wait no longer for what was never received.
+    pub(super) fn release_old(&mut self) {
+        let horizon =
+            self.meta.horizon.map(|lamport| LogKey { lamport: Lamport(lamport.0 + 1), id: MessageId::new("") });
+        let Some(bound) = self.meta.floor.clone().max(horizon) else { return };
+        if self.incoming.lowest().is_none_or(|lowest| *lowest > bound) {
+            return;
+        }
+        let mut freed = Vec::new();
+        for (key, waiting) in self.incoming.up_to(&bound) {
+            for id in waiting.unmet.iter().filter(|id| self.known.standing(id) == Standing::Unknown) {
+                freed.push((key.clone(), id.clone()));
+            }
+        }
+        for (key, id) in &freed {
+            self.incoming.met_for(key, id);
+        }
+        self.drop_unwanted(freed.iter().map(|(_, id)| id));
+        self.settle();
+    }
+
+    /// Gives a dependency up, or takes the application's word for it: who waits for it, waits no longer.
+    pub(super) fn set_mark(&mut self, id: &MessageId, kind: MarkKind) {
+        self.arrived(id);
+        let mark = Mark { id: id.clone(), kind, sequence: self.meta.marks_set };
+        self.meta.marks_set += 1;
+        self.marks.insert(&mark);
+        self.effects.put(Row::Mark(mark));
+        self.incoming.met(id);
+        while self.marks.len() > self.config.limits.max_marks {
+            let Some(oldest) = self.marks.drop_oldest() else { break };
+            self.effects.delete(RowKey::by_id(Place::Mark, &oldest));
+            self.effects.limit(Limit::Marks, Some(oldest), None);
+        }
+    }
+
+    /// A marked message came after all.
+    pub(super) fn marks_forget(&mut self, id: &MessageId) -> bool {
+        let marked = self.marks.remove(id);
+        if marked {
+            self.effects.delete(RowKey::by_id(Place::Mark, id));
+        }
+        marked
+    }
+
+    fn lost_dependencies(&self, body: &crate::state::Body) -> Vec<MessageId> {
+        let lost: BTreeSet<&MessageId> =
+            super::log::references(body).filter(|id| self.marks.get(id) == Some(MarkKind::Lost)).collect();
+        lost.into_iter().cloned().collect()
+    }
+
+    fn evict_while(&mut self, mut over: impl FnMut(&mut Self) -> bool) {
+        while over(self) {
+            let Some(key) = self.log.candidate() else { break };
+            let Some(logged) = self.log.remove(&key, &mut self.known) else { break };
+            self.stats.work += 1;
+            if self.outgoing.remove(&key).is_some() {
+                self.effects.delete(RowKey::outgoing(&key));
+            }
+            self.meta.floor = self.meta.floor.take().max(Some(key));
+            self.leave_stub(&logged);
+            self.release_old();
+        }
+    }
+
+    pub(super) fn leave_stub(&mut self, logged: &Logged) {
+        let stub = Stub { key: logged.body.key.clone(), sender: logged.body.sender.clone() };
+        self.known.set(&stub.key, Standing::Stub);
+        self.hints.remove(&stub.key.id);
+        self.log.add_stub(&stub);
+        self.effects.put(Row::Stub(stub));
+    }
+
+    fn drop_stubs(&mut self) {
+        let max = self.config.max_message_history.saturating_mul(STUBS_PER_MESSAGE);
+        while self.log.stubs_len() > max {
+            let Some(key) = self.log.drop_stub() else { break };
+            self.known.forget(&key.id);
+            self.effects.delete(RowKey::body(&key));
+            self.meta.stub_floor = self.meta.stub_floor.take().max(Some(key));
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Messages that wait for their dependencies, and who waits for whom (PROTOCOL section 5).
+//!
+//! How it moves: [`Incoming::park`] puts a message in with what it waits for; [`Incoming::met`] strikes one
+//! dependency off for all who wait for it; [`Incoming::pop_ready`] hands out the lowest message that waits for nothing.
+//! Each dependency of each message is struck once: N messages in reverse order cost O(N log N) in all.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::state::{LogKey, Parked};
+use crate::types::{MessageId, ParticipantId};
+
+use super::known::{IdMap, Keyed};
+use super::log::cost;
+
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) parked: Parked,
+    /// Dependencies not met: unknown ones and parked ones.
+    pub(super) unmet: BTreeSet<MessageId>,
+}
+
+/// The incoming buffer.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    waiting: BTreeMap<LogKey, Waiting>,
+    waiters: BTreeMap<MessageId, BTreeSet<LogKey>>,
+    ready: BTreeSet<LogKey>,
+    senders: IdMap<ParticipantId, (usize, BTreeSet<LogKey>)>,
+    ranking: BTreeSet<(usize, ParticipantId)>,
+    /// When each message is looked at for a cycle, in channel age.
+    expiry: BTreeSet<(u64, LogKey)>,
+    expires_at: BTreeMap<LogKey, u64>,
+    bytes: usize,
+}
+
+impl Incoming {
+    pub(super) fn new(keys: Keyed) -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            waiters: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            senders: HashMap::with_hasher(keys),
+            ranking: BTreeSet::new(),
+            expiry: BTreeSet::new(),
+            expires_at: BTreeMap::new(),
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn get(&self, key: &LogKey) -> Option<&Waiting> {
+        self.waiting.get(key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.values()
+    }
+
+    /// Parked messages from the lowest to this key.
+    pub(super) fn up_to(&self, key: &LogKey) -> impl Iterator<Item = (&LogKey, &Waiting)> {
+        self.waiting.range(..=key)
+    }
+
+    pub(super) fn lowest(&self) -> Option<&LogKey> {
+        self.waiting.first_key_value().map(|(key, _)| key)
+    }
+
+    /// Whether somebody waits for this message.
+    pub(super) fn is_awaited(&self, id: &MessageId) -> bool {
+        self.waiters.contains_key(id)
+    }
+
+    /// Everything somebody waits for.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = (&MessageId, &BTreeSet<LogKey>)> {
+        self.waiters.iter()
+    }
+
+    pub(super) fn waiters(&self, id: &MessageId) -> impl Iterator<Item = &LogKey> {
+        self.waiters.get(id).into_iter().flatten()
+    }
+
+    /// Puts a message in until `unmet` is empty, which it may be already; to be looked at again at age `expiry`.
+    pub(super) fn park(&mut self, parked: Parked, unmet: BTreeSet<MessageId>, expiry: u64) {
+        let key = parked.body.key.clone();
+        for id in &unmet {
+            self.waiters.entry(id.clone()).or_default().insert(key.clone());
+        }
+        if unmet.is_empty() {
+            self.ready.insert(key.clone());
+        }
+        let cost = cost(&parked.body);
+        self.bytes += cost;
+        self.charge(&parked.body.sender, |bytes, keys| {
+            *bytes += cost;
+            keys.insert(key.clone());
+        });
+        self.set_expiry(&key, expiry);
+        self.waiting.insert(key, Waiting { parked, unmet });
+    }
+
+    /// Takes a message out.
+    pub(super) fn remove(&mut self, key: &LogKey) -> Option<Waiting> {
+        let waiting = self.waiting.remove(key)?;
+        for id in &waiting.unmet {
+            if let Some(waiters) = self.waiters.get_mut(id) {
+                waiters.remove(key);
+                if waiters.is_empty() {
+                    self.waiters.remove(id);
+                }
+            }
+        }
+        self.ready.remove(key);
+        if let Some(age) = self.expires_at.remove(key) {
+            self.expiry.remove(&(age, key.clone()));
+        }
+        let cost = cost(&waiting.parked.body);
+        self.bytes -= cost;
+        self.charge(&waiting.parked.body.sender, |bytes, keys| {
+            *bytes -= cost;
+            keys.remove(key);
+        });
+        Some(waiting)
+    }
+
+    /// Strikes a dependency off for everyone who waits for it; returns how many did.
+    pub(super) fn met(&mut self, id: &MessageId) -> usize {
+        let waiters = self.waiters.remove(id).unwrap_or_default();
+        for key in &waiters {
+            self.strike(key, id);
+        }
+        waiters.len()
+    }
+
+    /// Strikes a dependency off for one message alone.
+    pub(super) fn met_for(&mut self, key: &LogKey, id: &MessageId) {
+        if let Some(waiters) = self.waiters.get_mut(id) {
+            waiters.remove(key);
+            if waiters.is_empty() {
+                self.waiters.remove(id);
+            }
+        }
+        self.strike(key, id);
+    }
+
+    /// Takes out the lowest message that waits for nothing.
+    pub(super) fn pop_ready(&mut self) -> Option<Waiting> {
+        let key = self.ready.pop_first()?;
+        self.remove(&key)
+    }
+
+    /// The highest message of the sender that holds most bytes.
+    pub(super) fn costliest(&self) -> Option<LogKey> {
+        let (_, sender) = self.ranking.last()?;
+        self.senders.get(sender)?.1.last().cloned()
+    }
+
+    /// The next message to look at for a cycle, and when.
+    pub(super) fn next_expiry(&self) -> Option<&(u64, LogKey)> {
+        self.expiry.first()
+    }
+
+    pub(super) fn set_expiry(&mut self, key: &LogKey, age: u64) {
+        if let Some(old) = self.expires_at.insert(key.clone(), age) {
+            self.expiry.remove(&(old, key.clone()));
+        }
+        self.expiry.insert((age, key.clone()));
+    }
+
+    fn strike(&mut self, key: &LogKey, id: &MessageId) {
+        if let Some(waiting) = self.waiting.get_mut(key) {
+            waiting.unmet.remove(id);
+            if waiting.unmet.is_empty() {
+                self.ready.insert(key.clone());
+            }
+        }
+    }
+
+    fn charge(&mut self, sender: &ParticipantId, change: impl FnOnce(&mut usize, &mut BTreeSet<LogKey>)) {
+        let account = self.senders.entry(sender.clone()).or_default();
+        self.ranking.remove(&(account.0, sender.clone()));
+        change(&mut account.0, &mut account.1);
+        if account.1.is_empty() {
+            self.senders.remove(sender);
+        } else {
+            self.ranking.insert((account.0, sender.clone()));
+        }
+    }
+}

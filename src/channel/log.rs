@@ -1,0 +1,202 @@
+//! The local log in (lamport, id) order: heads, tail, retention, and the stubs of what was evicted
+//! (PROTOCOL sections 4 and 6).
+//!
+//! How it moves: [`Log::insert`] on delivery and on send, [`Log::candidate`] and [`Log::remove`] on eviction. A message
+//! that another buffer still needs is pinned; pinned messages neither leave nor count against the limits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use crate::state::{Body, LogKey, Logged, Stub};
+use crate::types::{MessageId, ParticipantId};
+
+use super::known::{Known, Standing};
+
+/// Bytes of bookkeeping charged for every message kept, beyond its own bytes.
+const OVERHEAD: usize = 128;
+
+/// What a body costs in memory, in bytes.
+pub(super) fn cost(body: &Body) -> usize {
+    let entries: usize = body
+        .causal_history
+        .iter()
+        .map(|entry| 64 + entry.id.len() + entry.hint.as_ref().map_or(0, bytes::Bytes::len))
+        .sum();
+    OVERHEAD + body.key.id.len() + body.sender.len() + body.content.len() + entries
+}
+
+#[derive(Debug)]
+struct Kept {
+    logged: Logged,
+    pins: u32,
+}
+
+/// Delivered and sent messages in log order.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    entries: BTreeMap<LogKey, Kept>,
+    heads: BTreeSet<LogKey>,
+    stubs: BTreeMap<LogKey, ParticipantId>,
+    bytes: usize,
+    pinned: usize,
+    pinned_bytes: usize,
+    /// All messages below are pinned, but for those in `loose`.
+    cursor: Option<LogKey>,
+    loose: BTreeSet<LogKey>,
+}
+
+impl Log {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Messages and bytes that count against the limits.
+    pub(super) fn unpinned(&self) -> (usize, usize) {
+        (self.entries.len() - self.pinned, self.bytes - self.pinned_bytes)
+    }
+
+    pub(super) fn get(&self, key: &LogKey) -> Option<&Logged> {
+        self.entries.get(key).map(|kept| &kept.logged)
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Logged> {
+        self.entries.values().map(|kept| &kept.logged)
+    }
+
+    pub(super) fn oldest(&self) -> Option<&LogKey> {
+        self.entries.first_key_value().map(|(key, _)| key)
+    }
+
+    pub(super) fn newest(&self) -> Option<&LogKey> {
+        self.entries.last_key_value().map(|(key, _)| key)
+    }
+
+    /// The message directly after this place.
+    pub(super) fn successor(&self, key: &LogKey) -> Option<&MessageId> {
+        let after = (Bound::Excluded(key), Bound::Unbounded);
+        self.entries.range::<LogKey, _>(after).next().map(|(key, _)| &key.id)
+    }
+
+    /// Puts a message where it belongs and keeps heads and references right.
+    pub(super) fn insert(&mut self, logged: Logged, known: &mut Known) {
+        let body = logged.body.clone();
+        for id in references(&body) {
+            known.refer(id);
+            if let Some(key) = known.key(id) {
+                self.heads.remove(&key);
+            }
+        }
+        known.set(&body.key, Standing::Logged);
+        if known.references(&body.key.id) == 0 {
+            self.heads.insert(body.key.clone());
+        }
+        self.bytes += cost(&body);
+        if self.cursor.as_ref().is_some_and(|cursor| body.key < *cursor) {
+            self.loose.insert(body.key.clone());
+        }
+        self.entries.insert(body.key.clone(), Kept { logged, pins: 0 });
+    }
+
+    /// Takes a message out; heads and references follow.
+    pub(super) fn remove(&mut self, key: &LogKey, known: &mut Known) -> Option<Logged> {
+        let kept = self.entries.remove(key)?;
+        let cost = cost(&kept.logged.body);
+        self.bytes -= cost;
+        if kept.pins > 0 {
+            self.pinned -= 1;
+            self.pinned_bytes -= cost;
+        }
+        self.loose.remove(key);
+        self.heads.remove(key);
+        for id in references(&kept.logged.body) {
+            if let Some(bare) = known.unrefer(id) {
+                self.heads.insert(bare);
+            }
+        }
+        Some(kept.logged)
+    }
+
+    /// Keeps a message until it is unpinned as often as it was pinned.
+    pub(super) fn pin(&mut self, key: &LogKey) {
+        if let Some(kept) = self.entries.get_mut(key) {
+            kept.pins += 1;
+            if kept.pins == 1 {
+                self.pinned += 1;
+                self.pinned_bytes += cost(&kept.logged.body);
+                self.loose.remove(key);
+            }
+        }
+    }
+
+    pub(super) fn unpin(&mut self, key: &LogKey) {
+        let Some(kept) = self.entries.get_mut(key).filter(|kept| kept.pins > 0) else { return };
+        kept.pins -= 1;
+        if kept.pins == 0 {
+            self.pinned -= 1;
+            self.pinned_bytes -= cost(&kept.logged.body);
+            if self.cursor.as_ref().is_some_and(|cursor| key < cursor) {
+                self.loose.insert(key.clone());
+            }
+        }
+    }
+
+    /// The lowest message that may leave.
+    pub(super) fn candidate(&mut self) -> Option<LogKey> {
+        if let Some(key) = self.loose.first() {
+            return Some(key.clone());
+        }
+        let from = self.cursor.take().map_or(Bound::Unbounded, Bound::Included);
+        let next =
+            self.entries.range((from, Bound::Unbounded)).find(|(_, kept)| kept.pins == 0).map(|(key, _)| key.clone());
+        // With nothing to evict the cursor rests behind the newest message, so that no pinned one is passed twice.
+        self.cursor = next.clone().or_else(|| self.newest().cloned());
+        next
+    }
+
+    /// The causal history of the next message: the two newest heads, then the oldest up to `max_heads`; then what
+    /// of the log's last `tail` messages is not among them. Also says how many of the keys are heads.
+    pub(super) fn causal_history(&self, max_heads: usize, tail: usize) -> (Vec<LogKey>, usize) {
+        let newest = max_heads.min(2);
+        let mut keys: Vec<LogKey> = self.heads.iter().rev().take(newest).cloned().collect();
+        let rest = self.heads.len().saturating_sub(keys.len()).min(max_heads - newest);
+        keys.extend(self.heads.iter().take(rest).cloned());
+        let heads = keys.len();
+        for (key, _) in self.entries.iter().rev().take(tail) {
+            if !keys.contains(key) {
+                keys.push(key.clone());
+            }
+        }
+        (keys, heads)
+    }
+
+    /// Remembers an evicted message.
+    pub(super) fn add_stub(&mut self, stub: &Stub) {
+        self.stubs.insert(stub.key.clone(), stub.sender.clone());
+    }
+
+    pub(super) fn stub_sender(&self, key: &LogKey) -> Option<&ParticipantId> {
+        self.stubs.get(key)
+    }
+
+    pub(super) fn stubs(&self) -> impl Iterator<Item = Stub> {
+        self.stubs.iter().map(|(key, sender)| Stub { key: key.clone(), sender: sender.clone() })
+    }
+
+    pub(super) fn stubs_len(&self) -> usize {
+        self.stubs.len()
+    }
+
+    /// Drops the lowest stub.
+    pub(super) fn drop_stub(&mut self) -> Option<LogKey> {
+        self.stubs.pop_first().map(|(key, _)| key)
+    }
+}
+
+/// The ids a body refers to, itself excepted.
+pub(super) fn references(body: &Body) -> impl Iterator<Item = &MessageId> {
+    body.causal_history.iter().map(|entry| &entry.id).filter(|id| **id != body.key.id)
+}

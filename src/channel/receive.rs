@@ -1,0 +1,361 @@
+//! Receiving (PROTOCOL section 5; LIP-109 "Receive Message").
+//!
+//! The order of [`Channel::receive`] is the order of the specification: limits, channel, clock; review of
+//! acknowledgements and requests; then what kind of message it is; then its dependencies.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::filter::IdHash;
+use crate::state::{Body, LogKey, MarkKind, Parked, Request, Row, RowKey};
+use crate::types::{FilterField, HistoryEntry, Lamport, Message, MessageId, MessageKind, ParticipantId, millis};
+
+use super::known::Standing;
+use super::{Channel, ChannelError, Event, Fate, Join, Limit, Outcome, Received, TransmitKind, clock, repair};
+
+impl Channel {
+    pub(super) fn receive(&mut self, message: Message, relay: bool) -> Result<Outcome, ChannelError> {
+        let kind = self.check_received(&message).inspect_err(|_| self.stats.refused += 1)?;
+        self.stats.received += 1;
+        let id = message.id.clone();
+        if !self.is_own(&message.sender) {
+            let random = self.now.random();
+            self.sync.traffic(kind == MessageKind::Content, &self.config, self.now.running, random);
+            self.review(&message);
+        }
+        let forward =
+            relay.then(|| Message { filter: FilterField::Absent, repair_request: Vec::new(), ..message.clone() });
+        let fate = match kind {
+            MessageKind::Ephemeral => {
+                let Message { id, sender, content, .. } = message;
+                self.effects.tell(Event::EphemeralReceived { id, sender, content });
+                Fate::Ephemeral
+            }
+            MessageKind::Sync => {
+                self.take_sync(&message);
+                Fate::Sync
+            }
+            MessageKind::Content => self.take_content(message),
+        };
+        if let Some(message) = forward
+            && !matches!(fate, Fate::Duplicate | Fate::Echo | Fate::Conflict | Fate::TooOld | Fate::GaveWay)
+        {
+            self.effects.transmit(TransmitKind::Relay, message);
+        }
+        self.retain();
+        let released = std::mem::take(&mut self.effects.released);
+        Ok(Outcome::Received(Received { id, fate, released }))
+    }
+
+    /// What the application says need not be waited for.
+    pub(super) fn dependencies_met(&mut self, ids: Vec<MessageId>) -> Result<Outcome, ChannelError> {
+        let max = self.config.limits.max_id_bytes;
+        if ids.iter().any(|id| id.is_empty() || id.len() > max) {
+            return Err(ChannelError::InvalidId { max });
+        }
+        for id in ids {
+            if self.known.standing(&id) == Standing::Unknown {
+                self.set_mark(&id, MarkKind::DeclaredMet);
+            }
+        }
+        self.settle();
+        self.retain();
+        Ok(Outcome::Done)
+    }
+
+    /// Everything that can be wrong with a message in itself: refused, and nothing changes.
+    fn check_received(&self, message: &Message) -> Result<MessageKind, ChannelError> {
+        let limits = &self.config.limits;
+        let sender = &message.sender;
+        let over = |limit, found, max| Err(ChannelError::PeerLimit { sender: sender.clone(), limit, found, max });
+        if message.channel != self.id {
+            return Err(ChannelError::WrongChannel);
+        }
+        let Some(kind) = message.kind() else { return Err(ChannelError::NoKind) };
+        let entries = || message.causal_history.iter().chain(&message.repair_request);
+        let ids = entries().map(|entry| entry.id.len()).chain([message.id.len(), sender.len()]);
+        let senders = entries().filter_map(|entry| entry.sender.as_ref()).map(ParticipantId::len);
+        for len in ids.chain(senders) {
+            if len == 0 || len > limits.max_id_bytes {
+                return over("max_id_bytes", len, limits.max_id_bytes);
+            }
+        }
+        let hint = entries().filter_map(|entry| entry.hint.as_ref()).map(bytes::Bytes::len).max().unwrap_or(0);
+        for (limit, found, max) in [
+            ("max_causal_entries", message.causal_history.len(), limits.max_causal_entries),
+            ("max_causal_entries", message.repair_request.len(), limits.max_causal_entries),
+            ("max_content_bytes", message.content.len(), limits.max_content_bytes),
+            ("max_hint_bytes", hint, limits.max_hint_bytes),
+        ] {
+            if found > max {
+                return over(limit, found, max);
+            }
+        }
+        let latest = clock::limit(self.now.wall, self.config.max_clock_drift);
+        match message.lamport {
+            Some(lamport) if lamport > latest => Err(ChannelError::ClockDrift { sender: sender.clone(), lamport }),
+            _ => Ok(kind),
+        }
+    }
+
+    /// A sync message names what its sender has: what we miss of it is asked for.
+    fn take_sync(&mut self, message: &Message) {
+        self.effects.tell(Event::SyncReceived { sender: message.sender.clone() });
+        let lamport = message.lamport.unwrap_or(Lamport(0));
+        let key = LogKey { lamport, id: message.id.clone() };
+        // A newcomer under `FromNow` has no past to miss until it heard its first content message.
+        let newcomer = self.meta.horizon.is_none() && self.config.join == Join::FromNow;
+        if self.is_own(&message.sender) || newcomer || self.is_old(&key) {
+            return;
+        }
+        let missing: Vec<_> =
+            message.causal_history.iter().filter(|entry| self.is_missing(&entry.id)).cloned().collect();
+        if missing.is_empty() || !self.may_chase(missing.len(), lamport, false) {
+            return;
+        }
+        let age = self.meta.age_ms;
+        let fresh = missing.iter().any(|entry| self.requests.get(&entry.id).is_none());
+        self.ask_for(&missing, age, Some(&message.sender));
+        if fresh {
+            self.effects.tell(Event::MissingDependencies { id: message.id.clone(), missing });
+        }
+    }
+
+    fn take_content(&mut self, message: Message) -> Fate {
+        let lamport = message.lamport.unwrap_or(Lamport(0));
+        let key = LogKey { lamport, id: message.id.clone() };
+        let own = self.is_own(&message.sender);
+        if self.known.standing(&key.id) != Standing::Unknown {
+            return self.take_known(&message, &key, own);
+        }
+        if self.meta.stub_floor.as_ref().is_some_and(|floor| key <= *floor) {
+            return self.take_too_old(key.id, message.sender);
+        }
+        let since = self.requests.get(&key.id).map_or(self.meta.age_ms, |missing| missing.request.since_age_ms);
+        self.arrived(&key.id);
+        self.end_response(&key.id);
+        if !own {
+            self.acknowledge_soon(&key.id, &message.sender);
+        }
+        let Message { sender, causal_history, content, .. } = message;
+        let body = Arc::new(Body { key: key.clone(), sender, causal_history, content });
+        let (unmet, missing) = self.dependencies(&body);
+        self.take_into_filter(&key.id);
+        let parked = Parked { body, seen: self.now.wall, parked_at_age_ms: since };
+        if unmet.is_empty() {
+            self.deliver(parked);
+            self.settle();
+            return Fate::Delivered;
+        }
+        self.park(parked, unmet, missing)
+    }
+
+    /// A message known already, or another one under its id.
+    fn take_known(&mut self, message: &Message, key: &LogKey, own: bool) -> Fate {
+        if !self.is_same(message, key) {
+            let (id, sender) = (key.id.clone(), message.sender.clone());
+            self.effects.tell(Event::IdConflict { id, sender });
+            return Fate::Conflict;
+        }
+        self.stats.duplicates += 1;
+        self.take_into_filter(&key.id);
+        self.end_response(&key.id);
+        if own {
+            return Fate::Echo;
+        }
+        // With a filter it comes from its sender, who still waits; without one it is somebody's repair answer.
+        if message.filter != FilterField::Absent {
+            self.acknowledge_soon(&key.id, &message.sender);
+        }
+        Fate::Duplicate
+    }
+
+    /// Whether a message is the one known under its id. Of an evicted one, content is not known any more.
+    fn is_same(&self, message: &Message, key: &LogKey) -> bool {
+        if self.known.key(&key.id).as_ref() != Some(key) {
+            return false;
+        }
+        let same = |body: &Body| body.sender == message.sender && body.content == message.content;
+        match self.known.standing(&key.id) {
+            Standing::Logged => self.log.get(key).is_some_and(|logged| same(&logged.body)),
+            Standing::Parked => self.incoming.get(key).is_some_and(|waiting| same(&waiting.parked.body)),
+            Standing::Late => self.late.get(key).is_some_and(|logged| same(&logged.body)),
+            Standing::Stub => self.log.stub_sender(key) == Some(&message.sender),
+            Standing::Unknown => false,
+        }
+    }
+
+    /// A message below all memory. Who waits for it, waits in vain.
+    fn take_too_old(&mut self, id: MessageId, sender: ParticipantId) -> Fate {
+        if self.incoming.is_awaited(&id) || self.requests.get(&id).is_some() {
+            self.set_mark(&id, MarkKind::Lost);
+            self.stats.lost += 1;
+            self.effects.tell(Event::DependencyLost { id: id.clone() });
+            self.settle();
+        }
+        self.effects.tell(Event::TooOld { id, sender });
+        Fate::TooOld
+    }
+
+    /// Sorts a new message's dependencies: all that are not met, and those of them that were never received.
+    fn dependencies(&mut self, body: &Body) -> (BTreeSet<MessageId>, Vec<HistoryEntry>) {
+        let mut unmet = BTreeSet::new();
+        let mut missing = Vec::new();
+        for entry in body.causal_history.iter().filter(|entry| entry.id != body.key.id) {
+            self.stats.work += 1;
+            if self.known.standing(&entry.id) == Standing::Parked {
+                unmet.insert(entry.id.clone());
+            } else if self.is_missing(&entry.id) && unmet.insert(entry.id.clone()) {
+                missing.push(entry.clone());
+            }
+        }
+        if self.is_old(&body.key) || !self.may_chase(missing.len(), body.key.lamport, true) {
+            // Only what is parked is waited for; setting the horizon may have delivered some of it just now.
+            unmet.retain(|id| self.known.standing(id) == Standing::Parked);
+            missing.clear();
+        }
+        (unmet, missing)
+    }
+
+    fn is_missing(&self, id: &MessageId) -> bool {
+        self.known.standing(id) == Standing::Unknown && self.marks.get(id).is_none()
+    }
+
+    /// Whether a newcomer chases this many missing messages (PROTOCOL section 5, "Joining"); where not, the horizon is
+    /// set and what lies at or below it counts as met.
+    fn may_chase(&mut self, missing: usize, lamport: Lamport, content: bool) -> bool {
+        if self.meta.horizon.is_some() {
+            return true;
+        }
+        let missing = missing as u64;
+        if matches!(self.config.join, Join::Backfill(_)) && self.meta.backfill_left >= missing {
+            if self.meta.backfill_left != u64::MAX {
+                self.meta.backfill_left -= missing;
+            }
+            return true;
+        }
+        if content {
+            self.meta.horizon = Some(lamport);
+            self.release_old();
+        }
+        false
+    }
+
+    fn park(&mut self, parked: Parked, unmet: BTreeSet<MessageId>, missing: Vec<HistoryEntry>) -> Fate {
+        let body = parked.body.clone();
+        let key = &body.key;
+        self.stats.work += unmet.len() as u64;
+        self.known.set(key, Standing::Parked);
+        self.effects.put(Row::Parked(parked.clone()));
+        let since = parked.parked_at_age_ms;
+        let expiry = self.loss_age(since);
+        self.incoming.park(parked, unmet, expiry);
+        self.ask_for(&missing, since, Some(&body.sender));
+        self.settle();
+        self.enforce_parked(self.config.limits.max_parked, self.config.limits.max_parked_bytes);
+        match self.known.standing(&key.id) {
+            Standing::Unknown => Fate::GaveWay,
+            Standing::Parked => {
+                let ids = missing.iter().map(|entry| entry.id.clone()).collect();
+                if !missing.is_empty() {
+                    self.effects.tell(Event::MissingDependencies { id: key.id.clone(), missing });
+                }
+                Fate::Parked { missing: ids }
+            }
+            // Setting the horizon may have met the last dependency.
+            _ => Fate::Delivered,
+        }
+    }
+
+    /// The age at which what began to wait at age `since` is looked at for a cycle.
+    pub(super) fn loss_age(&self, since: u64) -> u64 {
+        since.saturating_add(millis(self.config.lost_timeout))
+    }
+
+    /// Puts missing messages into the outgoing repair buffer; `since` is the age at which somebody began to wait.
+    pub(super) fn ask_for(&mut self, missing: &[HistoryEntry], since: u64, by: Option<&ParticipantId>) {
+        let max = self.config.limits.max_repair_entries_per_message;
+        if missing.len() > max {
+            self.refill_later();
+        }
+        for entry in missing.iter().take(max) {
+            if let Some(known) = self.requests.get(&entry.id) {
+                if since < known.request.since_age_ms {
+                    let changed = self.requests.change(&entry.id, |missing| missing.request.since_age_ms = since);
+                    if let Some(request) = changed {
+                        self.effects.put(Row::Request(request.clone()));
+                    }
+                }
+                continue;
+            }
+            if self.requests.len() >= self.config.limits.max_repair_entries
+                && let Some(id) = self.requests.most_asked()
+            {
+                self.arrived(&id);
+                self.effects.limit(Limit::RepairRequests, Some(id), by.cloned());
+                self.refill_later();
+            }
+            let due = self.now.running.after(repair::request_wait(&self.config, &self.participant, &entry.id));
+            let entry = entry.clone();
+            let request = Request { entry, due: self.now.wall_at(due), sent: 0, heard: 0, since_age_ms: since };
+            self.effects.put(Row::Request(request.clone()));
+            self.requests.insert(request, due);
+        }
+    }
+
+    fn refill_later(&mut self) {
+        let at = self.now.running.after(self.config.t_max);
+        self.requests_refill.get_or_insert(at);
+    }
+
+    /// Makes room in the incoming buffer: the costliest sender's highest message gives way and stays in repair.
+    pub(super) fn enforce_parked(&mut self, max: usize, max_bytes: usize) {
+        while self.incoming.len() > max || self.incoming.bytes() > max_bytes {
+            let Some(key) = self.incoming.costliest() else { return };
+            let Some(waiting) = self.incoming.remove(&key) else { return };
+            let body = waiting.parked.body;
+            self.effects.delete(RowKey::body(&key));
+            self.hints.remove(&key.id);
+            self.known.forget(&key.id);
+            self.filter.remove(&key.id);
+            self.effects.limit(Limit::Parked, Some(key.id.clone()), Some(body.sender.clone()));
+            let entry = HistoryEntry { id: key.id.clone(), hint: None, sender: Some(body.sender.clone()) };
+            let old: Vec<LogKey> =
+                self.incoming.waiters(&key.id).filter(|waiter| self.is_old(waiter)).cloned().collect();
+            old.iter().for_each(|waiter| self.incoming.met_for(waiter, &key.id));
+            self.ask_for(&[entry], waiting.parked.parked_at_age_ms, Some(&body.sender));
+            self.drop_unwanted(&waiting.unmet);
+            self.settle();
+        }
+    }
+
+    /// Ends requests for messages that nobody waits for any more.
+    pub(super) fn drop_unwanted<'a>(&mut self, ids: impl IntoIterator<Item = &'a MessageId>) {
+        for id in ids {
+            if !self.incoming.is_awaited(id) && self.known.standing(id) == Standing::Unknown {
+                self.arrived(id);
+            }
+        }
+    }
+
+    fn acknowledge_soon(&mut self, id: &MessageId, sender: &ParticipantId) {
+        let random = self.now.random();
+        self.sync.must_acknowledge(id, sender, &self.config, self.now.running, random);
+    }
+
+    /// Puts an id into our filter, or refreshes its time there.
+    pub(super) fn take_into_filter(&mut self, id: &MessageId) {
+        self.filter.insert(id, IdHash::of(id), self.now.running);
+    }
+
+    pub(super) fn reseed_if_due(&mut self) {
+        if self.filter.needs_reseed() {
+            self.reseed();
+        }
+    }
+
+    pub(super) fn reseed(&mut self) {
+        let seed = self.now.random().to_be_bytes();
+        self.filter.reseed(self.now.running, seed);
+    }
+}

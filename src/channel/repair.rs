@@ -1,0 +1,243 @@
+//! SDS-R: what to ask others for, what others asked for, and when (PROTOCOL section 10).
+//!
+//! [`Requests`] is the outgoing repair buffer (LIP-109 T_req), [`Responses`] the incoming one (T_resp); [`Pace`]
+//! bounds the rate of answers. A request sent or heard does not end an entry, it is re-armed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use crate::filter;
+use crate::state::{Request, Response};
+use crate::types::{MessageId, ParticipantId, RunningTime, WallTime, millis};
+
+use super::Config;
+use super::known::{IdMap, Keyed};
+
+/// Requests for one missing message before it may be given up.
+pub(super) const REQUESTS_BEFORE_LOSS: u32 = 3;
+
+/// The wait before a first request: `H(participant ++ id) mod (T_max - T_min) + T_min`.
+pub(super) fn request_wait(config: &Config, participant: &ParticipantId, id: &MessageId) -> Duration {
+    let (min, max) = (millis(config.t_min), millis(config.t_max));
+    let hash = filter::h2(participant.as_bytes(), id.as_bytes());
+    Duration::from_millis(if max > min { hash % (max - min) + min } else { min })
+}
+
+/// The wait before the next request, after `sent` own requests and `heard` ones of others: `w + H(participant ++ id
+/// ++ attempt) mod w`, where w starts at T_min and own requests alone double it, up to T_max.
+pub(super) fn rearm_wait(config: &Config, participant: &ParticipantId, request: &Request) -> Duration {
+    let attempt = request.sent.saturating_add(request.heard);
+    let floor = millis(config.t_min).max(100);
+    let doublings = request.sent.saturating_sub(1).min(16);
+    let w = (floor << doublings).min(millis(config.t_max).max(floor));
+    let hash = filter::h3(participant.as_bytes(), request.entry.id.as_bytes(), &attempt.to_be_bytes());
+    Duration::from_millis(w + hash % w)
+}
+
+/// The wait before an answer: `((H(participant) xor H(sender)) * H(id), 128-bit) mod T_max`; 0 for the sender itself.
+pub(super) fn response_wait(
+    config: &Config,
+    participant: &ParticipantId,
+    sender: &ParticipantId,
+    id: &MessageId,
+) -> Duration {
+    let max = millis(config.t_max);
+    if max == 0 || participant == sender {
+        return Duration::ZERO;
+    }
+    let distance = filter::h(participant.as_bytes()) ^ filter::h(sender.as_bytes());
+    let product = u128::from(distance) * u128::from(filter::h(id.as_bytes()));
+    Duration::from_millis(u64::try_from(product % u128::from(max)).unwrap_or(max))
+}
+
+/// Whether a participant is in the response group of a message (LIP-109, "Determine response group").
+pub(super) fn in_response_group(
+    groups: u32,
+    participant: &ParticipantId,
+    sender: &ParticipantId,
+    id: &MessageId,
+) -> bool {
+    let group = |of: &ParticipantId| filter::h2(of.as_bytes(), id.as_bytes()) % u64::from(groups.max(1));
+    groups <= 1 || group(participant) == group(sender)
+}
+
+#[derive(Debug)]
+pub(super) struct Missing {
+    pub(super) request: Request,
+    pub(super) due: RunningTime,
+}
+
+impl Missing {
+    fn asked(&self) -> u32 {
+        self.request.sent.saturating_add(self.request.heard)
+    }
+}
+
+/// The outgoing repair buffer.
+#[derive(Debug)]
+pub(super) struct Requests {
+    entries: IdMap<MessageId, Missing>,
+    schedule: BTreeSet<(RunningTime, MessageId)>,
+    most_asked: BTreeSet<(u32, MessageId)>,
+    /// When each entry may be given up, in channel age.
+    ages: BTreeSet<(u64, MessageId)>,
+}
+
+impl Requests {
+    pub(super) fn new(keys: Keyed) -> Self {
+        Self {
+            entries: HashMap::with_hasher(keys),
+            schedule: BTreeSet::new(),
+            most_asked: BTreeSet::new(),
+            ages: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn get(&self, id: &MessageId) -> Option<&Missing> {
+        self.entries.get(id)
+    }
+
+    /// Entries by T_req, lowest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Missing> {
+        self.schedule.iter().filter_map(|(_, id)| self.entries.get(id))
+    }
+
+    pub(super) fn insert(&mut self, request: Request, due: RunningTime) {
+        self.remove(&request.entry.id.clone());
+        let id = request.entry.id.clone();
+        let missing = Missing { request, due };
+        self.index(&missing);
+        self.entries.insert(id, missing);
+    }
+
+    pub(super) fn remove(&mut self, id: &MessageId) -> Option<Missing> {
+        let missing = self.entries.remove(id)?;
+        self.schedule.remove(&(missing.due, id.clone()));
+        self.most_asked.remove(&(missing.asked(), id.clone()));
+        self.ages.remove(&(missing.request.since_age_ms, id.clone()));
+        Some(missing)
+    }
+
+    /// Changes an entry and keeps the indices right.
+    pub(super) fn change(&mut self, id: &MessageId, change: impl FnOnce(&mut Missing)) -> Option<&Request> {
+        let mut missing = self.remove(id)?;
+        change(&mut missing);
+        self.index(&missing);
+        Some(&self.entries.entry(id.clone()).or_insert(missing).request)
+    }
+
+    /// The entry asked most often.
+    pub(super) fn most_asked(&self) -> Option<MessageId> {
+        self.most_asked.last().map(|(_, id)| id.clone())
+    }
+
+    /// Up to `max` entries whose T_req has come, lowest first.
+    pub(super) fn due(&self, now: RunningTime, max: usize) -> Vec<MessageId> {
+        self.schedule.iter().take_while(|(due, _)| *due <= now).take(max).map(|(_, id)| id.clone()).collect()
+    }
+
+    pub(super) fn next_due(&self) -> Option<RunningTime> {
+        self.schedule.first().map(|(due, _)| *due)
+    }
+
+    /// Entries missed since this age or longer, oldest first.
+    pub(super) fn missed_since(&self, age: u64) -> impl Iterator<Item = &Missing> {
+        self.ages.iter().take_while(move |(since, _)| *since <= age).filter_map(|(_, id)| self.entries.get(id))
+    }
+
+    fn index(&mut self, missing: &Missing) {
+        let id = &missing.request.entry.id;
+        self.schedule.insert((missing.due, id.clone()));
+        self.most_asked.insert((missing.asked(), id.clone()));
+        self.ages.insert((missing.request.since_age_ms, id.clone()));
+    }
+}
+
+/// The incoming repair buffer.
+#[derive(Debug)]
+pub(super) struct Responses {
+    entries: IdMap<MessageId, (RunningTime, WallTime)>,
+    schedule: BTreeSet<(RunningTime, MessageId)>,
+}
+
+impl Responses {
+    pub(super) fn new(keys: Keyed) -> Self {
+        Self { entries: HashMap::with_hasher(keys), schedule: BTreeSet::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn contains(&self, id: &MessageId) -> bool {
+        self.entries.contains_key(id)
+    }
+
+    /// Entries by T_resp, lowest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (RunningTime, Response)> {
+        self.schedule.iter().map(|(due, id)| {
+            let wall = self.entries.get(id).map_or(WallTime::default(), |entry| entry.1);
+            (*due, Response { id: id.clone(), due: wall })
+        })
+    }
+
+    pub(super) fn insert(&mut self, response: &Response, due: RunningTime) {
+        self.remove(&response.id);
+        self.entries.insert(response.id.clone(), (due, response.due));
+        self.schedule.insert((due, response.id.clone()));
+    }
+
+    pub(super) fn remove(&mut self, id: &MessageId) -> bool {
+        match self.entries.remove(id) {
+            Some((due, _)) => self.schedule.remove(&(due, id.clone())),
+            None => false,
+        }
+    }
+
+    pub(super) fn due(&self, now: RunningTime) -> Option<MessageId> {
+        self.schedule.first().filter(|(due, _)| *due <= now).map(|(_, id)| id.clone())
+    }
+
+    pub(super) fn next_due(&self) -> Option<RunningTime> {
+        self.schedule.first().map(|(due, _)| *due)
+    }
+}
+
+/// Bounds a rate in bytes per second; may go into debt by one message.
+#[derive(Debug)]
+pub(super) struct Pace {
+    rate: u64,
+    /// Milli-bytes left; negative is debt.
+    left: i128,
+    at: RunningTime,
+}
+
+impl Pace {
+    pub(super) fn new(bytes_per_second: u32, now: RunningTime) -> Self {
+        let rate = u64::from(bytes_per_second);
+        Self { rate, left: i128::from(rate) * 1_000, at: now }
+    }
+
+    /// Whether something may go out now.
+    pub(super) fn is_open(&mut self, now: RunningTime) -> bool {
+        let gained = i128::from(millis(now.since(self.at))) * i128::from(self.rate);
+        self.left = (self.left + gained).min(i128::from(self.rate) * 1_000);
+        self.at = self.at.max(now);
+        self.left > 0
+    }
+
+    pub(super) fn spend(&mut self, bytes: usize) {
+        self.left -= i128::try_from(bytes).unwrap_or(i128::MAX / 2_000) * 1_000;
+    }
+
+    /// When something may go out again.
+    pub(super) fn opens_at(&self) -> RunningTime {
+        let debt = u128::try_from(-self.left).unwrap_or(0);
+        let wait = debt / u128::from(self.rate.max(1)) + 1;
+        self.at.after(Duration::from_millis(if self.left > 0 { 0 } else { u64::try_from(wait).unwrap_or(u64::MAX) }))
+    }
+}

@@ -1,0 +1,342 @@
+//! From saved data to a running channel (PERSISTENCE "What is saved").
+//!
+//! How it moves: bodies first, so that the log, heads and stubs stand; then marks; then what waits, sends, asks and
+//! answers, each checked against the bodies. What does not fit is mended, deleted from the store and reported.
+//! Due times lie on disk as wall times; one further away than its schedule allows (the clock jumped) is pulled in.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::filter::{IdHash, RollingFilter, RollingFilterConfig};
+use crate::state::{ChannelData, ChannelMeta, LogKey, Outgoing, Parked, Request, Response, Row, RowKey};
+use crate::types::{ChannelId, Lamport, MessageId, ParticipantId, RunningTime, WallTime, millis};
+
+use super::effects::Effects;
+use super::known::{Keyed, Known, Standing};
+use super::{
+    Channel, Config, ConfigError, Context, Delivery, Event, Join, Now, Outcome, Position, Stats, Step, incoming, log,
+    marks, outgoing, repair, sync,
+};
+
+/// Ids beyond the acknowledgement window that a restored filter still holds.
+const NEWEST_IDS: usize = 64;
+
+/// Why stored state makes no channel: the caller's fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The options are refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The channel id is empty, too long, or not UTF-8.
+    #[error("a channel id must have 1 to {max} bytes of UTF-8")]
+    ChannelId {
+        /// Bytes allowed.
+        max: usize,
+    },
+}
+
+impl Channel {
+    /// A channel with the state that was saved of it; empty data makes a new one. The step saves what was mended
+    /// and, under [`Config::confirm_deliveries`], delivers again what was not confirmed.
+    ///
+    /// # Errors
+    /// [`RestoreError`] where options or ids are refused. Data that does not fit together is mended, not refused.
+    pub fn restore(
+        id: ChannelId,
+        participant: ParticipantId,
+        config: Arc<Config>,
+        data: ChannelData,
+        context: &Context,
+    ) -> Result<(Self, Step), RestoreError> {
+        config.validate()?;
+        let max = config.limits.max_id_bytes;
+        let valid = |bytes: &[u8]| !bytes.is_empty() && bytes.len() <= max && std::str::from_utf8(bytes).is_ok();
+        if !valid(participant.as_bytes()) {
+            return Err(ConfigError::ParticipantId { len: participant.len(), max }.into());
+        }
+        if !valid(id.as_bytes()) {
+            return Err(RestoreError::ChannelId { max });
+        }
+        let mismatch = if data.is_empty() { None } else { data.check().err() };
+        let mut channel = Self::empty(id, participant, config, data.meta, context);
+        channel.load(data.rows);
+        channel.hints.extend(data.hints);
+        if let Some(mismatch) = mismatch {
+            channel.mended(mismatch.to_string());
+        }
+        channel.resume();
+        let step = channel.step(Ok(Outcome::Done));
+        Ok((channel, step))
+    }
+
+    /// A new channel.
+    ///
+    /// # Errors
+    /// [`RestoreError`] where options or ids are refused.
+    pub fn new(
+        id: impl Into<ChannelId>,
+        participant: impl Into<ParticipantId>,
+        config: Arc<Config>,
+        context: &Context,
+    ) -> Result<Self, RestoreError> {
+        // The step of a new channel is empty: there was nothing to mend.
+        Self::restore(id.into(), participant.into(), config, ChannelData::default(), context)
+            .map(|(channel, _)| channel)
+    }
+
+    fn empty(
+        id: ChannelId,
+        participant: ParticipantId,
+        config: Arc<Config>,
+        meta: Option<ChannelMeta>,
+        context: &Context,
+    ) -> Self {
+        let mut now = Now { wall: context.wall, running: context.running, entropy: context.entropy };
+        let keys = Keyed::new(now.random());
+        let stored = meta.is_some();
+        let meta = meta.unwrap_or_else(|| ChannelMeta {
+            lamport: Lamport(context.wall.as_millis()),
+            next_delivery: 1,
+            backfill_left: match config.join {
+                Join::FromNow => 0,
+                Join::Backfill(messages) => messages,
+            },
+            ..ChannelMeta::default()
+        });
+        let filter = RollingFilter::new(RollingFilterConfig {
+            window: config.acknowledgement_window,
+            error_rate: config.filter_error_rate,
+            ..RollingFilterConfig::default()
+        });
+        let sync = sync::Schedule::new(&config, now.running, now.random());
+        let pace = repair::Pace::new(config.repair_bytes_per_second, now.running);
+        Self {
+            id,
+            participant,
+            saved: meta.clone(),
+            stored,
+            meta,
+            known: Known::new(keys),
+            log: log::Log::default(),
+            late: BTreeMap::new(),
+            untold: VecDeque::new(),
+            incoming: incoming::Incoming::new(keys),
+            outgoing: outgoing::Outgoing::default(),
+            requests: repair::Requests::new(keys),
+            requests_refill: None,
+            responses: repair::Responses::new(keys),
+            marks: marks::Marks::new(keys),
+            hints: HashMap::with_hasher(keys),
+            filter,
+            sync,
+            pace,
+            resends_allowed: now.running,
+            losses_checked: now.running,
+            stats: Stats::default(),
+            effects: Effects::default(),
+            now,
+            config,
+        }
+    }
+
+    fn load(&mut self, rows: Vec<Row>) {
+        let mut parked = Vec::new();
+        let mut open = Vec::new();
+        for row in rows {
+            match row {
+                Row::Message(logged) => {
+                    let key = logged.body.key.clone();
+                    let number = logged.delivery.unwrap_or(0);
+                    self.meta.next_delivery = self.meta.next_delivery.max(number.saturating_add(1));
+                    if logged.below_floor {
+                        self.known.set(&key, Standing::Late);
+                        self.late.insert(key, logged);
+                    } else {
+                        self.log.insert(logged, &mut self.known);
+                    }
+                }
+                Row::Parked(row) => parked.push(row),
+                Row::Stub(stub) => {
+                    self.known.set(&stub.key, Standing::Stub);
+                    self.log.add_stub(&stub);
+                }
+                Row::Mark(mark) => {
+                    self.meta.marks_set = self.meta.marks_set.max(mark.sequence.saturating_add(1));
+                    self.marks.insert(&mark);
+                }
+                Row::Outgoing(_) | Row::Request(_) | Row::Response(_) => open.push(row),
+            }
+        }
+        if let Some(newest) = self.log.newest() {
+            self.meta.lamport = self.meta.lamport.max(newest.lamport);
+        }
+        self.load_parked(parked);
+        for row in open {
+            let key = row.key();
+            let fits = match row {
+                Row::Outgoing(entry) => self.load_outgoing(entry),
+                Row::Request(request) => self.load_request(request),
+                Row::Response(response) => self.load_response(response),
+                _ => true,
+            };
+            if !fits {
+                self.mended(format!("{:?} entry of {} belonged to nothing", key.place, key.id));
+                self.effects.delete(key);
+            }
+        }
+    }
+
+    fn load_parked(&mut self, parked: Vec<Parked>) {
+        let (fresh, delivered): (Vec<_>, Vec<_>) =
+            parked.into_iter().partition(|row| self.known.standing(&row.body.key.id) == Standing::Unknown);
+        for row in delivered {
+            self.mended(format!("message {} was both delivered and parked", row.body.key.id));
+            self.effects.delete(RowKey::body(&row.body.key));
+        }
+        fresh.iter().for_each(|row| self.known.set(&row.body.key, Standing::Parked));
+        for row in fresh {
+            let old = self.is_old(&row.body.key);
+            let unmet: BTreeSet<MessageId> = log::references(&row.body)
+                .filter(|id| match self.known.standing(id) {
+                    Standing::Parked => true,
+                    Standing::Unknown => !old && self.marks.get(id).is_none(),
+                    _ => false,
+                })
+                .cloned()
+                .collect();
+            let expiry = self.loss_age(row.parked_at_age_ms);
+            self.incoming.park(row, unmet, expiry);
+        }
+    }
+
+    fn load_outgoing(&mut self, entry: Outgoing) -> bool {
+        let Some(logged) = self.log.get(&entry.key) else { return false };
+        let cost = log::cost(&logged.body);
+        let due = self.due_at(entry.next_due, outgoing::longest_wait(&self.config));
+        let sent_for = self.now.wall.as_millis().saturating_sub(entry.first_sent.as_millis());
+        let first_sent = RunningTime::from_millis(self.now.running.as_millis().saturating_sub(sent_for));
+        if !entry.failed {
+            self.log.pin(&entry.key);
+        }
+        self.outgoing.add(entry, due, first_sent, cost);
+        true
+    }
+
+    fn load_request(&mut self, request: Request) -> bool {
+        let missing =
+            self.known.standing(&request.entry.id) == Standing::Unknown && self.marks.get(&request.entry.id).is_none();
+        if missing {
+            let due = self.due_at(request.due, 2 * self.config.t_max.max(self.config.t_min));
+            self.requests.insert(request, due);
+        }
+        missing
+    }
+
+    fn load_response(&mut self, response: Response) -> bool {
+        let Some(key) = self.known.key(&response.id).filter(|key| self.log.get(key).is_some()) else { return false };
+        let due = self.due_at(response.due, self.config.t_max);
+        self.log.pin(&key);
+        self.responses.insert(&response, due);
+        true
+    }
+
+    /// Sets going again what the data cannot hold: the filter, timers, unconfirmed deliveries.
+    fn resume(&mut self) {
+        self.fill_filter();
+        self.deliver_again();
+        self.mend_clock();
+        self.settle();
+        let unasked = self
+            .incoming
+            .awaited()
+            .any(|(id, _)| self.known.standing(id) == Standing::Unknown && self.requests.get(id).is_none());
+        if unasked {
+            self.requests_refill = Some(self.now.running);
+        }
+        self.retain();
+        self.effects.released.clear();
+    }
+
+    /// Puts the ids of the acknowledgement window back into the filter, and acknowledges what came in just before.
+    fn fill_filter(&mut self) {
+        let mut seen: Vec<(WallTime, &crate::state::Body)> = self
+            .log
+            .iter()
+            .map(|logged| (logged.seen, &*logged.body))
+            .chain(self.incoming.iter().map(|waiting| (waiting.parked.seen, &*waiting.parked.body)))
+            .collect();
+        seen.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
+        let wall = self.now.wall.as_millis();
+        let in_window =
+            |seen: WallTime| wall.saturating_sub(seen.as_millis()) <= millis(self.config.acknowledgement_window);
+        let first = seen.partition_point(|(seen, _)| !in_window(*seen)).min(seen.len().saturating_sub(NEWEST_IDS));
+        let random = self.now.random();
+        for (seen, body) in &seen[first..] {
+            let passed = wall.saturating_sub(seen.as_millis());
+            let heard = RunningTime::from_millis(self.now.running.as_millis().saturating_sub(passed));
+            self.filter.insert(&body.key.id, IdHash::of(&body.key.id), heard);
+            let recent = passed <= millis(self.config.acknowledgement_delay.1) * u64::from(self.config.response_groups);
+            if recent && body.sender != self.participant {
+                self.sync.must_acknowledge(&body.key.id, &body.sender, &self.config, self.now.running, random);
+            }
+        }
+    }
+
+    /// Under `confirm_deliveries`, tells again what the application may not have seen.
+    fn deliver_again(&mut self) {
+        if !self.config.confirm_deliveries {
+            self.meta.told = self.meta.next_delivery.saturating_sub(1);
+        }
+        let mut untold: Vec<(u64, LogKey)> = self
+            .log
+            .iter()
+            .chain(self.late.values())
+            .filter_map(|logged| Some((logged.delivery?, logged.body.key.clone())))
+            .filter(|(number, _)| *number > self.meta.told)
+            .collect();
+        untold.sort();
+        for (number, key) in &untold {
+            self.log.pin(key);
+            if let Some(delivery) = self.delivery_at(*number, key) {
+                self.effects.tell(Event::MessageDelivered(delivery));
+            }
+        }
+        self.untold = untold.into();
+        let told = self.meta.told;
+        let gone: Vec<LogKey> = self
+            .late
+            .iter()
+            .filter(|(_, logged)| logged.delivery.is_none_or(|number| number <= told))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in gone {
+            if let Some(logged) = self.late.remove(&key) {
+                self.leave_stub(&logged);
+            }
+        }
+    }
+
+    /// A delivery as it was told, with its present place in the log.
+    pub(super) fn delivery_at(&self, number: u64, key: &LogKey) -> Option<Delivery> {
+        let logged = self.log.get(key).or_else(|| self.late.get(key))?;
+        let position = match self.log.successor(key) {
+            _ if logged.below_floor => Position::BelowFloor,
+            None => Position::Newest,
+            Some(successor) => Position::Before(successor.clone()),
+        };
+        let (body, missing) = (logged.body.clone(), logged.missing.clone());
+        Some(Delivery { number, body, position, late: logged.late, missing })
+    }
+
+    /// The running time of a wall time on disk, at most `longest` away.
+    fn due_at(&self, due: WallTime, longest: Duration) -> RunningTime {
+        let wait = due.as_millis().saturating_sub(self.now.wall.as_millis()).min(millis(longest));
+        self.now.running.after(Duration::from_millis(wait))
+    }
+
+    fn mended(&mut self, what: String) {
+        self.effects.tell(Event::StateMended { what });
+    }
+}

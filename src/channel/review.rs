@@ -1,0 +1,155 @@
+//! What a received message says about our own: acknowledgements and repair requests (PROTOCOL sections 7 and 10;
+//! LIP-109 "Review ACK Status", "SDS-R receive message").
+
+use crate::filter::ReceivedFilter;
+use crate::state::{LogKey, Place, Response, Row, RowKey};
+use crate::types::{Message, MessageId, ParticipantId};
+
+use super::outgoing::Finding;
+use super::{Channel, DeliveryState, Event, Limit, repair};
+
+impl Channel {
+    /// Takes in everything a message says of others' messages. Messages of our own say nothing.
+    pub(super) fn review(&mut self, message: &Message) {
+        for entry in &message.causal_history {
+            self.sync.acknowledged_by(&entry.id, &message.sender);
+            if let Some(key) = self.known.key(&entry.id)
+                && self.outgoing.get(&key).is_some()
+            {
+                self.acknowledged(&key, &message.sender);
+            }
+        }
+        self.review_filter(message);
+        self.review_requests(message);
+    }
+
+    fn review_filter(&mut self, message: &Message) {
+        let filter = match ReceivedFilter::parse(&message.filter, self.config.limits.max_filter_bytes) {
+            Ok(Some(filter)) => filter,
+            Ok(None) => return,
+            Err(_) => {
+                self.stats.filters_ignored += 1;
+                self.effects.limit(Limit::Filter, Some(message.id.clone()), Some(message.sender.clone()));
+                return;
+            }
+        };
+        if self.outgoing.len() == 0 {
+            return;
+        }
+        self.meta.filters_heard += 1;
+        self.stats.work += self.outgoing.len() as u64;
+        let (heard, rule) = (self.meta.filters_heard, self.config.filter_evidence);
+        for finding in self.outgoing.review(&filter, &message.sender, heard, rule) {
+            match finding {
+                Finding::Acknowledged(key) => self.acknowledged(&key, &message.sender),
+                Finding::Possibly(key, chance) => {
+                    self.possibly_acknowledged(&key);
+                    let (id, by) = (key.id, message.sender.clone());
+                    self.effects.tell(Event::MessagePossiblyAcknowledged { id, by, chance });
+                }
+                Finding::Changed(key) => self.save_outgoing(&key),
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, key: &LogKey, by: &ParticipantId) {
+        let Some(entry) = self.outgoing.remove(key) else { return };
+        self.stats.acknowledged += 1;
+        self.effects.delete(RowKey::outgoing(key));
+        if !entry.failed {
+            self.log.unpin(key);
+        }
+        let (id, by) = (key.id.clone(), by.clone());
+        self.effects.tell(Event::MessageAcknowledged { id, by, after_failure: entry.failed });
+    }
+
+    /// The next resend moves away: a possibly acknowledged message waits longer.
+    fn possibly_acknowledged(&mut self, key: &LogKey) {
+        if let Some(open) = self.outgoing.get(key)
+            && !open.entry.failed
+        {
+            let wait = super::outgoing::wait(&self.config, &self.participant, open, self.now.running);
+            let later = self.now.running.after(wait).max(open.due).since(self.now.running);
+            let (running, wall) = (self.now.running, self.now.wall.as_millis());
+            self.outgoing.reschedule(key, false, running, wall, later);
+        }
+        self.save_outgoing(key);
+    }
+
+    pub(super) fn save_outgoing(&mut self, key: &LogKey) {
+        if let Some(open) = self.outgoing.get(key) {
+            self.effects.put(Row::Outgoing(open.entry.clone()));
+        }
+    }
+
+    /// How far an own message has come; `None` for messages of others and those no longer known.
+    #[must_use]
+    pub fn delivery_state(&self, id: &MessageId) -> Option<DeliveryState> {
+        let key = self.known.key(id)?;
+        match self.outgoing.get(&key) {
+            Some(open) if open.entry.failed => Some(DeliveryState::Failed),
+            Some(open) => Some(match open.chance(self.meta.filters_heard) {
+                Some(chance) => DeliveryState::PossiblyAcknowledged { chance },
+                None => DeliveryState::Unacknowledged,
+            }),
+            None => {
+                let own = self.is_own(&self.log.get(&key)?.body.sender);
+                own.then_some(DeliveryState::Acknowledged)
+            }
+        }
+    }
+
+    fn review_requests(&mut self, message: &Message) {
+        let max = self.config.limits.max_requests_per_message;
+        if message.repair_request.len() > max {
+            self.effects.limit(Limit::RequestsPerMessage, None, Some(message.sender.clone()));
+        }
+        for entry in message.repair_request.iter().take(max) {
+            self.rearm(&entry.id, |request| request.heard = request.heard.saturating_add(1));
+            self.consider_response(&entry.id, &message.sender);
+        }
+    }
+
+    /// Takes a request in if this participant may answer it: the message is delivered and in the log, the participant
+    /// in its response group, and the message was neither heard nor answered a moment ago.
+    fn consider_response(&mut self, id: &MessageId, by: &ParticipantId) {
+        if self.responses.contains(id) {
+            return;
+        }
+        let Some(key) = self.known.key(id) else { return };
+        let Some(logged) = self.log.get(&key) else { return };
+        let sender = logged.body.sender.clone();
+        let (config, now) = (&self.config, self.now.running);
+        let recent = self.filter.last_heard(id).is_some_and(|heard| now.since(heard) < config.t_min / 2);
+        if recent || !repair::in_response_group(config.response_groups, &self.participant, &sender, id) {
+            return;
+        }
+        if self.responses.len() >= config.limits.max_repair_entries {
+            self.effects.limit(Limit::RepairResponses, Some(id.clone()), Some(by.clone()));
+            return;
+        }
+        let due = now.after(repair::response_wait(config, &self.participant, &sender, id));
+        let response = Response { id: id.clone(), due: self.now.wall_at(due) };
+        self.log.pin(&key);
+        self.responses.insert(&response, due);
+        self.effects.put(Row::Response(response));
+        self.effects.tell(Event::RepairRequested { id: id.clone(), by: by.clone() });
+    }
+
+    /// Ends a pending answer: given, or somebody else gave it.
+    pub(super) fn end_response(&mut self, id: &MessageId) {
+        if self.responses.remove(id) {
+            self.effects.delete(RowKey::by_id(Place::Response, id));
+            if let Some(key) = self.known.key(id) {
+                self.log.unpin(&key);
+            }
+        }
+    }
+
+    /// Ends a request: the message is here, declared met, or lost.
+    pub(super) fn arrived(&mut self, id: &MessageId) {
+        if self.requests.remove(id).is_some() {
+            self.effects.delete(RowKey::by_id(Place::Request, id));
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Sending: content, ephemeral and sync messages (PROTOCOL sections 1, 4 and 9; LIP-109 "Send Message").
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha3::{Digest, Keccak256};
+
+use crate::state::{Body, LogKey, Logged, Outgoing, Row};
+use crate::types::{FilterField, HistoryEntry, Lamport, Message, MessageId};
+
+use super::{Channel, ChannelError, Event, Outcome, TransmitKind, clock, outgoing, repair};
+
+impl Channel {
+    pub(super) fn send(&mut self, content: Bytes, id: Option<MessageId>) -> Result<Outcome, ChannelError> {
+        self.check_content(&content)?;
+        let id = match id {
+            Some(id) => self.check_new_id(id)?,
+            None => self.new_id(&content),
+        };
+        let limits = &self.config.limits;
+        if self.outgoing.active() >= limits.max_outgoing
+            || self.outgoing.bytes().saturating_add(content.len()) > limits.max_outgoing_bytes
+        {
+            return Err(ChannelError::OutgoingFull);
+        }
+        self.mend_clock();
+        let lamport = clock::next(self.meta.lamport, self.now.wall);
+        let message = self.compose(id.clone(), lamport, content)?;
+        self.meta.lamport = lamport;
+        self.requests_went_out(&message);
+
+        let key = LogKey { lamport, id: id.clone() };
+        let body = Arc::new(Body {
+            key: key.clone(),
+            sender: self.participant.clone(),
+            causal_history: message.causal_history.clone(),
+            content: message.content.clone(),
+        });
+        self.take_into_filter(&id);
+        self.append_own(body, &key);
+        self.stats.sent += 1;
+        let random = self.now.random();
+        self.sync.sent(true, &self.config, self.now.running, random);
+        self.effects.transmit(TransmitKind::Content, message);
+        self.retain();
+        Ok(Outcome::Sent(id))
+    }
+
+    pub(super) fn send_ephemeral(&mut self, content: Bytes) -> Result<Outcome, ChannelError> {
+        self.check_content(&content)?;
+        let id = self.new_id(&content);
+        let message = self.bare_message(id.clone(), None, content);
+        self.check_size(&message)?;
+        self.effects.transmit(TransmitKind::Ephemeral, message);
+        Ok(Outcome::Sent(id))
+    }
+
+    /// Sends a sync message if there is anything to say (PROTOCOL section 9).
+    pub(super) fn send_sync(&mut self) {
+        if self.log.len() == 0 && self.requests.len() == 0 && self.filter.is_empty() {
+            return;
+        }
+        self.mend_clock();
+        let lamport = clock::next(self.meta.lamport, self.now.wall);
+        let id = self.new_id(&lamport.0.to_be_bytes());
+        self.reseed();
+        let composed = self.compose(id, lamport, Bytes::new());
+        self.sync.requests_sent(self.now.running);
+        let random = self.now.random();
+        self.sync.sent(false, &self.config, self.now.running, random);
+        // Heads alone may not fit into `max_transmit_bytes`; then this turn is skipped.
+        let Ok(message) = composed else { return };
+        self.meta.lamport = lamport;
+        self.requests_went_out(&message);
+        self.stats.syncs += 1;
+        self.effects.transmit(TransmitKind::Sync, message);
+    }
+
+    /// An own message once more: same id, Lamport time, causal history and content, fresh filter and requests.
+    pub(super) fn resend_message(&mut self, body: &Body) -> Message {
+        let mut message = self.message_of(body);
+        self.reseed_if_due();
+        message.filter = self.filter.field();
+        message.repair_request = self.due_requests();
+        self.trim(&mut message, usize::MAX);
+        self.requests_went_out(&message);
+        message
+    }
+
+    /// A logged message as it was first sent, without filter and requests.
+    pub(super) fn message_of(&self, body: &Body) -> Message {
+        Message {
+            sender: body.sender.clone(),
+            causal_history: body.causal_history.clone(),
+            ..self.bare_message(body.key.id.clone(), Some(body.key.lamport), body.content.clone())
+        }
+    }
+
+    pub(super) fn set_hint(&mut self, id: MessageId, hint: Bytes) -> Result<Outcome, ChannelError> {
+        let max = self.config.limits.max_hint_bytes;
+        if hint.len() > max {
+            return Err(ChannelError::TooLarge { what: "retrieval hint", len: hint.len(), max });
+        }
+        if self.known.key(&id).is_none() {
+            return Err(ChannelError::UnknownMessage(id));
+        }
+        if self.hints.get(&id) != Some(&hint) {
+            self.hints.insert(id.clone(), hint.clone());
+            self.effects.hints.push((id, hint));
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// A clock beyond what others accept is set back, and what was sent under it has failed (PROTOCOL section 3).
+    pub(super) fn mend_clock(&mut self) {
+        let limit = clock::limit(self.now.wall, self.config.max_clock_drift);
+        let from = self.meta.lamport;
+        if from <= limit {
+            return;
+        }
+        let to = clock::reset(self.now.wall, self.meta.highest_received, limit);
+        self.meta.lamport = to;
+        self.effects.tell(Event::ClockReset { from, to });
+        let above: Vec<LogKey> = self
+            .outgoing
+            .iter()
+            .rev()
+            .take_while(|open| open.entry.key.lamport > limit)
+            .filter(|open| !open.entry.failed)
+            .map(|open| open.entry.key.clone())
+            .collect();
+        above.iter().for_each(|key| self.give_up_sending(key));
+    }
+
+    fn compose(&mut self, id: MessageId, lamport: Lamport, content: Bytes) -> Result<Message, ChannelError> {
+        let (keys, heads) = self.log.causal_history(self.config.max_causal_heads, self.config.causal_history_size);
+        self.reseed_if_due();
+        let mut message = self.bare_message(id, Some(lamport), content);
+        message.causal_history = keys.iter().filter_map(|key| self.entry_of(key)).collect();
+        message.filter = self.filter.field();
+        message.repair_request = self.due_requests();
+        self.trim(&mut message, heads);
+        self.check_size(&message)?;
+        Ok(message)
+    }
+
+    /// Drops what does not fit into `max_transmit_bytes`: repair requests, then the filter, then causal history
+    /// beyond its first `keep` entries (PROTOCOL section 1).
+    fn trim(&self, message: &mut Message, keep: usize) {
+        let Some(max) = self.config.max_transmit_bytes else { return };
+        let dialect = self.config.dialect;
+        while message.encoded_len(dialect) > max && message.repair_request.pop().is_some() {}
+        if message.encoded_len(dialect) > max {
+            message.filter = FilterField::Absent;
+        }
+        while message.encoded_len(dialect) > max && message.causal_history.len() > keep {
+            message.causal_history.pop();
+        }
+    }
+
+    fn check_size(&self, message: &Message) -> Result<(), ChannelError> {
+        let limits = &self.config.limits;
+        let max = self.config.max_transmit_bytes.unwrap_or(usize::MAX).min(limits.max_message_bytes);
+        let len = message.encoded_len(self.config.dialect);
+        if len > max { Err(ChannelError::TooLarge { what: "message", len, max }) } else { Ok(()) }
+    }
+
+    fn check_content(&self, content: &Bytes) -> Result<(), ChannelError> {
+        let max = self.config.limits.max_content_bytes;
+        match content.len() {
+            0 => Err(ChannelError::EmptyContent),
+            len if len > max => Err(ChannelError::TooLarge { what: "content", len, max }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_new_id(&self, id: MessageId) -> Result<MessageId, ChannelError> {
+        let max = self.config.limits.max_id_bytes;
+        if id.is_empty() || id.len() > max || id.as_str().is_none() {
+            return Err(ChannelError::InvalidId { max });
+        }
+        if self.known.key(&id).is_some() { Err(ChannelError::IdKnown(id)) } else { Ok(id) }
+    }
+
+    /// Hex Keccak-256 of sender, time in nanoseconds and content (LIP-173); the time moves on until the id is new.
+    fn new_id(&self, content: &[u8]) -> MessageId {
+        let mut nanos = self.now.wall.as_nanos();
+        loop {
+            let mut hash = Keccak256::new();
+            hash.update(self.participant.as_bytes());
+            hash.update(nanos.to_be_bytes());
+            hash.update(content);
+            let id = MessageId::new(hex(&hash.finalize()));
+            if self.known.key(&id).is_none() {
+                return id;
+            }
+            nanos = nanos.wrapping_add(1);
+        }
+    }
+
+    fn bare_message(&self, id: MessageId, lamport: Option<Lamport>, content: Bytes) -> Message {
+        Message {
+            id,
+            sender: self.participant.clone(),
+            channel: self.id.clone(),
+            lamport,
+            causal_history: Vec::new(),
+            filter: FilterField::Absent,
+            repair_request: Vec::new(),
+            content,
+        }
+    }
+
+    fn entry_of(&self, key: &LogKey) -> Option<HistoryEntry> {
+        let logged = self.log.get(key)?;
+        Some(HistoryEntry {
+            id: key.id.clone(),
+            hint: self.hints.get(&key.id).cloned(),
+            sender: Some(logged.body.sender.clone()),
+        })
+    }
+
+    fn append_own(&mut self, body: Arc<Body>, key: &LogKey) {
+        let logged = Logged {
+            body: body.clone(),
+            delivery: None,
+            seen: self.now.wall,
+            late: false,
+            below_floor: false,
+            missing: Vec::new(),
+        };
+        self.effects.put(Row::Message(logged.clone()));
+        self.log.insert(logged, &mut self.known);
+        // A caller's id may have been missed by others' messages already.
+        self.arrived(&key.id);
+        self.marks_forget(&key.id);
+
+        let wait = outgoing::first_wait(&self.config, &self.participant, key);
+        let due = self.now.running.after(wait);
+        let entry = Outgoing {
+            key: key.clone(),
+            first_sent: self.now.wall,
+            next_due: self.now.wall_at(due),
+            attempts: 0,
+            failed: false,
+            filters_heard_at_send: self.meta.filters_heard,
+            evidence: Vec::new(),
+        };
+        self.log.pin(key);
+        self.effects.put(Row::Outgoing(entry.clone()));
+        self.outgoing.add(entry, due, self.now.running, super::log::cost(&body));
+        self.incoming.met(&key.id);
+        self.settle();
+    }
+
+    /// Requests whose T_req has come, lowest first (LIP-109, "SDS-R send message").
+    fn due_requests(&self) -> Vec<HistoryEntry> {
+        let due = self.requests.due(self.now.running, self.config.max_repair_requests);
+        due.iter().filter_map(|id| Some(self.requests.get(id)?.request.entry.clone())).collect()
+    }
+
+    /// Re-arms the requests that this message carries.
+    fn requests_went_out(&mut self, message: &Message) {
+        for entry in &message.repair_request {
+            self.stats.requests_sent += 1;
+            self.rearm(&entry.id, |request| request.sent = request.sent.saturating_add(1));
+        }
+    }
+
+    /// Counts a request sent or heard and sets when the next is due.
+    pub(super) fn rearm(&mut self, id: &MessageId, count: impl FnOnce(&mut crate::state::Request)) {
+        let (config, participant, now) = (&self.config, &self.participant, &self.now);
+        let changed = self.requests.change(id, |missing| {
+            count(&mut missing.request);
+            missing.due = now.running.after(repair::rearm_wait(config, participant, &missing.request));
+            missing.request.due = now.wall_at(missing.due);
+        });
+        if let Some(request) = changed {
+            self.effects.put(Row::Request(request.clone()));
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
+        .map(char::from)
+        .collect()
+}

@@ -1,0 +1,149 @@
+//! When to send a sync message (PROTOCOL sections 7 and 9).
+//!
+//! Three reasons: received messages must be acknowledged, repair requests are due, or nothing was heard or sent for a
+//! while. How it moves: the channel reports traffic and content here; [`Schedule::due`] says whether it is time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::types::{MessageId, ParticipantId, RunningTime, millis};
+
+use super::Config;
+
+/// Messages waiting for acknowledgement whose mention by others is watched for.
+const MAX_WATCHED: usize = 256;
+/// At most one sync a second is sent for repair requests.
+const REQUEST_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Acknowledgement {
+    due: RunningTime,
+    /// Messages to acknowledge, with their senders.
+    messages: BTreeMap<MessageId, ParticipantId>,
+    /// More than are watched: others' mentions cannot cancel it.
+    more: bool,
+}
+
+/// The sync schedule.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    acknowledgement: Option<Acknowledgement>,
+    periodic: RunningTime,
+    interval: Duration,
+    /// Something was heard or sent since the last periodic turn.
+    traffic: bool,
+    /// Content was heard or sent since the last periodic turn.
+    news: bool,
+    requests_allowed: RunningTime,
+}
+
+impl Schedule {
+    pub(super) fn new(config: &Config, now: RunningTime, random: u64) -> Self {
+        let interval = config.sync_interval;
+        Self {
+            acknowledgement: None,
+            periodic: now.after(randomised(interval, random)),
+            interval,
+            traffic: false,
+            news: false,
+            requests_allowed: now,
+        }
+    }
+
+    /// Content was received, or a known message again: it must be acknowledged. `random` picks the moment, once.
+    pub(super) fn must_acknowledge(
+        &mut self,
+        id: &MessageId,
+        sender: &ParticipantId,
+        config: &Config,
+        now: RunningTime,
+        random: u64,
+    ) {
+        let (min, max) = config.acknowledgement_delay;
+        let waiting = self.acknowledgement.get_or_insert_with(|| {
+            let span = millis(max.saturating_sub(min));
+            let wait = min + Duration::from_millis(random % (span + 1));
+            Acknowledgement {
+                due: now.after(wait.saturating_mul(config.response_groups)),
+                messages: BTreeMap::new(),
+                more: false,
+            }
+        });
+        if waiting.messages.len() < MAX_WATCHED {
+            waiting.messages.insert(id.clone(), sender.clone());
+        } else if !waiting.messages.contains_key(id) {
+            waiting.more = true;
+        }
+    }
+
+    /// A causal history of `by` names this message: it need not be acknowledged once more.
+    pub(super) fn acknowledged_by(&mut self, id: &MessageId, by: &ParticipantId) {
+        let Some(waiting) = &mut self.acknowledgement else { return };
+        if waiting.messages.get(id).is_some_and(|sender| sender != by) {
+            waiting.messages.remove(id);
+            if waiting.messages.is_empty() && !waiting.more {
+                self.acknowledgement = None;
+            }
+        }
+    }
+
+    /// Something that acknowledges was sent.
+    pub(super) fn sent(&mut self, content: bool, config: &Config, now: RunningTime, random: u64) {
+        self.acknowledgement = None;
+        self.traffic(content, config, now, random);
+    }
+
+    /// Something was heard or sent.
+    pub(super) fn traffic(&mut self, content: bool, config: &Config, now: RunningTime, random: u64) {
+        self.traffic = true;
+        if content {
+            self.news = true;
+            if self.interval > config.sync_interval {
+                self.interval = config.sync_interval;
+                self.periodic = self.periodic.min(now.after(randomised(self.interval, random)));
+            }
+        }
+    }
+
+    /// A sync message with repair requests was sent.
+    pub(super) fn requests_sent(&mut self, now: RunningTime) {
+        self.requests_allowed = now.after(REQUEST_SYNC_INTERVAL);
+    }
+
+    /// Whether a sync message is due; takes the periodic turn when its time has come. `requests` is the lowest T_req.
+    pub(super) fn due(
+        &mut self,
+        config: &Config,
+        now: RunningTime,
+        requests: Option<RunningTime>,
+        random: u64,
+    ) -> bool {
+        let acknowledge = self.acknowledgement.as_ref().is_some_and(|waiting| waiting.due <= now);
+        let request = requests.is_some_and(|due| due.max(self.requests_allowed) <= now);
+        let mut quiet = false;
+        if self.periodic <= now {
+            quiet = !self.traffic;
+            self.interval = if self.news {
+                config.sync_interval
+            } else {
+                self.interval.saturating_mul(2).min(config.max_sync_interval)
+            };
+            self.periodic = now.after(randomised(self.interval, random));
+            (self.traffic, self.news) = (false, false);
+        }
+        acknowledge || request || quiet
+    }
+
+    /// When [`due`](Self::due) must be asked again.
+    pub(super) fn next_due(&self, requests: Option<RunningTime>) -> RunningTime {
+        let requests = requests.map(|due| due.max(self.requests_allowed));
+        let acknowledgement = self.acknowledgement.as_ref().map(|waiting| waiting.due);
+        [requests, acknowledgement].into_iter().flatten().fold(self.periodic, RunningTime::min)
+    }
+}
+
+/// Three to five quarters of an interval.
+fn randomised(interval: Duration, random: u64) -> Duration {
+    let quarter = millis(interval) / 4;
+    Duration::from_millis((3 * quarter + random % (2 * quarter + 1)).max(1))
+}

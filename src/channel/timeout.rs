@@ -1,0 +1,226 @@
+//! What happens because time passes (PROTOCOL sections 8, 9 and 10): losses, retention by age, repair answers,
+//! resends, sync messages; and when to come back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::state::{LogKey, MarkKind};
+use crate::types::{FilterField, HistoryEntry, MessageId, RunningTime, millis};
+
+use super::known::Standing;
+use super::{Channel, Event, TransmitKind, outgoing, repair};
+
+/// Resends in one step; the rest follows after [`BATCH_PAUSE`], so that waking up is no burst.
+const RESEND_BATCH: usize = 16;
+/// Losses in one step, for the same reason.
+const LOSS_BATCH: usize = 1_000;
+const BATCH_PAUSE: Duration = Duration::from_millis(50);
+
+impl Channel {
+    pub(super) fn timeout(&mut self) {
+        self.lose_dependencies();
+        self.break_cycles();
+        self.settle();
+        self.refill_requests();
+        if let Some(age) = self.config.max_log_age {
+            self.evict_older(self.now.wall.as_millis().saturating_sub(millis(age)));
+        }
+        self.retain();
+        self.answer();
+        self.resend();
+        let random = self.now.random();
+        if self.sync.due(&self.config, self.now.running, self.requests.next_due(), random) {
+            self.send_sync();
+        }
+        self.effects.released.clear();
+    }
+
+    /// When to come back with [`Input::Timeout`](super::Input::Timeout): later than the last timeout, which did all
+    /// that was due. `None` never happens while a channel lives: it keeps its sync schedule.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<RunningTime> {
+        let resend = self.outgoing.next_due().map(|due| due.max(self.resends_allowed));
+        let response = self.responses.next_due().map(|due| due.max(self.pace.opens_at()));
+        let cycle = self.incoming.next_expiry().map(|(age, _)| self.at_age(*age));
+        let loss = self.next_loss();
+        let sync = Some(self.sync.next_due(self.requests.next_due()));
+        let eviction = self.config.max_log_age.and_then(|age| self.next_eviction(age));
+        [resend, response, cycle, loss, sync, eviction, self.requests_refill].into_iter().flatten().min()
+    }
+
+    /// The running time at which the channel has this age.
+    fn at_age(&self, age: u64) -> RunningTime {
+        self.now.running.after(Duration::from_millis(age.saturating_sub(self.meta.age_ms)))
+    }
+
+    fn next_loss(&self) -> Option<RunningTime> {
+        // An entry that is old enough but was not asked for often enough waits for its next request.
+        let oldest = self.requests.missed_since(u64::MAX).next()?;
+        let due = self.at_age(oldest.request.since_age_ms.saturating_add(millis(self.config.lost_timeout)));
+        Some(due.max(self.losses_checked.after(self.config.t_min.max(Duration::from_secs(1)))))
+    }
+
+    fn next_eviction(&self, age: Duration) -> Option<RunningTime> {
+        let seen = self.log.iter().next()?.seen.as_millis();
+        let wait = seen.saturating_add(millis(age)).saturating_sub(self.now.wall.as_millis());
+        Some(self.now.running.after(Duration::from_millis(wait.max(1_000))))
+    }
+
+    /// Gives up what was missed for too long and asked for often enough (PROTOCOL section 10, "Lost").
+    fn lose_dependencies(&mut self) {
+        self.losses_checked = self.now.running;
+        let Some(age) = self.meta.age_ms.checked_sub(millis(self.config.lost_timeout)) else { return };
+        let lost: Vec<MessageId> = self
+            .requests
+            .missed_since(age)
+            .filter(|missing| {
+                missing.request.sent.saturating_add(missing.request.heard) >= repair::REQUESTS_BEFORE_LOSS
+            })
+            .take(LOSS_BATCH)
+            .map(|missing| missing.request.entry.id.clone())
+            .collect();
+        for id in lost {
+            self.set_mark(&id, MarkKind::Lost);
+            self.stats.lost += 1;
+            self.effects.tell(Event::DependencyLost { id });
+        }
+    }
+
+    /// Messages that wait for each other, and for nothing else, wait in vain: they go ahead, the lowest first.
+    fn break_cycles(&mut self) {
+        while let Some((age, key)) = self.incoming.next_expiry().cloned() {
+            if age > self.meta.age_ms {
+                return;
+            }
+            let (below, hopeful) = self.below(&key);
+            // All that were looked at share this one's fate: none is looked at again before then.
+            let again = self.meta.age_ms.saturating_add(millis(self.config.t_max)).saturating_add(1);
+            below.iter().for_each(|key| self.incoming.set_expiry(key, again));
+            if hopeful {
+                continue;
+            }
+            for key in &below {
+                let unmet: Vec<MessageId> =
+                    self.incoming.get(key).into_iter().flat_map(|waiting| waiting.unmet.iter().cloned()).collect();
+                unmet.iter().for_each(|id| self.incoming.met_for(key, id));
+                self.settle();
+            }
+        }
+    }
+
+    /// The parked messages that this one waits for, itself included, and whether any waits for a message never received.
+    fn below(&mut self, key: &LogKey) -> (BTreeSet<LogKey>, bool) {
+        let mut seen = BTreeSet::from([key.clone()]);
+        let mut work = vec![key.clone()];
+        let mut hopeful = false;
+        while let Some(key) = work.pop() {
+            let Some(waiting) = self.incoming.get(&key) else { continue };
+            for id in &waiting.unmet {
+                self.stats.work += 1;
+                match self.known.key(id) {
+                    Some(dependency) if self.known.standing(id) == Standing::Parked => {
+                        if seen.insert(dependency.clone()) {
+                            work.push(dependency);
+                        }
+                    }
+                    _ => hopeful = true,
+                }
+            }
+        }
+        (seen, hopeful)
+    }
+
+    /// Asks for missing messages that found no place in the repair buffer before.
+    fn refill_requests(&mut self) {
+        if self.requests_refill.is_none_or(|at| at > self.now.running) {
+            return;
+        }
+        self.requests_refill = None;
+        let room = self.config.limits.max_repair_entries.saturating_sub(self.requests.len());
+        let mut entries: Vec<(HistoryEntry, u64)> = Vec::new();
+        let mut more = false;
+        for (id, waiters) in self.incoming.awaited() {
+            if self.known.standing(id) != Standing::Unknown || self.requests.get(id).is_some() {
+                continue;
+            }
+            if entries.len() >= room {
+                more = true;
+                break;
+            }
+            let Some(waiting) = waiters.first().and_then(|key| self.incoming.get(key)) else { continue };
+            let named = waiting.parked.body.causal_history.iter().find(|entry| entry.id == *id);
+            entries.extend(named.map(|entry| (entry.clone(), waiting.parked.parked_at_age_ms)));
+        }
+        for (entry, since) in entries {
+            self.ask_for(&[entry], since, None);
+        }
+        if more {
+            self.requests_refill = Some(self.now.running.after(self.config.t_max.max(Duration::from_secs(1))));
+        }
+    }
+
+    /// Rebroadcasts what others asked for and nobody has answered, at a bounded rate.
+    fn answer(&mut self) {
+        while let Some(id) = self.responses.due(self.now.running) {
+            if !self.pace.is_open(self.now.running) {
+                return;
+            }
+            self.end_response(&id);
+            let Some(logged) = self.known.key(&id).and_then(|key| self.log.get(&key)) else { continue };
+            let body = logged.body.clone();
+            let message = self.message_of(&body);
+            debug_assert_eq!(message.filter, FilterField::Absent);
+            self.pace.spend(message.encoded_len(self.config.dialect));
+            self.take_into_filter(&id);
+            self.stats.answered += 1;
+            self.effects.transmit(TransmitKind::Repair, message);
+            self.effects.tell(Event::RepairAnswered { id });
+        }
+    }
+
+    /// Sends again what nobody acknowledged, and gives up what was sent often enough (PROTOCOL section 8).
+    fn resend(&mut self) {
+        if self.now.running < self.resends_allowed {
+            return;
+        }
+        for _ in 0..RESEND_BATCH {
+            let Some(key) = self.outgoing.due(self.now.running) else { return };
+            let attempts = self.outgoing.get(&key).map_or(0, |open| open.entry.attempts);
+            if attempts >= self.config.max_resend_attempts {
+                self.give_up_sending(&key);
+                continue;
+            }
+            let Some(body) = self.log.get(&key).map(|logged| logged.body.clone()) else {
+                self.outgoing.remove(&key);
+                continue;
+            };
+            let message = self.resend_message(&body);
+            self.stats.resends += 1;
+            let random = self.now.random();
+            self.sync.sent(false, &self.config, self.now.running, random);
+            self.effects.transmit(TransmitKind::Resend, message);
+            self.schedule_resend(&key);
+        }
+        self.resends_allowed = self.now.running.after(BATCH_PAUSE);
+    }
+
+    fn schedule_resend(&mut self, key: &LogKey) {
+        let (running, wall) = (self.now.running, self.now.wall.as_millis());
+        self.outgoing.reschedule(key, true, running, wall, Duration::ZERO);
+        if let Some(open) = self.outgoing.get(key) {
+            let wait = outgoing::wait(&self.config, &self.participant, open, running);
+            self.outgoing.reschedule(key, false, running, wall, wait);
+        }
+        self.save_outgoing(key);
+    }
+
+    /// The message stays in the log for repair, and is still listened for (PROTOCOL section 8).
+    pub(super) fn give_up_sending(&mut self, key: &LogKey) {
+        let Some(entry) = self.outgoing.fail(key) else { return };
+        let possibly = !entry.evidence.is_empty();
+        self.stats.failed += 1;
+        self.log.unpin(key);
+        self.save_outgoing(key);
+        self.effects.tell(Event::DeliveryFailed { id: key.id.clone(), possibly });
+    }
+}
