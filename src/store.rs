@@ -7,12 +7,23 @@
 //!
 //! - [`snapshot`]: the codec, for these stores and for one of your own
 //! - [`MemoryPersistence`], [`NoPersistence`]: without a disk
+//! - `RedbPersistence` (feature `redb`): the default on disk
 
 pub mod snapshot;
 
+#[cfg(feature = "redb")]
+mod encoded;
+#[cfg(feature = "redb")]
+mod engine_thread;
 mod memory;
+#[cfg(feature = "redb")]
+mod redb;
 
+#[cfg(feature = "redb")]
+pub use self::engine_thread::StoreStatistics;
 pub use self::memory::{MemoryPersistence, NoPersistence};
+#[cfg(feature = "redb")]
+pub use self::redb::RedbPersistence;
 
 use async_trait::async_trait;
 use bytes::Bytes;
