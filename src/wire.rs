@@ -40,7 +40,7 @@ pub fn decode(bytes: &Bytes, limits: &Limits) -> Result<(Message, Dialect), Wire
 /// Encodes one message.
 ///
 /// Fields are in ascending order. Empty content leaves its field out. The `Lip109` dialect carries no filter
-/// but the compact one: any other is left out.
+/// but the compact one: any other is left out. [`Limits`] are for what is received and are not applied here.
 ///
 /// # Errors
 /// A [`WireError`] when the dialect cannot carry the message: the caller's fault.

@@ -1,6 +1,6 @@
 //! Filters as `channel` uses them: what a rolling summary offers and what a received one proves.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
 use std::time::{Duration, Instant};
 

@@ -78,17 +78,15 @@ impl CompactReader {
     }
 
     pub(super) fn chance(&self, hash: IdHash) -> Option<f64> {
-        let mut positions = [0; MAX_HASHES as usize];
-        let mut count = 0;
-        for position in self.positions(hash) {
-            // `position` is below the number of bits.
-            if self.bits[(position / 8) as usize] & (1 << (position % 8)) == 0 {
-                return None;
-            }
-            positions[count] = position;
-            count += 1;
+        // A position is below the number of bits.
+        let is_set = |position: u64| self.bits[(position / 8) as usize] & (1 << (position % 8)) != 0;
+        if !self.positions(hash).all(is_set) {
+            return None;
         }
-        let positions = &mut positions[..count];
+        let mut positions = [0; MAX_HASHES as usize];
+        // There are k of them, at most MAX_HASHES.
+        let positions = &mut positions[..self.k as usize];
+        positions.iter_mut().zip(self.positions(hash)).for_each(|(slot, position)| *slot = position);
         positions.sort_unstable();
         let distinct = positions.chunk_by(|a, b| a == b).count();
         // Multiplied out, because `powi` may differ between platforms.
@@ -130,6 +128,7 @@ fn sips(seed: &[u8; 32]) -> [SipHasher13; 2] {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
 
