@@ -8,6 +8,8 @@
 //! - [`snapshot`]: the codec, for these stores and for one of your own
 //! - [`MemoryPersistence`], [`NoPersistence`]: without a disk
 //! - `RedbPersistence` (feature `redb`): the default on disk
+//! - `FaultyPersistence` (feature `testing`): fails on command
+//! - `conformance` (feature `testing`, not there yet): the rules below, each as a test for a store of your own
 
 pub mod snapshot;
 
@@ -15,12 +17,16 @@ pub mod snapshot;
 mod encoded;
 #[cfg(feature = "redb")]
 mod engine_thread;
+#[cfg(feature = "testing")]
+mod faulty;
 mod memory;
 #[cfg(feature = "redb")]
 mod redb;
 
 #[cfg(feature = "redb")]
 pub use self::engine_thread::StoreStatistics;
+#[cfg(feature = "testing")]
+pub use self::faulty::{CallCounts, Fault, FaultyPersistence, Method, Rule};
 pub use self::memory::{MemoryPersistence, NoPersistence};
 #[cfg(feature = "redb")]
 pub use self::redb::RedbPersistence;
