@@ -52,6 +52,7 @@ use crate::channel::{
     ResponseView, Stats,
 };
 use crate::state::{ChannelData, Logged};
+use crate::store::PersistenceError;
 use crate::types::{ChannelId, Dialect, Message, MessageId, ParticipantId};
 use crate::wire;
 use shared::Shared;
@@ -90,7 +91,7 @@ pub struct Relayed {
     /// What to broadcast; `None` where there is nothing to pass on, as for a duplicate.
     pub bytes: Option<Bytes>,
     /// What became of the message here.
-    pub received: Option<Received>,
+    pub received: Received,
 }
 
 impl ReliabilityManager {
@@ -259,7 +260,7 @@ impl ReliabilityManager {
     pub async fn unwrap_received(&self, bytes: impl Into<Bytes>) -> Result<Unwrapped, ManagerError> {
         let (message, dialect) = wire::decode(&bytes.into(), &self.shared.config.limits)?;
         let answer = self.enter(&message.channel, Input::Receive(message.clone()), Some(dialect)).await?;
-        let Received { fate, released, .. } = received(answer.outcome, &message);
+        let Received { fate, released, .. } = received(answer.outcome, message.id.clone());
         Ok(Unwrapped { message, fate, released })
     }
 
@@ -268,10 +269,9 @@ impl ReliabilityManager {
     /// # Errors
     /// As [`unwrap_received`](Self::unwrap_received).
     pub async fn relay(&self, message: Message) -> Result<Relayed, ManagerError> {
-        let channel = message.channel.clone();
+        let (channel, id) = (message.channel.clone(), message.id.clone());
         let Answer { outcome, bytes } = self.enter(&channel, Input::Relay(message), None).await?;
-        let received = if let Outcome::Received(received) = outcome { Some(received) } else { None };
-        Ok(Relayed { bytes, received })
+        Ok(Relayed { bytes, received: received(outcome, id) })
     }
 
     /// Declares that these dependencies need not be waited for.
@@ -285,6 +285,16 @@ impl ReliabilityManager {
     ) -> Result<(), ManagerError> {
         let input = Input::DependenciesMet(ids.into_iter().collect());
         self.call(&channel.into(), input).await.map(|_| ())
+    }
+
+    /// Confirms that the application has dealt with all deliveries up to this number. Only with
+    /// [`Config::confirm_deliveries`], where a registered `on_event` or `on_message_ready` confirms by itself when it
+    /// returns. What was not confirmed stays in the log and is delivered again after a restart.
+    ///
+    /// # Errors
+    /// As [`mark_dependencies_met`](Self::mark_dependencies_met).
+    pub async fn confirm_deliveries(&self, channel: impl Into<ChannelId>, number: u64) -> Result<(), ManagerError> {
+        self.call(&channel.into(), Input::DeliveriesTold(number)).await.map(|_| ())
     }
 
     /// Keeps what helps others to fetch a message from elsewhere; it goes out with references to the message.
@@ -356,8 +366,7 @@ impl ReliabilityManager {
         let mut outcome = Ok(());
         for sweep in sweeps {
             let ended = match sweep {
-                Ok(Some(waiting)) => waiting.await.unwrap_or(Err(ManagerError::ShutDown)).map(|_| ()),
-                Ok(None) => Ok(()),
+                Ok(sweep) => sweep.end().await,
                 Err(error) => Err(error),
             };
             outcome = outcome.and(ended);
@@ -430,6 +439,11 @@ impl ReliabilityManager {
         self.slot(channel)?.read(|channel| channel.stats())
     }
 
+    /// Why the channel's last save failed; `None` when the store has everything.
+    pub fn save_failure(&self, channel: &ChannelId) -> Result<Option<Arc<PersistenceError>>, ManagerError> {
+        Ok(self.slot(channel)?.save_failure())
+    }
+
     /// Everything that is, or is owed to be, in the store: for backups, and for tests of stores.
     pub fn data(&self, channel: &ChannelId) -> Result<ChannelData, ManagerError> {
         self.slot(channel)?.read(|channel| channel.data())
@@ -437,9 +451,9 @@ impl ReliabilityManager {
 }
 
 /// A channel answers what is received with `Received`; `Done` can only mean that nothing came of it.
-fn received(outcome: Outcome, message: &Message) -> Received {
+fn received(outcome: Outcome, id: MessageId) -> Received {
     match outcome {
         Outcome::Received(received) => received,
-        _ => Received { id: message.id.clone(), fate: Fate::Duplicate, released: Vec::new() },
+        _ => Received { id, fate: Fate::Duplicate, released: Vec::new() },
     }
 }

@@ -25,11 +25,12 @@ use crate::types::{ChannelId, HistoryEntry, MessageId, ParticipantId};
 /// [`WeakManager`](super::WeakManager) is fine. A panic in a closure is logged and goes no further.
 #[derive(Clone, Default)]
 pub struct Callbacks {
-    events: Vec<Arc<dyn Fn(&ManagerEvent) + Send + Sync>>,
-    transmissions: Vec<Arc<dyn Fn(&Transmission) + Send + Sync>>,
+    events: Vec<Arc<Listener<ManagerEvent>>>,
+    transmissions: Vec<Arc<Listener<Transmission>>>,
     hints: Option<Arc<HintProvider>>,
 }
 
+type Listener<T> = dyn Fn(&T) + Send + Sync;
 type HintProvider = dyn Fn(&ChannelId, &MessageId) -> Option<Bytes> + Send + Sync;
 
 impl Callbacks {

@@ -20,7 +20,7 @@ use super::events::{ManagerEvent, Transmission};
 use super::owed::Failing;
 use super::shared::{OnSaveFailure, Shared};
 use super::slot::{Answer, Pending, Slot, Told};
-use crate::channel::Input;
+use crate::channel::{Event, Input};
 use crate::state::Commit;
 use crate::store::{PersistenceError, PersistenceErrorKind};
 use crate::types::ChannelId;
@@ -264,16 +264,35 @@ fn dispatch(shared: &Arc<Shared>, slot: &Arc<Slot>) {
             next
         };
         let Some(telling) = next else { break };
+        let last_delivery = telling.events.iter().rev().find_map(delivery_number);
         telling.transmissions.iter().for_each(|transmission| shared.callbacks.tell_transmission(transmission));
         telling.events.iter().for_each(|event| shared.callbacks.tell_event(event));
-        if let Some(id) = &telling.told.hint_for
-            && let Some(hint) = shared.callbacks.ask_hint(&slot.id, id)
-            && let Err(error) = slot.accept(shared, Input::SetHint { id: id.clone(), hint }, None, None)
+        if slot.confirms
+            && let Some(number) = last_delivery
         {
-            debug!(channel = %slot.id, message = %id, %error, "the retrieval hint was not kept");
+            follow_up(shared, slot, Input::DeliveriesTold(number));
+        }
+        if let Some(id) = telling.told.hint_for
+            && let Some(hint) = shared.callbacks.ask_hint(&slot.id, &id)
+        {
+            follow_up(shared, slot, Input::SetHint { id, hint });
         }
     }
     slot.announce_quiet();
+}
+
+fn delivery_number(event: &ManagerEvent) -> Option<u64> {
+    match event {
+        ManagerEvent::Channel { event: Event::MessageDelivered(delivery), .. } => Some(delivery.number),
+        _ => None,
+    }
+}
+
+/// Hands in what a callback answered. A channel that is closed by now does not want to know.
+fn follow_up(shared: &Arc<Shared>, slot: &Arc<Slot>, input: Input) {
+    if let Err(error) = slot.accept(shared, input, None, None) {
+        debug!(channel = %slot.id, %error, "what a callback answered was not kept");
+    }
 }
 
 /// A call to the store in which a panic is an error.

@@ -55,7 +55,8 @@ impl Memory {
         let channels = self.channels.load(Ordering::Relaxed).max(1) as u64;
         let log = self.log.bound(from.log, to.log, channels);
         let parked = self.parked.bound(from.parked, to.parked, channels);
-        (log.is_some() || parked.is_some()).then(|| (log.map_or(usize::MAX, to_usize), parked.map_or(usize::MAX, to_usize)))
+        (log.is_some() || parked.is_some())
+            .then(|| (log.map_or(usize::MAX, to_usize), parked.map_or(usize::MAX, to_usize)))
     }
 }
 

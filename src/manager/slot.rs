@@ -36,6 +36,8 @@ const BUSY_WAIT: Duration = Duration::from_secs(1);
 pub(super) struct Slot {
     pub(super) id: ChannelId,
     pub(super) dialect: Dialect,
+    /// [`Config::confirm_deliveries`].
+    pub(super) confirms: bool,
     /// Tells the slot apart from others, also from later ones of the same channel.
     number: u64,
     state: Mutex<State>,
@@ -119,6 +121,26 @@ pub(super) struct Answer {
     pub(super) bytes: Option<Bytes>,
 }
 
+/// What a sweep did. Nobody has to wait for it.
+#[derive(Debug)]
+pub(super) enum Sweep {
+    Handled(Waiting),
+    /// With [`OnSaveFailure::Fail`], when something is owed: only that was saved, if it could be.
+    Retried(SaveWaiting),
+    /// Too much is queued.
+    Busy,
+}
+
+impl Sweep {
+    pub(super) async fn end(self) -> Result<(), ManagerError> {
+        match self {
+            Self::Handled(waiting) => waiting.await.unwrap_or(Err(ManagerError::ShutDown)).map(|_| ()),
+            Self::Retried(saved) => Ok(saved.await.map_err(|_| ManagerError::ShutDown)??),
+            Self::Busy => Ok(()),
+        }
+    }
+}
+
 pub(super) type Waiting = oneshot::Receiver<Result<Answer, ManagerError>>;
 type SaveWaiting = oneshot::Receiver<Result<(), Arc<PersistenceError>>>;
 
@@ -133,7 +155,7 @@ impl Slot {
         let mut entropy = shared.seed();
         let context =
             Context { wall: shared.clock.wall(), running: shared.clock.running(), entropy: split_mix(&mut entropy) };
-        let dialect = config.dialect;
+        let (dialect, confirms) = (config.dialect, config.confirm_deliveries);
         let restored = catch_unwind(AssertUnwindSafe(|| {
             Channel::restore(id.clone(), shared.participant.clone(), config, data, &context)
         }));
@@ -152,6 +174,7 @@ impl Slot {
         let slot = Self {
             id: id.clone(),
             dialect,
+            confirms,
             number: shared.number(),
             state: Mutex::new(State {
                 channel,
@@ -194,12 +217,12 @@ impl Slot {
     }
 
     /// Does what is due, without waiting for anything: not even for a permit when too much is queued already.
-    pub(super) fn sweep(self: &Arc<Self>, shared: &Arc<Shared>) -> Result<Option<Waiting>, ManagerError> {
-        let Ok(permit) = self.admission.clone().try_acquire_owned() else { return Ok(None) };
-        if let Some(_unawaited) = self.retry_before_failing_again(shared)? {
-            return Ok(None);
+    pub(super) fn sweep(self: &Arc<Self>, shared: &Arc<Shared>) -> Result<Sweep, ManagerError> {
+        let Ok(permit) = self.admission.clone().try_acquire_owned() else { return Ok(Sweep::Busy) };
+        match self.retry_before_failing_again(shared)? {
+            Some(saved) => Ok(Sweep::Retried(saved)),
+            None => self.accept(shared, Input::Timeout, None, Some(permit)).map(Sweep::Handled),
         }
-        self.accept(shared, Input::Timeout, None, Some(permit)).map(Some)
     }
 
     /// Handles an input and queues its step: all of it now, or nothing.
@@ -279,15 +302,14 @@ impl Slot {
                 return None;
             }
             state.registered = None;
-            if let Some(later) = state.deadline(shared).filter(|deadline| *deadline > now) {
-                state.registered = Some(later);
-                return Some(later);
+            let deadline = state.deadline(shared)?;
+            if deadline > now {
+                return Some(*state.registered.insert(deadline));
             }
         }
         match self.sweep(shared) {
-            Ok(Some(_unawaited)) => None,
-            Ok(None) => {
-                // Queued for a retry, whose end sets the next deadline, or too busy; either way this is soon enough.
+            Ok(Sweep::Handled(_) | Sweep::Retried(_)) => None,
+            Ok(Sweep::Busy) => {
                 let again = now.after(BUSY_WAIT);
                 let mut state = self.lock();
                 let first = state.registered.is_none_or(|registered| registered > again);
@@ -353,12 +375,18 @@ impl Slot {
             changed.as_mut().enable();
             {
                 let state = self.lock();
-                if !state.draining && !(callbacks_too && state.dispatching) {
+                let busy = state.draining || callbacks_too && state.dispatching;
+                if !busy {
                     return;
                 }
             }
             changed.await;
         }
+    }
+
+    /// Why the last save failed, if it did.
+    pub(super) fn save_failure(&self) -> Option<Arc<PersistenceError>> {
+        self.lock().failing.as_ref().map(|failing| failing.error.clone())
     }
 
     pub(super) fn announce_quiet(&self) {
@@ -461,11 +489,7 @@ impl State {
     }
 
     fn context(&mut self, shared: &Shared) -> Context {
-        Context {
-            wall: shared.clock.wall(),
-            running: shared.clock.running(),
-            entropy: split_mix(&mut self.entropy),
-        }
+        Context { wall: shared.clock.wall(), running: shared.clock.running(), entropy: split_mix(&mut self.entropy) }
     }
 
     /// When the timer task must look at the channel.
