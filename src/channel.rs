@@ -373,6 +373,9 @@ impl Channel {
             responses: self.responses.len() as u64,
             marks: self.marks.len() as u64,
         };
+        if !self.config.confirm_deliveries {
+            self.meta.told = self.meta.next_delivery.saturating_sub(1);
+        }
         self.meta.oldest = self.log.oldest().cloned();
         self.meta.newest = self.log.newest().cloned();
     }

@@ -115,8 +115,10 @@ impl Channel {
 
     /// Parked messages at or below floor or horizon wait no longer for what was never received.
     pub(super) fn release_old(&mut self) {
-        let horizon =
-            self.meta.horizon.map(|lamport| LogKey { lamport: Lamport(lamport.0 + 1), id: MessageId::new("") });
+        let horizon = self
+            .meta
+            .horizon
+            .map(|lamport| LogKey { lamport: Lamport(lamport.0.saturating_add(1)), id: MessageId::new("") });
         let Some(bound) = self.meta.floor.clone().max(horizon) else { return };
         if self.incoming.lowest().is_none_or(|lowest| *lowest > bound) {
             return;

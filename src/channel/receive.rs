@@ -110,13 +110,13 @@ impl Channel {
         }
         let missing: Vec<_> =
             message.causal_history.iter().filter(|entry| self.is_missing(&entry.id)).cloned().collect();
-        if missing.is_empty() || !self.may_chase(missing.len(), lamport, false) {
+        let fresh = self.not_asked_for(&missing);
+        if missing.is_empty() || !self.may_chase(fresh, lamport, false) {
             return;
         }
         let age = self.meta.age_ms;
-        let fresh = missing.iter().any(|entry| self.requests.get(&entry.id).is_none());
         self.ask_for(&missing, age, Some(&message.sender));
-        if fresh {
+        if fresh > 0 {
             self.effects.tell(Event::MissingDependencies { id: message.id.clone(), missing });
         }
     }
@@ -209,7 +209,8 @@ impl Channel {
                 missing.push(entry.clone());
             }
         }
-        if self.is_old(&body.key) || !self.may_chase(missing.len(), body.key.lamport, true) {
+        let fresh = self.not_asked_for(&missing);
+        if self.is_old(&body.key) || !self.may_chase(fresh, body.key.lamport, true) {
             // Only what is parked is waited for; setting the horizon may have delivered some of it just now.
             unmet.retain(|id| self.known.standing(id) == Standing::Parked);
             missing.clear();
@@ -217,17 +218,20 @@ impl Channel {
         (unmet, missing)
     }
 
+    fn not_asked_for(&self, missing: &[HistoryEntry]) -> u64 {
+        missing.iter().filter(|entry| self.requests.get(&entry.id).is_none()).count() as u64
+    }
+
     fn is_missing(&self, id: &MessageId) -> bool {
         self.known.standing(id) == Standing::Unknown && self.marks.get(id).is_none()
     }
 
-    /// Whether a newcomer chases this many missing messages (PROTOCOL section 5, "Joining"); where not, the horizon is
+    /// Whether a newcomer chases this many more missing messages (PROTOCOL section 5, "Joining"); where not, the horizon is
     /// set and what lies at or below it counts as met.
-    fn may_chase(&mut self, missing: usize, lamport: Lamport, content: bool) -> bool {
+    fn may_chase(&mut self, missing: u64, lamport: Lamport, content: bool) -> bool {
         if self.meta.horizon.is_some() {
             return true;
         }
-        let missing = missing as u64;
         if matches!(self.config.join, Join::Backfill(_)) && self.meta.backfill_left >= missing {
             if self.meta.backfill_left != u64::MAX {
                 self.meta.backfill_left -= missing;
