@@ -28,10 +28,11 @@ impl Channel {
         self.retain();
         self.answer();
         self.resend();
-        let random = self.now.random();
-        if self.sync.due(&self.config, self.now.running, self.requests.next_due(), random) {
+        if self.sync.due(self.now.running, self.requests.next_due()) {
             self.send_sync();
         }
+        let random = self.now.random();
+        self.sync.turn(&self.config, self.now.running, random);
         self.effects.released.clear();
     }
 
