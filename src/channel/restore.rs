@@ -15,8 +15,8 @@ use crate::types::{ChannelId, Lamport, MessageId, ParticipantId, RunningTime, Wa
 use super::effects::Effects;
 use super::known::{Keyed, Known, Standing};
 use super::{
-    Channel, Config, ConfigError, Context, Delivery, Event, Join, Now, Outcome, Position, Stats, Step, incoming, log,
-    marks, outgoing, repair, sync,
+    Channel, Config, ConfigError, Context, Delivery, Event, Join, Now, Outcome, Position, Stats, Step, clock, incoming,
+    log, marks, outgoing, repair, sync,
 };
 
 /// Ids beyond the acknowledgement window that a restored filter still holds.
@@ -169,7 +169,9 @@ impl Channel {
                 Row::Outgoing(_) | Row::Request(_) | Row::Response(_) => open.push(row),
             }
         }
-        if let Some(newest) = self.log.newest() {
+        // What was sent under a wrong date must not bring back a clock that was reset since.
+        let limit = clock::limit(self.now.wall, self.config.max_clock_drift);
+        if let Some(newest) = self.log.newest().filter(|newest| newest.lamport <= limit) {
             self.meta.lamport = self.meta.lamport.max(newest.lamport);
         }
         self.load_parked(parked);
