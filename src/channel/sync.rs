@@ -144,5 +144,5 @@ impl Schedule {
 /// Three to five quarters of an interval.
 fn randomised(interval: Duration, random: u64) -> Duration {
     let quarter = millis(interval) / 4;
-    Duration::from_millis((3 * quarter + random % (2 * quarter + 1)).max(1))
+    Duration::from_millis((3 * quarter).saturating_add(random % (2 * quarter + 1)).max(1))
 }
