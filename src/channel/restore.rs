@@ -217,12 +217,10 @@ impl Channel {
         let Some(logged) = self.log.get(&entry.key) else { return false };
         let cost = log::cost(&logged.body);
         let due = self.due_at(entry.next_due, outgoing::longest_wait(&self.config));
-        let sent_for = self.now.wall.as_millis().saturating_sub(entry.first_sent.as_millis());
-        let first_sent = RunningTime::from_millis(self.now.running.as_millis().saturating_sub(sent_for));
         if !entry.failed {
             self.log.pin(&entry.key);
         }
-        self.outgoing.add(entry, due, first_sent, cost);
+        self.outgoing.add(entry, due, cost);
         true
     }
 
@@ -230,7 +228,7 @@ impl Channel {
         let missing =
             self.known.standing(&request.entry.id) == Standing::Unknown && self.marks.get(&request.entry.id).is_none();
         if missing {
-            let due = self.due_at(request.due, 2 * self.config.t_max.max(self.config.t_min));
+            let due = self.due_at(request.due, self.config.t_max.max(self.config.t_min).saturating_mul(2));
             self.requests.insert(request, due);
         }
         missing

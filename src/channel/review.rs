@@ -68,7 +68,7 @@ impl Channel {
         if let Some(open) = self.outgoing.get(key)
             && !open.entry.failed
         {
-            let wait = super::outgoing::wait(&self.config, &self.participant, open, self.now.running);
+            let wait = super::outgoing::wait(&self.config, &self.participant, open, self.now.wall);
             let later = self.now.running.after(wait).max(open.due).since(self.now.running);
             let (running, wall) = (self.now.running, self.now.wall.as_millis());
             self.outgoing.reschedule(key, false, running, wall, later);

@@ -209,7 +209,7 @@ impl Channel {
         let (running, wall) = (self.now.running, self.now.wall.as_millis());
         self.outgoing.reschedule(key, true, running, wall, Duration::ZERO);
         if let Some(open) = self.outgoing.get(key) {
-            let wait = outgoing::wait(&self.config, &self.participant, open, running);
+            let wait = outgoing::wait(&self.config, &self.participant, open, self.now.wall);
             self.outgoing.reschedule(key, false, running, wall, wait);
         }
         self.save_outgoing(key);
