@@ -5,5 +5,6 @@
 mod harness;
 mod section_03_clock;
 mod section_07_acknowledgement;
+mod section_07_deadline;
 mod section_08_resend;
 mod section_09_sync;
