@@ -220,7 +220,7 @@ impl Channel {
         if !entry.failed {
             self.log.pin(&entry.key);
         }
-        self.outgoing.add(entry, due, cost);
+        self.outgoing.add(entry, due, self.now.running, cost);
         true
     }
 

@@ -252,7 +252,7 @@ impl Channel {
         };
         self.log.pin(key);
         self.effects.put(Row::Outgoing(entry.clone()));
-        self.outgoing.add(entry, due, super::log::cost(&body));
+        self.outgoing.add(entry, due, self.now.running, super::log::cost(&body));
         self.incoming.met(&key.id);
         self.settle();
     }
