@@ -7,7 +7,9 @@ use reliable_channel::channel::{DeliveryState, Event, Fate, TransmitKind};
 use reliable_channel::state::Row;
 use reliable_channel::types::{FilterField, MessageId};
 
-use crate::harness::{Peer, chance, filter_from, message, peer, peer_with, requests, seconds, sync, weak_filter};
+use crate::harness::{
+    Peer, chance, filter_from, filter_of, message, peer, peer_with, requests, seconds, sync, weak_filter,
+};
 
 const HOUR: u64 = 60 * 60 * 1_000;
 
@@ -144,6 +146,22 @@ fn evidence_moves_the_next_resend_away_and_never_nearer() {
         evidence(&mut alice, "bob", &id, 1);
         assert!(alice.channel.outgoing()[0].next_due >= before);
     }
+}
+
+#[test]
+fn evidence_that_comes_and_goes_does_not_put_resending_off() {
+    let mut alice = peer("alice");
+    let id = alice.send_as(Some("m"), "m").id;
+    for second in 0..300 {
+        evidence(&mut alice, "bob", &id, second);
+        alice.receive(&filter_from("bob", second, filter_of(&["other"], second)));
+        assert_eq!(alice.channel.delivery_state(&id), Some(DeliveryState::Unacknowledged));
+        alice.run_for(1_000);
+        if !failures(&alice).is_empty() {
+            break;
+        }
+    }
+    assert_eq!((failures(&alice).len(), alice.channel.stats().resends), (1, 5));
 }
 
 #[test]
