@@ -340,7 +340,8 @@ impl Channel {
     /// Sets the time. A pause longer than any timer is not counted as waiting: the machine slept.
     fn advance(&mut self, context: &Context) {
         let running = context.running.max(self.now.running);
-        let passed = running.since(self.now.running).min(2 * self.config.t_max.max(self.config.max_resend_interval));
+        let longest = self.config.t_max.max(self.config.max_resend_interval).saturating_mul(2);
+        let passed = running.since(self.now.running).min(longest);
         self.meta.age_ms = self.meta.age_ms.saturating_add(millis(passed));
         let entropy = context.entropy ^ self.now.entropy.rotate_left(17);
         self.now = Now { wall: context.wall, running, entropy };

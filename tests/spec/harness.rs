@@ -238,3 +238,65 @@ pub fn requests(message: &Message) -> Vec<String> {
 pub fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
+
+/// A filter that holds these ids and nothing else, under this seed.
+pub fn filter_of(ids: &[&str], seed: u64) -> FilterField {
+    filter_with(ids, 0, seed)
+}
+
+/// A filter that holds this id among so many others that a hit is worth about one in a hundred.
+pub fn weak_filter(id: &MessageId, seed: u64) -> FilterField {
+    filter_with(&[id.as_str().unwrap()], 8, seed)
+}
+
+fn filter_with(ids: &[&str], others: u64, seed: u64) -> FilterField {
+    use reliable_channel::filter::{IdHash, RollingFilter, RollingFilterConfig};
+    let mut filter = RollingFilter::new(RollingFilterConfig::default());
+    let insert = |filter: &mut RollingFilter, id: &str| {
+        let id = MessageId::from(id);
+        filter.insert(&id, IdHash::of(&id), RunningTime::from_millis(0));
+    };
+    ids.iter().for_each(|id| insert(&mut filter, id));
+    filter.reseed(RunningTime::from_millis(0), seed.to_be_bytes());
+    (0..others).for_each(|n| insert(&mut filter, &format!("other {seed} {n}")));
+    filter.field()
+}
+
+/// The chance that this filter holds the id by accident; `None` where it does not hold it.
+pub fn chance(filter: &FilterField, id: &MessageId) -> Option<f64> {
+    use reliable_channel::filter::{IdHash, ReceivedFilter};
+    ReceivedFilter::parse(filter, usize::MAX).unwrap().unwrap().chance(&IdHash::of(id))
+}
+
+/// A sync message made by hand that carries a filter.
+pub fn filter_from(sender: &str, lamport: u64, filter: FilterField) -> Message {
+    Message { filter, ..sync(sender, lamport, &[], &[]) }
+}
+
+impl Peer {
+    /// As [`Peer::run_for`]; returns what went out, each with its running time.
+    pub fn run_timed(&mut self, millis: u64) -> Vec<(u64, Transmit)> {
+        let end = self.now + millis;
+        let mut sent = Vec::new();
+        while let Some(due) = self.channel.poll_timeout().map(|due| due.as_millis().max(self.now)) {
+            if due > end {
+                break;
+            }
+            let out = self.run_for(due - self.now);
+            sent.extend(out.into_iter().map(|transmit| (due, transmit)));
+        }
+        self.now = end;
+        sent
+    }
+
+    /// As [`Peer::run_timed`]; returns when messages of this kind went out.
+    pub fn times_of(&mut self, kind: TransmitKind, millis: u64) -> Vec<u64> {
+        self.run_timed(millis).into_iter().filter(|(_, sent)| sent.kind == kind).map(|(at, _)| at).collect()
+    }
+
+    /// Drops the channel and opens it again as a new process does, whose running time begins at 0.
+    pub fn reboot(&mut self) {
+        (self.wall_offset, self.now) = (self.wall_offset + self.now, 0);
+        self.restart();
+    }
+}

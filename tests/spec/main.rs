@@ -4,3 +4,7 @@
 
 mod harness;
 mod section_03_clock;
+mod section_07_acknowledgement;
+mod section_07_deadline;
+mod section_08_resend;
+mod section_09_sync;
