@@ -113,7 +113,7 @@ impl Channel {
         self.log.get(&key).map(|logged| logged.seen.as_millis())
     }
 
-    /// Parked messages at or below floor or horizon wait no longer for what was never received.
+    /// Parked messages at or below floor or horizon wait no longer for what was never received: some may be ready.
     pub(super) fn release_old(&mut self) {
         let horizon =
             self.meta.horizon.map(|lamport| LogKey { lamport: Lamport(lamport.0 + 1), id: MessageId::new("") });
@@ -131,7 +131,6 @@ impl Channel {
             self.incoming.met_for(key, id);
         }
         self.drop_unwanted(freed.iter().map(|(_, id)| id));
-        self.settle();
     }
 
     /// Gives a dependency up, or takes the application's word for it: who waits for it, waits no longer.
@@ -175,6 +174,7 @@ impl Channel {
             self.meta.floor = self.meta.floor.take().max(Some(key));
             self.leave_stub(&logged);
             self.release_old();
+            self.settle();
         }
     }
 

@@ -143,7 +143,9 @@ impl Channel {
         self.take_into_filter(&key.id);
         let parked = Parked { body, seen: self.now.wall, parked_at_age_ms: since };
         if unmet.is_empty() {
-            self.deliver(parked);
+            // Setting the horizon may have made others ready: the lowest goes first.
+            let expiry = self.loss_age(since);
+            self.incoming.park(parked, unmet, expiry);
             self.settle();
             return Fate::Delivered;
         }
@@ -210,7 +212,7 @@ impl Channel {
             }
         }
         if self.is_old(&body.key) || !self.may_chase(missing.len(), body.key.lamport, true) {
-            // Only what is parked is waited for; setting the horizon may have delivered some of it just now.
+            // Only what is parked is waited for.
             unmet.retain(|id| self.known.standing(id) == Standing::Parked);
             missing.clear();
         }
