@@ -181,7 +181,6 @@ impl Channel {
     pub(super) fn leave_stub(&mut self, logged: &Logged) {
         let stub = Stub { key: logged.body.key.clone(), sender: logged.body.sender.clone() };
         self.known.set(&stub.key, Standing::Stub);
-        self.hints.remove(&stub.key.id);
         self.log.add_stub(&stub);
         self.effects.put(Row::Stub(stub));
     }
@@ -191,6 +190,7 @@ impl Channel {
         while self.log.stubs_len() > max {
             let Some(key) = self.log.drop_stub() else { break };
             self.known.forget(&key.id);
+            self.hints.remove(&key.id);
             self.effects.delete(RowKey::body(&key));
             self.meta.stub_floor = self.meta.stub_floor.take().max(Some(key));
         }
