@@ -4,3 +4,9 @@
 
 mod harness;
 mod section_03_clock;
+mod section_05_dependencies;
+mod section_05_joining;
+mod section_05_receive;
+mod section_06_deliveries;
+mod section_06_order;
+mod section_06_retention;
