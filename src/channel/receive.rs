@@ -110,7 +110,7 @@ impl Channel {
         }
         let missing: Vec<_> =
             message.causal_history.iter().filter(|entry| self.is_missing(&entry.id)).cloned().collect();
-        if missing.is_empty() || !self.may_chase(missing.len(), lamport, false) {
+        if missing.is_empty() || !self.may_chase(&missing, lamport, false) {
             return;
         }
         let age = self.meta.age_ms;
@@ -211,7 +211,7 @@ impl Channel {
                 missing.push(entry.clone());
             }
         }
-        if self.is_old(&body.key) || !self.may_chase(missing.len(), body.key.lamport, true) {
+        if self.is_old(&body.key) || !self.may_chase(&missing, body.key.lamport, true) {
             // Only what is parked is waited for.
             unmet.retain(|id| self.known.standing(id) == Standing::Parked);
             missing.clear();
@@ -223,16 +223,17 @@ impl Channel {
         self.known.standing(id) == Standing::Unknown && self.marks.get(id).is_none()
     }
 
-    /// Whether a newcomer chases this many missing messages (PROTOCOL section 5, "Joining"); where not, the horizon is
-    /// set and what lies at or below it counts as met.
-    fn may_chase(&mut self, missing: usize, lamport: Lamport, content: bool) -> bool {
+    /// Whether a newcomer chases these missing messages, each counted once (PROTOCOL section 5, "Joining"); where not,
+    /// the horizon is set and what lies at or below it counts as met.
+    fn may_chase(&mut self, missing: &[HistoryEntry], lamport: Lamport, content: bool) -> bool {
         if self.meta.horizon.is_some() {
             return true;
         }
-        let missing = missing as u64;
-        if matches!(self.config.join, Join::Backfill(_)) && self.meta.backfill_left >= missing {
+        let chased = |id| self.incoming.is_awaited(id) || self.requests.get(id).is_some();
+        let fresh = missing.iter().filter(|entry| !chased(&entry.id)).count() as u64;
+        if matches!(self.config.join, Join::Backfill(_)) && self.meta.backfill_left >= fresh {
             if self.meta.backfill_left != u64::MAX {
-                self.meta.backfill_left -= missing;
+                self.meta.backfill_left -= fresh;
             }
             return true;
         }

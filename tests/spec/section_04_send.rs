@@ -215,7 +215,7 @@ fn then_the_message_enters_log_filter_and_outgoing_buffer() {
     let mut alice = peer("alice");
     let sent = alice.send("text");
     let id = sent.id.to_string();
-    assert_eq!(alice.log(), [id.clone()]);
+    assert_eq!(alice.log(), [id.as_str()]);
     assert_eq!(alice.channel.outgoing()[0].id, sent.id);
     assert!(alice.summarises(&id));
     assert_eq!(alice.events, [], "an own message is not delivered");

@@ -111,3 +111,15 @@ fn what_the_horizon_releases_comes_in_lamport_order_with_the_message_that_set_it
     let released = alice.receive(&message("bob", "sets it", 50, &["x", "y"])).released;
     assert_eq!(released, ["waits", "sets it", "dependant"].map(MessageId::from));
 }
+
+#[test]
+fn backfill_counts_a_message_chased_once_however_often_it_is_named() {
+    let mut alice = newcomer(Join::Backfill(2));
+    for n in 1..=5 {
+        assert_eq!(alice.fate(&message("bob", &format!("m{n}"), 50 + n, &["old"])), parked_for(&["old"]));
+        alice.receive(&sync("carol", 60 + n, &["old"], &[]));
+        alice.receive(&sync("carol", 60 + n, &["named by a sync message alone"], &[]));
+    }
+    assert_eq!((horizon(&alice), alice.parked().len(), alice.channel.meta().backfill_left), (None, 5, 0));
+    assert_eq!(alice.fate(&message("bob", "n", 70, &["older"])), Fate::Delivered);
+}
