@@ -238,8 +238,9 @@ impl Channel {
             return true;
         }
         if content {
+            let before = self.old_up_to();
             self.meta.horizon = Some(lamport);
-            self.release_old();
+            self.release_old(before.as_ref());
         }
         false
     }
@@ -324,7 +325,7 @@ impl Channel {
             self.effects.limit(Limit::Parked, Some(key.id.clone()), Some(body.sender.clone()));
             let entry = HistoryEntry { id: key.id.clone(), hint: None, sender: Some(body.sender.clone()) };
             let old: Vec<LogKey> =
-                self.incoming.waiters(&key.id).filter(|waiter| self.is_old(waiter)).cloned().collect();
+                self.incoming.waiters(&key.id).take_while(|waiter| self.is_old(waiter)).cloned().collect();
             old.iter().for_each(|waiter| self.incoming.met_for(waiter, &key.id));
             self.ask_for(&[entry], waiting.parked.parked_at_age_ms, Some(&body.sender));
             self.drop_unwanted(&waiting.unmet);

@@ -136,6 +136,20 @@ fn n_messages_with_ten_dependencies_each_in_reverse_order_cost_n_log_n_in_all() 
 }
 
 #[test]
+fn n_messages_that_wait_for_each_other_below_a_rising_floor_cost_n_log_n_in_all() {
+    assert_n_log_n(|n| {
+        let mut alice = peer_with("alice", |config| config.max_message_history = 10);
+        let pairs: Vec<Message> =
+            (0..n / 4).map(|n| message("eve", &format!("p{n}"), 1, &[&format!("p{}", n ^ 1)])).collect();
+        alice.receive_all(&pairs);
+        let rest: Vec<Message> = (0..n / 2).map(|n| message("bob", &format!("m{n}"), 2 + n, &[])).collect();
+        alice.receive_all(&rest);
+        assert_eq!((alice.log().len(), alice.parked().len() as u64), (10, n / 4));
+        alice.channel.stats().work
+    });
+}
+
+#[test]
 fn next_is_always_the_lowest_lamport_then_id_among_parked_messages_whose_dependencies_are_all_met() {
     let mut alice = peer("alice");
     alice.receive(&message("bob", "z", 9, &["root"]));
