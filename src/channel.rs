@@ -28,6 +28,7 @@ mod timeout;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -340,11 +341,14 @@ impl Channel {
     /// Sets the time. A pause longer than any timer is not counted as waiting: the machine slept.
     fn advance(&mut self, context: &Context) {
         let running = context.running.max(self.now.running);
-        let longest = self.config.t_max.max(self.config.max_resend_interval).saturating_mul(2);
-        let passed = running.since(self.now.running).min(longest);
+        let passed = running.since(self.now.running).min(self.longest_pause());
         self.meta.age_ms = self.meta.age_ms.saturating_add(millis(passed));
         let entropy = context.entropy ^ self.now.entropy.rotate_left(17);
         self.now = Now { wall: context.wall, running, entropy };
+    }
+
+    fn longest_pause(&self) -> Duration {
+        self.config.t_max.max(self.config.max_resend_interval).saturating_mul(2)
     }
 
     fn step(&mut self, outcome: Result<Outcome, ChannelError>) -> Step {

@@ -49,9 +49,10 @@ impl Channel {
         [resend, response, cycle, loss, sync, eviction, self.requests_refill].into_iter().flatten().min()
     }
 
-    /// The running time at which the channel has this age.
+    /// The running time at which the channel has this age, or the longest pause that counts, whichever comes first.
     fn at_age(&self, age: u64) -> RunningTime {
-        self.now.running.after(Duration::from_millis(age.saturating_sub(self.meta.age_ms)))
+        let wait = Duration::from_millis(age.saturating_sub(self.meta.age_ms));
+        self.now.running.after(wait.min(self.longest_pause()))
     }
 
     fn next_loss(&self) -> Option<RunningTime> {
