@@ -57,11 +57,8 @@ impl ReceivedFilter {
 
     /// Tests an id: `None` is a miss, `Some(p)` a hit that is accidental with chance `p`, in 0 to 1.
     ///
-    /// `p` = (bits set / bits) to the power of the id's distinct positions: 1 in an all-ones filter.
-    ///
-    /// This takes positions for independent, which they are not quite, since two hashes give them all. Measured
-    /// with our own filters, for ids whose positions are all distinct: with 1 id in the filter `p` says 2e-8
-    /// where 8e-6 is true, with 2 ids 1e-6 where 2e-5 is; from 12 ids on both agree within a tenth or so.
+    /// `p` = (bits set / bits) to the power of the id's distinct positions: 1 in an all-ones filter. In a nearly
+    /// empty one it is not below bits set / (k * bits^2): positions come from two hashes and are not independent.
     #[must_use]
     pub fn chance(&self, hash: &IdHash) -> Option<f64> {
         match &self.0 {

@@ -62,6 +62,9 @@ pub(super) struct CompactReader {
     bits: Bytes,
     /// Bits set / bits.
     fill: f64,
+    /// No hit is worth more than this: `k` positions come from two hashes, so that about bits squared sets of
+    /// positions exist, and in a nearly empty filter many of them are hit.
+    floor: f64,
 }
 
 impl CompactReader {
@@ -69,8 +72,9 @@ impl CompactReader {
     pub(super) fn new(k: u32, seed: [u8; 8], bits: Bytes) -> Self {
         debug_assert!(!bits.is_empty() && (1..=MAX_HASHES).contains(&k));
         let ones: u64 = bits.iter().map(|byte| u64::from(byte.count_ones())).sum();
-        let fill = ones as f64 / (bits.len() as f64 * 8.0);
-        Self { k, seed, sips: sips(&expand(seed)), bits, fill }
+        let all = bits.len() as f64 * 8.0;
+        let (fill, floor) = (ones as f64 / all, (ones as f64 / (f64::from(k) * all * all)).min(1.0));
+        Self { k, seed, sips: sips(&expand(seed)), bits, fill, floor }
     }
 
     pub(super) fn seed(&self) -> [u8; 8] {
@@ -90,7 +94,7 @@ impl CompactReader {
         positions.sort_unstable();
         let distinct = positions.chunk_by(|a, b| a == b).count();
         // Multiplied out, because `powi` may differ between platforms.
-        Some((0..distinct).fold(1.0, |chance, _| chance * self.fill))
+        Some((0..distinct).fold(1.0, |chance, _| chance * self.fill).max(self.floor))
     }
 
     /// The `k` positions of an id, computed one by one.

@@ -1,0 +1,6 @@
+//! One test per sentence of PROTOCOL.md that says must, never, exactly or in order, named after it, a file per section.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod harness;
+mod section_03_clock;
