@@ -3,6 +3,7 @@
 //! A file per promise. `bob` is always the peer whose messages the manager under test, `alice`, takes in.
 
 #![cfg(all(feature = "manager", feature = "testing"))]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod callbacks;
 mod cancel;
