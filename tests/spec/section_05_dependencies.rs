@@ -218,6 +218,11 @@ fn a_dependency_declared_met_is_met_and_still_delivered_late_when_it_comes() {
     alice.receive(&message("bob", "a", 1, &[]));
     let Event::MessageDelivered(delivery) = &alice.events[0] else { panic!("{:?}", alice.events) };
     assert!(delivery.late && delivery.missing.is_empty());
+    alice.input(Input::DependenciesMet(vec!["z".into()])).unwrap();
+    alice.take_events();
+    alice.receive(&message("bob", "z", 9, &[]));
+    let Event::MessageDelivered(delivery) = &alice.events[0] else { panic!("{:?}", alice.events) };
+    assert!(delivery.late, "even as the newest: it was not waited for");
 }
 
 #[test]

@@ -123,3 +123,12 @@ fn backfill_counts_a_message_chased_once_however_often_it_is_named() {
     assert_eq!((horizon(&alice), alice.parked().len(), alice.channel.meta().backfill_left), (None, 5, 0));
     assert_eq!(alice.fate(&message("bob", "n", 70, &["older"])), Fate::Delivered);
 }
+
+#[test]
+fn a_sync_message_that_names_more_than_may_be_chased_asks_for_nothing_and_sets_no_horizon() {
+    let mut alice = newcomer(Join::Backfill(1));
+    alice.receive(&sync("bob", 50, &["a", "b"], &[]));
+    assert_eq!((alice.asked(), horizon(&alice), alice.channel.meta().backfill_left), (vec![], None, 1));
+    alice.receive(&sync("bob", 51, &["a"], &[]));
+    assert_eq!((alice.asked(), horizon(&alice), alice.channel.meta().backfill_left), (ids(["a"]), None, 0));
+}

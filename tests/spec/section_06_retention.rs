@@ -113,3 +113,20 @@ fn shrinking_evicts_the_lowest_and_keeps_the_newest() {
     alice.input(Input::Shrink { log_bytes: 300, parked_bytes: 0 }).unwrap();
     assert_eq!((alice.log(), alice.stubs()), (ids(["m4", "m5"]), ids(["m1", "m2", "m3"])));
 }
+
+#[test]
+fn floor_and_stub_floor_do_not_fall_when_a_row_that_was_needed_leaves_late() {
+    for messages in [5, 40] {
+        let mut alice = peer_with("alice", |config| config.max_message_history = 2);
+        alice.send_as(Some("own"), "own");
+        (1..=messages).for_each(|n| drop(alice.receive(&message("bob", &format!("m{n}"), 10 + n, &[]))));
+        let floors = |alice: &crate::harness::Peer| {
+            let meta = alice.channel.meta();
+            (meta.floor.clone(), meta.stub_floor.clone())
+        };
+        let before = floors(&alice);
+        assert_eq!(before.1.is_some(), messages == 40);
+        alice.receive(&sync("bob", 60, &["own"], &[]));
+        assert_eq!((alice.log().len(), floors(&alice)), (2, before));
+    }
+}
