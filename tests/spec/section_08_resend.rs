@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use reliable_channel::channel::{DeliveryState, Event, Fate, TransmitKind};
+use reliable_channel::channel::{DeliveryState, Event, TransmitKind};
 use reliable_channel::state::Row;
 use reliable_channel::types::{FilterField, MessageId};
 
