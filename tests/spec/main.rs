@@ -3,4 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod harness;
+mod restart;
 mod section_03_clock;
+mod section_10_loss;
+mod section_10_repair;
+mod section_11_limits;
+mod section_12_events;
