@@ -10,6 +10,7 @@ pub mod event;
 pub mod view;
 
 mod clock;
+mod cycle;
 mod delivery;
 mod effects;
 mod incoming;
@@ -28,6 +29,7 @@ mod timeout;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -245,6 +247,13 @@ pub enum ChannelError {
     },
 }
 
+impl ChannelError {
+    /// Whether a limit of PROTOCOL section 11 was hit.
+    fn is_limit(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::OutgoingFull | Self::PeerLimit { .. } | Self::ClockDrift { .. })
+    }
+}
+
 /// One conversation, as one participant sees it.
 #[derive(Debug)]
 pub struct Channel {
@@ -275,6 +284,8 @@ pub struct Channel {
     filter: RollingFilter,
     sync: sync::Schedule,
     pace: repair::Pace,
+    /// Parked messages up to here wait for nothing that was never received.
+    released_to: Option<LogKey>,
     /// Resends wait for this after a batch of them.
     resends_allowed: RunningTime,
     /// When losses were looked for last.
@@ -282,6 +293,9 @@ pub struct Channel {
     stats: Stats,
     effects: effects::Effects,
 }
+
+/// Age that a crash may give back while something is waited for.
+const AGE_LAG_MS: u64 = 10_000;
 
 /// The present input's time and entropy.
 #[derive(Debug)]
@@ -315,6 +329,7 @@ impl Channel {
             Input::SendEphemeral { content } => self.send_ephemeral(content),
             Input::SendSync => {
                 self.send_sync();
+                self.retain();
                 Ok(Outcome::Done)
             }
             Input::Receive(message) => self.receive(message, false),
@@ -337,10 +352,12 @@ impl Channel {
         self.step(outcome)
     }
 
-    /// Sets the time. A pause longer than any timer is not counted as waiting: the machine slept.
+    /// Sets the time. A pause much longer than until the next timer is not counted as waiting: the machine slept.
     fn advance(&mut self, context: &Context) {
         let running = context.running.max(self.now.running);
-        let passed = running.since(self.now.running).min(2 * self.config.t_max.max(self.config.max_resend_interval));
+        let planned = self.poll_timeout().map_or(Duration::ZERO, |due| due.since(self.now.running));
+        let longest = planned.max(2 * self.config.t_max.max(self.config.max_resend_interval));
+        let passed = running.since(self.now.running).min(longest);
         self.meta.age_ms = self.meta.age_ms.saturating_add(millis(passed));
         let entropy = context.entropy ^ self.now.entropy.rotate_left(17);
         self.now = Now { wall: context.wall, running, entropy };
@@ -350,6 +367,7 @@ impl Channel {
         self.stats.work += 1 + self.effects.rows_changed() as u64;
         self.stats.limits_hit += self.effects.limits;
         self.effects.limits = 0;
+        self.stats.limits_hit += u64::from(outcome.as_ref().is_err_and(ChannelError::is_limit));
         self.refresh_meta();
         let save = if self.effects.saves() || self.meta_changed() {
             self.saved = self.meta.clone();
@@ -377,8 +395,13 @@ impl Channel {
         self.meta.newest = self.log.newest().cloned();
     }
 
-    /// Whether the meta changed in more than what may wait for the next commit.
+    /// Whether the meta changed in more than what may wait for the next commit. While something is waited for, the age
+    /// waits only so long: else an application that runs for a minute at a time would never get any older.
     fn meta_changed(&self) -> bool {
+        let waits = self.incoming.len() > 0 || self.requests.len() > 0;
+        if waits && self.meta.age_ms.saturating_sub(self.saved.age_ms) >= AGE_LAG_MS {
+            return true;
+        }
         let waiting = ChannelMeta { age_ms: self.meta.age_ms, told: self.meta.told, ..self.saved.clone() };
         waiting != self.meta
     }

@@ -115,14 +115,19 @@ impl Channel {
 
     /// Parked messages at or below floor or horizon wait no longer for what was never received.
     pub(super) fn release_old(&mut self) {
-        let horizon =
-            self.meta.horizon.map(|lamport| LogKey { lamport: Lamport(lamport.0 + 1), id: MessageId::new("") });
+        let horizon = self
+            .meta
+            .horizon
+            .map(|lamport| LogKey { lamport: Lamport(lamport.0.saturating_add(1)), id: MessageId::new("") });
         let Some(bound) = self.meta.floor.clone().max(horizon) else { return };
-        if self.incoming.lowest().is_none_or(|lowest| *lowest > bound) {
+        // What lies further down was released when the bound passed it, or has been old ever since it came.
+        let from = self.released_to.replace(bound.clone());
+        if from.as_ref().is_some_and(|from| *from >= bound) {
             return;
         }
         let mut freed = Vec::new();
-        for (key, waiting) in self.incoming.up_to(&bound) {
+        for (key, waiting) in self.incoming.between(from.as_ref(), &bound) {
+            self.stats.work += 1;
             for id in waiting.unmet.iter().filter(|id| self.known.standing(id) == Standing::Unknown) {
                 freed.push((key.clone(), id.clone()));
             }
@@ -181,7 +186,6 @@ impl Channel {
     pub(super) fn leave_stub(&mut self, logged: &Logged) {
         let stub = Stub { key: logged.body.key.clone(), sender: logged.body.sender.clone() };
         self.known.set(&stub.key, Standing::Stub);
-        self.hints.remove(&stub.key.id);
         self.log.add_stub(&stub);
         self.effects.put(Row::Stub(stub));
     }
@@ -191,6 +195,7 @@ impl Channel {
         while self.log.stubs_len() > max {
             let Some(key) = self.log.drop_stub() else { break };
             self.known.forget(&key.id);
+            self.hints.remove(&key.id);
             self.effects.delete(RowKey::body(&key));
             self.meta.stub_floor = self.meta.stub_floor.take().max(Some(key));
         }

@@ -5,6 +5,7 @@
 //! Each dependency of each message is struck once: N messages in reverse order cost O(N log N) in all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use crate::state::{LogKey, Parked};
 use crate::types::{MessageId, ParticipantId};
@@ -63,13 +64,10 @@ impl Incoming {
         self.waiting.values()
     }
 
-    /// Parked messages from the lowest to this key.
-    pub(super) fn up_to(&self, key: &LogKey) -> impl Iterator<Item = (&LogKey, &Waiting)> {
-        self.waiting.range(..=key)
-    }
-
-    pub(super) fn lowest(&self) -> Option<&LogKey> {
-        self.waiting.first_key_value().map(|(key, _)| key)
+    /// Parked messages above `from`, or from the lowest, up to and with `to`, which must be higher.
+    pub(super) fn between(&self, from: Option<&LogKey>, to: &LogKey) -> impl Iterator<Item = (&LogKey, &Waiting)> {
+        let from = from.map_or(Bound::Unbounded, Bound::Excluded);
+        self.waiting.range::<LogKey, _>((from, Bound::Included(to)))
     }
 
     /// Whether somebody waits for this message.

@@ -1,6 +1,8 @@
 //! What a received message says about our own: acknowledgements and repair requests (PROTOCOL sections 7 and 10;
 //! LIP-109 "Review ACK Status", "SDS-R receive message").
 
+use std::collections::BTreeSet;
+
 use crate::filter::ReceivedFilter;
 use crate::state::{LogKey, Place, Response, Row, RowKey};
 use crate::types::{Message, MessageId, ParticipantId};
@@ -104,7 +106,8 @@ impl Channel {
         if message.repair_request.len() > max {
             self.effects.limit(Limit::RequestsPerMessage, None, Some(message.sender.clone()));
         }
-        for entry in message.repair_request.iter().take(max) {
+        let mut named = BTreeSet::new();
+        for entry in message.repair_request.iter().take(max).filter(|entry| named.insert(&entry.id)) {
             self.rearm(&entry.id, |request| request.heard = request.heard.saturating_add(1));
             self.consider_response(&entry.id, &message.sender);
         }

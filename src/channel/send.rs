@@ -58,7 +58,7 @@ impl Channel {
     /// Sends a sync message if there is anything to say (PROTOCOL section 9).
     pub(super) fn send_sync(&mut self) {
         if self.log.len() == 0 && self.requests.len() == 0 && self.filter.is_empty() {
-            return;
+            return self.sync.nothing_to_say();
         }
         self.mend_clock();
         let lamport = clock::next(self.meta.lamport, self.now.wall);

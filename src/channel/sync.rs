@@ -93,6 +93,11 @@ impl Schedule {
         self.traffic(content, config, now, random);
     }
 
+    /// What was to be acknowledged is gone.
+    pub(super) fn nothing_to_say(&mut self) {
+        self.acknowledgement = None;
+    }
+
     /// Something was heard or sent.
     pub(super) fn traffic(&mut self, content: bool, config: &Config, now: RunningTime, random: u64) {
         self.traffic = true;
