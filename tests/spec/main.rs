@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod harness;
+mod hostile;
 mod restart;
 mod section_03_clock;
 mod section_10_loss;

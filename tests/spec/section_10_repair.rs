@@ -367,7 +367,7 @@ fn a_request_repeated_within_one_message_is_heard_once() {
 
 #[test]
 fn at_most_1_000_responses_pend() {
-    let mut alice = peer("alice");
+    let mut alice = peer_with("alice", |config| config.max_message_history = 2_000);
     for n in 0..1_001 {
         let sent = message("bob", &format!("m{n:04}"), 1, &[]);
         let context = alice.context();

@@ -54,7 +54,8 @@ fn an_id_of_max_id_bytes_is_taken_and_a_longer_or_empty_one_refused_wherever_it_
     let mut alice = peer_with("alice", |config| config.limits.max_id_bytes = 8);
     let good = "12345678";
     assert_eq!(alice.fate(&message(good, good, 1, &[good])), Fate::Delivered);
-    let with_sender = |sender: &str| HistoryEntry { sender: Some(ParticipantId::from(sender)), ..HistoryEntry::new("a") };
+    let with_sender =
+        |sender: &str| HistoryEntry { sender: Some(ParticipantId::from(sender)), ..HistoryEntry::new("a") };
     for bad in ["123456789", ""] {
         let messages = [
             message("bob", bad, 2, &[]),
@@ -147,7 +148,8 @@ fn content_and_hints_over_their_limits_are_refused() {
 
 #[test]
 fn a_message_over_max_message_bytes_is_refused_by_the_wire() {
-    let sent = wire::encode(&Message { content: content(1_000), ..message("bob", "m", 1, &[]) }, Dialect::Lip109).unwrap();
+    let sent =
+        wire::encode(&Message { content: content(1_000), ..message("bob", "m", 1, &[]) }, Dialect::Lip109).unwrap();
     let exact = Limits { max_message_bytes: sent.len(), ..Limits::default() };
     assert!(wire::decode(&sent, &exact).is_ok());
     let below = Limits { max_message_bytes: sent.len() - 1, ..Limits::default() };
@@ -196,7 +198,8 @@ fn the_clock_drift_is_an_option_and_a_timestamp_beyond_it_refused() {
 #[test]
 fn a_channel_that_accepts_any_timestamp_survives_the_highest_one() {
     for join in [reliable_channel::channel::Join::FromNow, reliable_channel::channel::Join::Backfill(u64::MAX)] {
-        let mut alice = peer_with("alice", |config| (config.max_clock_drift, config.join) = (std::time::Duration::MAX, join));
+        let mut alice =
+            peer_with("alice", |config| (config.max_clock_drift, config.join) = (std::time::Duration::MAX, join));
         alice.receive(&Message { lamport: Some(Lamport(u64::MAX)), ..message("bob", "m", 0, &["m0"]) });
         alice.receive(&Message { lamport: Some(Lamport(u64::MAX)), ..message("bob", "n", 0, &["m"]) });
         alice.send("text");

@@ -150,7 +150,8 @@ fn missing_dependencies_names_what_was_never_received_with_hints_and_nothing_els
     let mut dependant = message("bob", "m", 3, &["delivered", "parked", "gone", "m"]);
     dependant.causal_history[2].hint = Some(Bytes::from("hint"));
     dependant.causal_history[2].sender = Some(by("carol"));
-    let missing = vec![HistoryEntry { hint: Some(Bytes::from("hint")), sender: Some(by("carol")), ..HistoryEntry::new("gone") }];
+    let missing =
+        vec![HistoryEntry { hint: Some(Bytes::from("hint")), sender: Some(by("carol")), ..HistoryEntry::new("gone") }];
     assert_eq!(told(&mut alice, &dependant), [Event::MissingDependencies { id: id("m"), missing }]);
     // Waiting for parked messages alone is not missing anything.
     assert_eq!(told(&mut alice, &message("bob", "n", 4, &["parked"])), []);
