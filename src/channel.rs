@@ -10,6 +10,7 @@ pub mod event;
 pub mod view;
 
 mod clock;
+mod cycle;
 mod delivery;
 mod effects;
 mod incoming;
@@ -246,6 +247,13 @@ pub enum ChannelError {
     },
 }
 
+impl ChannelError {
+    /// Whether a limit of PROTOCOL section 11 was hit.
+    fn is_limit(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::OutgoingFull | Self::PeerLimit { .. } | Self::ClockDrift { .. })
+    }
+}
+
 /// One conversation, as one participant sees it.
 #[derive(Debug)]
 pub struct Channel {
@@ -284,6 +292,9 @@ pub struct Channel {
     effects: effects::Effects,
 }
 
+/// Age that a crash may give back while something is waited for.
+const AGE_LAG_MS: u64 = 10_000;
+
 /// The present input's time and entropy.
 #[derive(Debug)]
 struct Now {
@@ -316,6 +327,7 @@ impl Channel {
             Input::SendEphemeral { content } => self.send_ephemeral(content),
             Input::SendSync => {
                 self.send_sync();
+                self.retain();
                 Ok(Outcome::Done)
             }
             Input::Receive(message) => self.receive(message, false),
@@ -355,6 +367,7 @@ impl Channel {
         self.stats.work += 1 + self.effects.rows_changed() as u64;
         self.stats.limits_hit += self.effects.limits;
         self.effects.limits = 0;
+        self.stats.limits_hit += u64::from(outcome.as_ref().is_err_and(ChannelError::is_limit));
         self.refresh_meta();
         let save = if self.effects.saves() || self.meta_changed() {
             self.saved = self.meta.clone();
@@ -385,8 +398,13 @@ impl Channel {
         self.meta.newest = self.log.newest().cloned();
     }
 
-    /// Whether the meta changed in more than what may wait for the next commit.
+    /// Whether the meta changed in more than what may wait for the next commit. While something is waited for, the age
+    /// waits only so long: else an application that runs for a minute at a time would never get any older.
     fn meta_changed(&self) -> bool {
+        let waits = self.incoming.len() > 0 || self.requests.len() > 0;
+        if waits && self.meta.age_ms.saturating_sub(self.saved.age_ms) >= AGE_LAG_MS {
+            return true;
+        }
         let waiting = ChannelMeta { age_ms: self.meta.age_ms, told: self.meta.told, ..self.saved.clone() };
         waiting != self.meta
     }

@@ -50,7 +50,7 @@ impl Channel {
     /// What the application says need not be waited for.
     pub(super) fn dependencies_met(&mut self, ids: Vec<MessageId>) -> Result<Outcome, ChannelError> {
         let max = self.config.limits.max_id_bytes;
-        if ids.iter().any(|id| id.is_empty() || id.len() > max) {
+        if ids.iter().any(|id| id.is_empty() || id.len() > max || id.as_str().is_none()) {
             return Err(ChannelError::InvalidId { max });
         }
         for id in ids {
@@ -73,11 +73,15 @@ impl Channel {
         }
         let Some(kind) = message.kind() else { return Err(ChannelError::NoKind) };
         let entries = || message.causal_history.iter().chain(&message.repair_request);
-        let ids = entries().map(|entry| entry.id.len()).chain([message.id.len(), sender.len()]);
-        let senders = entries().filter_map(|entry| entry.sender.as_ref()).map(ParticipantId::len);
-        for len in ids.chain(senders) {
-            if len == 0 || len > limits.max_id_bytes {
-                return over("max_id_bytes", len, limits.max_id_bytes);
+        let ids = entries().map(|entry| entry.id.as_bytes()).chain([message.id.as_bytes(), sender.as_bytes()]);
+        let senders = entries().filter_map(|entry| entry.sender.as_ref()).map(ParticipantId::as_bytes);
+        for id in ids.chain(senders) {
+            if id.is_empty() || id.len() > limits.max_id_bytes {
+                return over("max_id_bytes", id.len(), limits.max_id_bytes);
+            }
+            // `wire` refuses it of a peer; what was named once could never be sent.
+            if std::str::from_utf8(id).is_err() {
+                return Err(ChannelError::InvalidId { max: limits.max_id_bytes });
             }
         }
         let hint = entries().filter_map(|entry| entry.hint.as_ref()).map(bytes::Bytes::len).max().unwrap_or(0);
@@ -108,8 +112,13 @@ impl Channel {
         if self.is_own(&message.sender) || newcomer || self.is_old(&key) {
             return;
         }
-        let missing: Vec<_> =
-            message.causal_history.iter().filter(|entry| self.is_missing(&entry.id)).cloned().collect();
+        let mut named = BTreeSet::from([&message.id]);
+        let missing: Vec<_> = message
+            .causal_history
+            .iter()
+            .filter(|entry| self.is_missing(&entry.id) && named.insert(&entry.id))
+            .cloned()
+            .collect();
         if missing.is_empty() || !self.may_chase(&missing, lamport, false) {
             return;
         }
@@ -205,7 +214,7 @@ impl Channel {
         let mut missing = Vec::new();
         for entry in body.causal_history.iter().filter(|entry| entry.id != body.key.id) {
             self.stats.work += 1;
-            if self.known.standing(&entry.id) == Standing::Parked {
+            if self.is_waiting(&entry.id) {
                 unmet.insert(entry.id.clone());
             } else if self.is_missing(&entry.id) && unmet.insert(entry.id.clone()) {
                 missing.push(entry.clone());
@@ -213,13 +222,19 @@ impl Channel {
         }
         if self.is_old(&body.key) || !self.may_chase(&missing, body.key.lamport, true) {
             // Only what is parked is waited for.
-            unmet.retain(|id| self.known.standing(id) == Standing::Parked);
+            unmet.retain(|id| self.is_waiting(id));
             missing.clear();
         }
         (unmet, missing)
     }
 
-    fn is_missing(&self, id: &MessageId) -> bool {
+    /// Whether a message is here but waits itself, so that who depends on it must wait too.
+    pub(super) fn is_waiting(&self, id: &MessageId) -> bool {
+        self.known.standing(id) == Standing::Parked && self.marks.get(id).is_none()
+    }
+
+    /// Whether a message was never received and counts.
+    pub(super) fn is_missing(&self, id: &MessageId) -> bool {
         self.known.standing(id) == Standing::Unknown && self.marks.get(id).is_none()
     }
 
@@ -280,6 +295,7 @@ impl Channel {
     pub(super) fn ask_for(&mut self, missing: &[HistoryEntry], since: u64, by: Option<&ParticipantId>) {
         let max = self.config.limits.max_repair_entries_per_message;
         if missing.len() > max {
+            self.effects.limit(Limit::RepairRequestsPerMessage, None, by.cloned());
             self.refill_later();
         }
         for entry in missing.iter().take(max) {

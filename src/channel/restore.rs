@@ -201,11 +201,7 @@ impl Channel {
         for row in fresh {
             let old = self.is_old(&row.body.key);
             let unmet: BTreeSet<MessageId> = log::references(&row.body)
-                .filter(|id| match self.known.standing(id) {
-                    Standing::Parked => true,
-                    Standing::Unknown => !old && self.marks.get(id).is_none(),
-                    _ => false,
-                })
+                .filter(|id| self.is_waiting(id) || (!old && self.is_missing(id)))
                 .cloned()
                 .collect();
             let expiry = self.loss_age(row.parked_at_age_ms);
@@ -220,13 +216,12 @@ impl Channel {
         if !entry.failed {
             self.log.pin(&entry.key);
         }
-        self.outgoing.add(entry, due, self.now.running, cost);
+        self.outgoing.add(entry, due, cost);
         true
     }
 
     fn load_request(&mut self, request: Request) -> bool {
-        let missing =
-            self.known.standing(&request.entry.id) == Standing::Unknown && self.marks.get(&request.entry.id).is_none();
+        let missing = self.known.standing(&request.entry.id) == Standing::Unknown;
         if missing {
             let due = self.due_at(request.due, self.config.t_max.max(self.config.t_min).saturating_mul(2));
             self.requests.insert(request, due);
@@ -330,10 +325,13 @@ impl Channel {
         Some(Delivery { number, body, position, late: logged.late, missing })
     }
 
-    /// The running time of a wall time on disk, at most `longest` away.
+    /// The running time of a wall time on disk, at most `longest` away; overdue ones keep their order.
     fn due_at(&self, due: WallTime, longest: Duration) -> RunningTime {
-        let wait = due.as_millis().saturating_sub(self.now.wall.as_millis()).min(millis(longest));
-        self.now.running.after(Duration::from_millis(wait))
+        let (due, wall) = (due.as_millis(), self.now.wall.as_millis());
+        if due < wall {
+            return RunningTime::from_millis(self.now.running.as_millis().saturating_sub(wall - due));
+        }
+        self.now.running.after(Duration::from_millis((due - wall).min(millis(longest))))
     }
 
     fn mended(&mut self, what: String) {

@@ -1,6 +1,9 @@
 //! What a received message says about our own: acknowledgements and repair requests (PROTOCOL sections 7 and 10;
 //! LIP-109 "Review ACK Status", "SDS-R receive message").
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use crate::filter::ReceivedFilter;
 use crate::state::{LogKey, Place, Response, Row, RowKey};
 use crate::types::{Message, MessageId, ParticipantId};
@@ -70,8 +73,9 @@ impl Channel {
             && !open.entry.failed
         {
             let wait = super::outgoing::wait(&self.config, &self.participant, open, self.now.wall);
-            let later = open.sent.after(wait).max(open.due).since(self.now.running);
             let (running, wall) = (self.now.running, self.now.wall.as_millis());
+            let passed = Duration::from_millis(wall.saturating_sub(open.entry.last_sent.as_millis()));
+            let later = wait.saturating_sub(passed).max(open.due.since(running));
             self.outgoing.reschedule(key, false, running, wall, later);
         }
         self.save_outgoing(key);
@@ -105,7 +109,8 @@ impl Channel {
         if message.repair_request.len() > max {
             self.effects.limit(Limit::RequestsPerMessage, None, Some(message.sender.clone()));
         }
-        for entry in message.repair_request.iter().take(max) {
+        let mut named = BTreeSet::new();
+        for entry in message.repair_request.iter().take(max).filter(|entry| named.insert(&entry.id)) {
             self.rearm(&entry.id, |request| request.heard = request.heard.saturating_add(1));
             self.consider_response(&entry.id, &message.sender);
         }

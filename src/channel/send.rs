@@ -244,6 +244,7 @@ impl Channel {
         let entry = Outgoing {
             key: key.clone(),
             first_sent: self.now.wall,
+            last_sent: self.now.wall,
             next_due: self.now.wall_at(due),
             attempts: 0,
             failed: false,
@@ -252,7 +253,7 @@ impl Channel {
         };
         self.log.pin(key);
         self.effects.put(Row::Outgoing(entry.clone()));
-        self.outgoing.add(entry, due, self.now.running, super::log::cost(&body));
+        self.outgoing.add(entry, due, super::log::cost(&body));
         self.incoming.met(&key.id);
         self.settle();
     }

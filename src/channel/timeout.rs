@@ -1,7 +1,6 @@
 //! What happens because time passes (PROTOCOL sections 8, 9 and 10): losses, retention by age, repair answers,
 //! resends, sync messages; and when to come back.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::state::{LogKey, MarkKind};
@@ -25,7 +24,6 @@ impl Channel {
         if let Some(age) = self.config.max_log_age {
             self.evict_older(self.now.wall.as_millis().saturating_sub(millis(age)));
         }
-        self.retain();
         self.answer();
         self.resend();
         if self.sync.due(self.now.running, self.requests.next_due()) {
@@ -33,6 +31,8 @@ impl Channel {
         }
         let random = self.now.random();
         self.sync.turn(&self.config, self.now.running, random);
+        // Last: what was answered or given up need not be kept any more.
+        self.retain();
         self.effects.released.clear();
     }
 
@@ -86,50 +86,6 @@ impl Channel {
             self.stats.lost += 1;
             self.effects.tell(Event::DependencyLost { id });
         }
-    }
-
-    /// Messages that wait for each other, and for nothing else, wait in vain: they go ahead, the lowest first.
-    fn break_cycles(&mut self) {
-        while let Some((age, key)) = self.incoming.next_expiry().cloned() {
-            if age > self.meta.age_ms {
-                return;
-            }
-            let (below, hopeful) = self.below(&key);
-            // All that were looked at share this one's fate: none is looked at again before then.
-            let again = self.meta.age_ms.saturating_add(millis(self.config.t_max)).saturating_add(1);
-            below.iter().for_each(|key| self.incoming.set_expiry(key, again));
-            if hopeful {
-                continue;
-            }
-            for key in &below {
-                let unmet: Vec<MessageId> =
-                    self.incoming.get(key).into_iter().flat_map(|waiting| waiting.unmet.iter().cloned()).collect();
-                unmet.iter().for_each(|id| self.incoming.met_for(key, id));
-                self.settle();
-            }
-        }
-    }
-
-    /// The parked messages that this one waits for, itself included, and whether any waits for a message never received.
-    fn below(&mut self, key: &LogKey) -> (BTreeSet<LogKey>, bool) {
-        let mut seen = BTreeSet::from([key.clone()]);
-        let mut work = vec![key.clone()];
-        let mut hopeful = false;
-        while let Some(key) = work.pop() {
-            let Some(waiting) = self.incoming.get(&key) else { continue };
-            for id in &waiting.unmet {
-                self.stats.work += 1;
-                match self.known.key(id) {
-                    Some(dependency) if self.known.standing(id) == Standing::Parked => {
-                        if seen.insert(dependency.clone()) {
-                            work.push(dependency);
-                        }
-                    }
-                    _ => hopeful = true,
-                }
-            }
-        }
-        (seen, hopeful)
     }
 
     /// Asks for missing messages that found no place in the repair buffer before.

@@ -392,3 +392,55 @@ pub fn ids<const N: usize>(ids: [&str; N]) -> Vec<String> {
 pub fn parked_for(missing: &[&str]) -> Fate {
     Fate::Parked { missing: missing.iter().map(|id| MessageId::from(*id)).collect() }
 }
+/// Lets time pass by that the machine slept through or nobody asked about, then wakes the channel once.
+pub fn wake(peer: &mut Peer) -> Vec<Transmit> {
+    peer.input(Input::Timeout).unwrap();
+    std::mem::take(&mut peer.transmitted)
+}
+
+/// T_req of a missing message in running milliseconds, if it is in the outgoing repair buffer.
+pub fn t_req(peer: &Peer, id: &str) -> Option<u64> {
+    let requests = peer.channel.requests();
+    requests.iter().find(|request| request.entry.id == MessageId::from(id)).map(|request| request.due.as_millis())
+}
+
+/// T_resp of a message in running milliseconds, if it is in the incoming repair buffer.
+pub fn t_resp(peer: &Peer, id: &str) -> Option<u64> {
+    let responses = peer.channel.responses();
+    responses.iter().find(|response| response.id == MessageId::from(id)).map(|response| response.due.as_millis())
+}
+
+/// The ids that wait for an answer.
+pub fn answering(peer: &Peer) -> Vec<String> {
+    peer.channel.responses().iter().map(|response| response.id.to_string()).collect()
+}
+
+/// The ids in the outgoing repair buffer, in id order.
+pub fn missing(peer: &Peer) -> Vec<String> {
+    let mut ids: Vec<_> = peer.channel.requests().iter().map(|request| request.entry.id.to_string()).collect();
+    ids.sort();
+    ids
+}
+
+/// The messages rebroadcast among these.
+pub fn repairs(transmitted: &[Transmit]) -> Vec<String> {
+    let repairs = transmitted.iter().filter(|transmit| transmit.kind == TransmitKind::Repair);
+    repairs.map(|transmit| transmit.message.id.to_string()).collect()
+}
+
+/// SplitMix64: the same numbers for the same seed, everywhere.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod harness;
+mod hostile;
+mod restart;
 mod section_01_wire;
 mod section_02_filters;
 mod section_03_clock;
@@ -17,3 +19,7 @@ mod section_07_acknowledgement;
 mod section_07_deadline;
 mod section_08_resend;
 mod section_09_sync;
+mod section_10_loss;
+mod section_10_repair;
+mod section_11_limits;
+mod section_12_events;

@@ -70,7 +70,7 @@ fn messages_and_causal_acknowledgements_are_exchanged_with_peers_whose_filter_is
     let from_js =
         Message { filter: FilterField::Unspecified(vec![0xff; 18_752].into()), ..message("js", "m", 1, &[&own]) };
     assert_eq!(alice.fate(&from_js), Fate::Delivered);
-    assert_eq!(alice.channel.outgoing(), []);
+    assert!(alice.channel.outgoing().is_empty());
     assert_eq!(alice.channel.stats().filters_ignored, 0, "it is no fault");
 }
 

@@ -47,7 +47,7 @@ fn deliveries_since_reads_them_again_from_the_log_in_delivery_order() {
         assert!(again.deliveries[1].late);
         let last = alice.channel.deliveries_since(2);
         assert_eq!((last.deliveries.len(), last.deliveries[0].number, last.evicted), (1, 3, 0));
-        assert_eq!(alice.channel.deliveries_since(3).deliveries, []);
+        assert!(alice.channel.deliveries_since(3).deliveries.is_empty());
         alice.restart();
     }
 }
@@ -107,7 +107,7 @@ fn deliveries_below_the_floor_not_told_are_delivered_again_after_restart_and_tol
     assert!(alice.stubs().contains(&"below".into()));
     alice.input(Input::DeliveriesTold(5)).unwrap();
     alice.restart();
-    assert_eq!(alice.numbered(), []);
+    assert!(alice.numbered().is_empty());
     assert!(alice.stubs().contains(&"below too".into()));
 }
 
@@ -116,7 +116,7 @@ fn without_confirmation_nothing_is_delivered_again_after_restart() {
     let mut alice = peer("alice");
     chain(4).iter().for_each(|message| drop(alice.receive(message)));
     alice.restart();
-    assert_eq!(alice.numbered(), []);
+    assert!(alice.numbered().is_empty());
 }
 
 #[test]
