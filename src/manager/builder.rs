@@ -98,7 +98,7 @@ impl ManagerBuilder {
     }
 
     /// Bytes of log in memory that all channels together should not exceed. Default 256 MiB. The channel that grows
-    /// beyond gives its oldest messages up, but keeps an equal share.
+    /// beyond gives its oldest messages up, but keeps an equal share; those with more than theirs follow.
     pub fn max_log_bytes(mut self, bytes: u64) -> Self {
         self.max_log_bytes = bytes;
         self

@@ -7,9 +7,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::shared::Shared;
 use crate::channel::{Input, Stats};
+
+/// Between passes over all channels that free too little.
+const FRUITLESS_WAIT: Duration = Duration::from_secs(1);
 
 /// Bytes one channel takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,23 +128,35 @@ pub(super) fn relieve(shared: &Arc<Shared>) {
     if !memory.is_over() || memory.relieving.swap(true, Ordering::Relaxed) {
         return;
     }
-    let shared = shared.clone();
-    shared.runtime.clone().spawn(async move {
-        let (log, parked) = shared.memory.relief();
-        for slot in shared.directory.slots() {
-            if shared.memory.is_relieved() {
+    let (memory, weak) = (memory.clone(), Arc::downgrade(shared));
+    shared.runtime.spawn(async move {
+        while let Some(shared) = weak.upgrade() {
+            pass(&shared).await;
+            drop(shared);
+            if !memory.is_over() {
                 break;
             }
-            let footprint = slot.footprint();
-            if footprint.log > log || footprint.parked > parked {
-                let shrink = Input::Shrink { log_bytes: to_usize(log), parked_bytes: to_usize(parked) };
-                // A channel that takes no inputs any more does not grow either.
-                let _ = slot.accept(&shared, shrink, None, None);
-                tokio::task::yield_now().await;
-            }
+            // What is left cannot be given up yet, such as messages still to be acknowledged.
+            tokio::time::sleep(FRUITLESS_WAIT).await;
         }
-        shared.memory.relieving.store(false, Ordering::Relaxed);
+        memory.relieving.store(false, Ordering::Relaxed);
     });
+}
+
+async fn pass(shared: &Arc<Shared>) {
+    let (log, parked) = shared.memory.relief();
+    for slot in shared.directory.slots() {
+        if shared.memory.is_relieved() {
+            return;
+        }
+        let footprint = slot.footprint();
+        if footprint.log > log || footprint.parked > parked {
+            let shrink = Input::Shrink { log_bytes: to_usize(log), parked_bytes: to_usize(parked) };
+            // A channel that takes no inputs any more does not grow either.
+            let _ = slot.accept(shared, shrink, None, None);
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 fn to_usize(bytes: u64) -> usize {

@@ -13,12 +13,16 @@ fn block_on<F: Future>(future: F) -> F::Output {
     tokio::task::block_in_place(|| Handle::current().block_on(future))
 }
 
-/// A manager whose callback answers every message in the same channel, and waits for the answer to be wrapped.
-async fn answering() -> (ReliabilityManager, Arc<AtomicUsize>) {
+/// A manager whose callback answers every message in the same channel, and waits for the answer to be wrapped; the
+/// first time it starts once this many messages were taken in.
+async fn answering(received: u64) -> (ReliabilityManager, Arc<AtomicUsize>) {
     let answers = Arc::new(AtomicUsize::new(0));
     let counted = answers.clone();
     let callbacks = Callbacks::new().on_message_ready(move |channel, delivery| {
         let manager = ReliabilityManager::current().expect("inside a callback");
+        while delivery.number == 1 && manager.stats(channel).unwrap().received < received {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         block_on(manager.wrap_outgoing(channel, format!("answer to {}", delivery.number))).unwrap();
         assert!(manager.stats(channel).unwrap().delivered >= delivery.number);
         counted.fetch_add(1, Ordering::SeqCst);
@@ -29,7 +33,7 @@ async fn answering() -> (ReliabilityManager, Arc<AtomicUsize>) {
 
 #[tokio::test]
 async fn waits_for_its_own_channel_on_one_thread() {
-    let (manager, answers) = answering().await;
+    let (manager, answers) = answering(1).await;
     for bytes in messages_of_bob(20).await {
         soon(manager.unwrap_received(bytes)).await.unwrap();
     }
@@ -39,7 +43,7 @@ async fn waits_for_its_own_channel_on_one_thread() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waits_for_its_own_channel_while_its_queue_is_full() {
-    let (manager, answers) = answering().await;
+    let (manager, answers) = answering(1_024).await;
     let calls: Vec<_> = messages_of_bob(1_500)
         .await
         .into_iter()

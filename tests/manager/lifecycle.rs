@@ -49,6 +49,9 @@ async fn concurrent_calls_share_one_load() {
     for call in calls {
         soon(call).await.unwrap().unwrap();
     }
+    wrap(&manager, "still there").await;
+    manager.ensure_channel(CHANNEL).await.unwrap();
+    assert_eq!(texts(&manager), ["still there"]);
     assert_eq!(store.counts().of(Method::LoadChannel), 1);
 }
 
