@@ -158,26 +158,19 @@ impl Log {
     }
 
     /// The causal history of the next message: the two newest heads, then the oldest up to `max_heads`; then what
-    /// of the log's last `tail` messages is not among them; all of them messages that may be `named`. Also says how
-    /// many of the keys are heads.
-    pub(super) fn causal_history(
-        &self,
-        max_heads: usize,
-        tail: usize,
-        named: impl Fn(&LogKey) -> bool,
-    ) -> (Vec<LogKey>, usize) {
+    /// of the log's last `tail` messages is not among them; all of them messages that may be `named`.
+    pub(super) fn causal_history(&self, max_heads: usize, tail: usize, named: impl Fn(&LogKey) -> bool) -> Vec<LogKey> {
         let mut keys: Vec<LogKey> =
             self.heads.iter().rev().filter(|key| named(key)).take(max_heads.min(2)).cloned().collect();
         let newest = keys.clone();
         let rest = self.heads.iter().filter(|key| named(key) && !newest.contains(key));
         keys.extend(rest.take(max_heads - newest.len()).cloned());
-        let heads = keys.len();
         for key in self.entries.keys().rev().filter(|key| named(key)).take(tail) {
             if !keys.contains(key) {
                 keys.push(key.clone());
             }
         }
-        (keys, heads)
+        keys
     }
 
     /// Remembers an evicted message.

@@ -26,6 +26,7 @@ impl Channel {
         let forward =
             relay.then(|| Message { filter: FilterField::Absent, repair_request: Vec::new(), ..message.clone() });
         let fate = match kind {
+            MessageKind::Ephemeral if self.is_own(&message.sender) => Fate::Echo,
             MessageKind::Ephemeral => {
                 let Message { id, sender, content, .. } = message;
                 self.effects.tell(Event::EphemeralReceived { id, sender, content });
@@ -38,7 +39,7 @@ impl Channel {
             MessageKind::Content => self.take_content(message),
         };
         if let Some(message) = forward
-            && !matches!(fate, Fate::Duplicate | Fate::Echo | Fate::Conflict | Fate::TooOld | Fate::GaveWay)
+            && !matches!(fate, Fate::Duplicate | Fate::Echo | Fate::Conflict | Fate::TooOld)
         {
             self.effects.transmit(TransmitKind::Relay, message);
         }

@@ -172,6 +172,20 @@ fn what_does_not_fit_is_trimmed_in_this_order_repair_requests_filter_tail_entrie
 }
 
 #[test]
+fn many_heads_of_others_do_not_keep_a_small_message_from_going_out() {
+    let mut alice = peer_with("alice", |config| config.max_transmit_bytes = Some(300));
+    let names: Vec<String> = (10..30).map(|n| format!("{n}").repeat(32)).collect();
+    for (n, name) in names.iter().enumerate() {
+        alice.receive(&message("bob", name, n as u64, &[]));
+    }
+    let sent = alice.send("x");
+    assert_eq!(history(&sent), [&*names[19], &*names[18]], "the two newest heads always go out");
+    let sync = alice.send_sync();
+    assert_eq!(history(&sync)[0], sent.id.to_string());
+    assert_eq!(history(&sync).len(), 2);
+}
+
+#[test]
 fn of_the_repair_requests_those_with_the_highest_t_req_are_trimmed_first_and_stay_due() {
     let mut alice = talkative(|_| {});
     let due = alice.asked();

@@ -309,3 +309,12 @@ fn unwrap_returns_this_message_its_outcome_what_it_released_and_what_is_missing(
     assert_eq!(last.fate, Fate::Delivered);
     assert_eq!(last.released, ["a", "b", "c", "d"].map(MessageId::from));
 }
+
+#[test]
+fn an_own_ephemeral_message_that_comes_back_is_an_echo_and_tells_nothing() {
+    let mut alice = peer("alice");
+    alice.input(Input::SendEphemeral { content: "typing".into() }).unwrap();
+    let sent = alice.transmitted.pop().unwrap().message;
+    assert_eq!(alice.fate(&sent), Fate::Echo);
+    assert_eq!(alice.events, []);
+}
