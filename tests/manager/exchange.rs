@@ -176,13 +176,15 @@ async fn a_runtime_that_ends_leaves_calls_with_an_error() {
     let elsewhere = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let manager =
         elsewhere.spawn(opened(builder("alice").persistence(Arc::new(CrashAfterCommit(store.clone()))))).await.unwrap();
-    let call = tokio::spawn({
+    let calls = ["being saved", "queued"].map(|text| {
         let manager = manager.clone();
-        async move { manager.wrap_outgoing(CHANNEL, "stuck").await }
+        tokio::spawn(async move { manager.wrap_outgoing(CHANNEL, text).await })
     });
-    eventually(|| manager.stats(&channel()).unwrap().sent == 1).await;
+    eventually(|| manager.stats(&channel()).unwrap().sent == 2).await;
     elsewhere.shutdown_background();
-    assert!(soon(call).await.unwrap().is_err());
+    for call in calls {
+        assert!(soon(call).await.unwrap().is_err());
+    }
     assert!(soon(manager.wrap_outgoing(CHANNEL, "late")).await.is_err());
     assert!(soon(manager.remove_channel(CHANNEL)).await.is_err());
     soon(manager.shutdown()).await;
