@@ -1,8 +1,8 @@
-//! Generates Rust types from `proto/`, without a `protoc` on the user's machine.
+//! Generates Rust types from `proto/`: prost-build fed by protox, so that nobody needs `protoc`.
 
 use std::error::Error;
 
-const PROTOS: &[&str] = &["proto/lip109.proto"];
+const PROTOS: [&str; 2] = ["proto/lip109.proto", "proto/snapshot.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

@@ -4,6 +4,8 @@
 
 pub mod channel;
 pub mod filter;
+#[cfg(feature = "manager")]
+pub mod manager;
 #[cfg(feature = "testing")]
 pub mod sim;
 pub mod state;

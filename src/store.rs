@@ -4,6 +4,32 @@
 //! that already has a database should be able to use it, in an hour. How it moves: the manager calls
 //! [`Persistence::commit`] once per operation, before that operation's transmissions and events go out;
 //! [`Persistence::load_channel`] gives everything back.
+//!
+//! - [`snapshot`]: the codec, for these stores and for one of your own
+//! - [`MemoryPersistence`], [`NoPersistence`]: without a disk
+//! - `RedbPersistence` (feature `redb`): the default on disk
+//! - `FaultyPersistence` (feature `testing`): fails on command
+//! - `conformance` (feature `testing`, not there yet): the rules below, each as a test for a store of your own
+
+pub mod snapshot;
+
+#[cfg(feature = "redb")]
+mod encoded;
+#[cfg(feature = "redb")]
+mod engine_thread;
+#[cfg(feature = "testing")]
+mod faulty;
+mod memory;
+#[cfg(feature = "redb")]
+mod redb;
+
+#[cfg(feature = "redb")]
+pub use self::engine_thread::StoreStatistics;
+#[cfg(feature = "testing")]
+pub use self::faulty::{CallCounts, Fault, FaultyPersistence, Method, Rule};
+pub use self::memory::{MemoryPersistence, NoPersistence};
+#[cfg(feature = "redb")]
+pub use self::redb::RedbPersistence;
 
 use async_trait::async_trait;
 use bytes::Bytes;

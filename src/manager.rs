@@ -1,0 +1,459 @@
+//! [`ReliabilityManager`]: many channels on tokio.
+//!
+//! What: everything an application calls. Why the only module with tasks, locks and timers: [`Channel`] has none, so
+//! all of its behaviour is tested without them. How it moves: an input enters its channel's slot under a short lock,
+//! its step queues there, and is carried out in order: saved, then transmitted, then told. Channels never wait for each
+//! other; a caller that stops waiting (a dropped future) undoes nothing and breaks nothing.
+//!
+//! ```
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! use reliable_channel::manager::ReliabilityManager;
+//!
+//! let manager = ReliabilityManager::builder("alice").build()?;
+//! # let _ = &manager;
+//! # Ok::<(), reliable_channel::manager::ManagerError>(()) }).unwrap();
+//! ```
+//!
+//! # Crashes
+//! What a call or an event tells was saved before (see [`OnSaveFailure`] for stores that fail). A crash between the two
+//! leaves messages that are saved as delivered but were not told. So an application keeps the number of the last
+//! [`Delivery`](crate::channel::Delivery) it has dealt with, and after a start asks
+//! [`deliveries_since`](ReliabilityManager::deliveries_since) that number: each delivery reaches it at least once.
+
+mod builder;
+mod callbacks;
+mod clock;
+mod directory;
+mod drain;
+mod error;
+mod events;
+mod memory;
+mod owed;
+mod shared;
+mod slot;
+mod timers;
+
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+
+pub use builder::ManagerBuilder;
+pub use callbacks::Callbacks;
+pub use clock::{Clock, ManualClock, ScaledClock, SystemClock};
+pub use directory::ShutdownReport;
+pub use error::{Fault, ManagerError};
+pub use events::{EventStream, Lagged, ManagerEvent, Transmission, TransmitStream};
+pub use shared::OnSaveFailure;
+
+#[cfg(doc)]
+use crate::channel::Channel;
+use crate::channel::{
+    Config, Deliveries, DeliveryState, Fate, IncomingView, Input, Outcome, OutgoingView, Received, RequestView,
+    ResponseView, Stats,
+};
+use crate::state::{ChannelData, Logged};
+use crate::store::PersistenceError;
+use crate::types::{ChannelId, Dialect, Message, MessageId, ParticipantId};
+use crate::wire;
+use shared::Shared;
+use slot::{Answer, Slot};
+
+/// Makes messages reliable in any number of channels (see the module page). A cheap handle: clones are the same
+/// manager, which ends with the last one.
+#[derive(Clone, Debug)]
+pub struct ReliabilityManager {
+    shared: Arc<Shared>,
+}
+
+/// A message to broadcast to its channel. Only the caller gets it; resends come as [`Transmission`]s.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrapped {
+    /// The message's id.
+    pub id: MessageId,
+    /// The message as it goes over the network.
+    pub bytes: Bytes,
+}
+
+/// A received message and what became of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unwrapped {
+    /// The message. Its content reaches the application by events alone, once and in order.
+    pub message: Message,
+    /// What became of it.
+    pub fate: Fate,
+    /// Messages delivered now, in order, itself included.
+    pub released: Vec<MessageId>,
+}
+
+/// A message passed on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Relayed {
+    /// What to broadcast; `None` where there is nothing to pass on, as for a duplicate.
+    pub bytes: Option<Bytes>,
+    /// What became of the message here.
+    pub received: Received,
+}
+
+impl ReliabilityManager {
+    /// Options for a manager of this participant; its id must be the same after every restart.
+    pub fn builder(participant: impl Into<ParticipantId>) -> ManagerBuilder {
+        ManagerBuilder::new(participant.into())
+    }
+
+    /// Inside a callback: the manager that runs it.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        callbacks::current()
+    }
+
+    /// A handle that does not keep the manager alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakManager {
+        WeakManager(Arc::downgrade(&self.shared))
+    }
+
+    /// Who this manager speaks for.
+    #[must_use]
+    pub fn participant(&self) -> &ParticipantId {
+        &self.shared.participant
+    }
+
+    /// Options of channels opened without their own.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        &self.shared.config
+    }
+
+    fn from_shared(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+/// A handle that does not keep its manager alive.
+#[derive(Clone, Debug)]
+pub struct WeakManager(Weak<Shared>);
+
+impl WeakManager {
+    /// The manager, while it lives.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<ReliabilityManager> {
+        self.0.upgrade().map(ReliabilityManager::from_shared)
+    }
+}
+
+/// Channels come and go.
+impl ReliabilityManager {
+    /// Opens a channel with the manager's options, loading what was saved of it; one that is open stays as it is.
+    /// Concurrent calls share one load. A failed load leaves nothing behind, and the next call tries again.
+    ///
+    /// # Errors
+    /// [`ManagerError::Persistence`] when the store cannot load it, [`ManagerError::TooManyChannels`],
+    /// [`ManagerError::Restore`] for an id that is refused.
+    pub async fn ensure_channel(&self, channel: impl Into<ChannelId>) -> Result<(), ManagerError> {
+        self.shared.open(&channel.into(), &self.shared.config).await
+    }
+
+    /// As [`ensure_channel`](Self::ensure_channel), with options of its own, which count only if it is not open yet.
+    ///
+    /// # Errors
+    /// As there, and [`ManagerError::Config`] for options that are refused.
+    pub async fn ensure_channel_with(&self, channel: impl Into<ChannelId>, config: Config) -> Result<(), ManagerError> {
+        config.validate()?;
+        self.shared.open(&channel.into(), &Arc::new(config)).await
+    }
+
+    /// Wipes a channel, from memory and from the store, whether it is open or not. What is queued in it is discarded,
+    /// and it does not come back: opened again, it is new.
+    ///
+    /// # Errors
+    /// [`ManagerError::Persistence`] when the store may still have it. The channel is gone all the same; removing or
+    /// opening it again wipes it first.
+    pub async fn remove_channel(&self, channel: impl Into<ChannelId>) -> Result<(), ManagerError> {
+        self.shared.remove(&channel.into()).await
+    }
+
+    /// Carries out what is queued in a channel and forgets it; what the store has of it stays.
+    ///
+    /// # Errors
+    /// [`ManagerError::UnknownChannel`]; [`ManagerError::Persistence`] when its last changes cannot be saved: then it
+    /// stays open.
+    pub async fn close_channel(&self, channel: impl Into<ChannelId>) -> Result<(), ManagerError> {
+        self.shared.close(&channel.into()).await
+    }
+
+    /// Removes all channels, also those the store knows and that are not open.
+    ///
+    /// # Errors
+    /// The first one; the other channels are removed all the same.
+    pub async fn reset(&self) -> Result<(), ManagerError> {
+        let mut outcome = Ok(());
+        for channel in self.shared.all_channels().await? {
+            outcome = outcome.and(self.shared.remove(&channel).await);
+        }
+        outcome
+    }
+
+    /// The channels that are open, in id order.
+    #[must_use]
+    pub fn channels(&self) -> Vec<ChannelId> {
+        let mut channels: Vec<ChannelId> =
+            self.shared.directory.slots().into_iter().map(|slot| slot.id.clone()).collect();
+        channels.sort();
+        channels
+    }
+
+    /// Ends the manager: refuses further calls, stops its timers, carries out what is queued, tries once more to save
+    /// what is owed, and flushes the store. Streams end after their last item. Reading stays possible.
+    /// All calls get the same report. It waits for the callbacks to end, unless it is called from inside one.
+    pub async fn shutdown(&self) -> ShutdownReport {
+        self.shared.shut_down().await
+    }
+}
+
+/// Messages.
+impl ReliabilityManager {
+    /// Makes a message of this content, for the caller to broadcast. Its id is a hash as LIP-173 defines it.
+    ///
+    /// # Errors
+    /// [`ManagerError::UnknownChannel`]; [`ManagerError::Channel`] for content that is refused, or when too many
+    /// own messages are neither acknowledged nor given up; [`ManagerError::Persistence`] with [`OnSaveFailure::Fail`].
+    pub async fn wrap_outgoing(
+        &self,
+        channel: impl Into<ChannelId>,
+        content: impl Into<Bytes>,
+    ) -> Result<Wrapped, ManagerError> {
+        self.wrap(channel.into(), Input::Send { content: content.into(), id: None }).await
+    }
+
+    /// As [`wrap_outgoing`](Self::wrap_outgoing), under an id of the caller's choice.
+    ///
+    /// # Errors
+    /// As there, and [`ManagerError::Channel`] when a message with this id is known.
+    pub async fn wrap_outgoing_with_id(
+        &self,
+        channel: impl Into<ChannelId>,
+        id: impl Into<MessageId>,
+        content: impl Into<Bytes>,
+    ) -> Result<Wrapped, ManagerError> {
+        self.wrap(channel.into(), Input::Send { content: content.into(), id: Some(id.into()) }).await
+    }
+
+    /// Makes a message that is not kept: no order, no acknowledgement, no resend.
+    ///
+    /// # Errors
+    /// As [`wrap_outgoing`](Self::wrap_outgoing).
+    pub async fn wrap_ephemeral(
+        &self,
+        channel: impl Into<ChannelId>,
+        content: impl Into<Bytes>,
+    ) -> Result<Wrapped, ManagerError> {
+        self.wrap(channel.into(), Input::SendEphemeral { content: content.into() }).await
+    }
+
+    /// Takes in a message from the network. Its channel is found by the id it carries; one that is not open is opened
+    /// where [`auto_create`](ManagerBuilder::auto_create) is set. Deliveries are told by events, not by the answer.
+    ///
+    /// # Errors
+    /// [`ManagerError::Wire`] and [`ManagerError::Channel`] for messages that are refused,
+    /// [`ManagerError::UnknownChannel`]; where channels are created, the errors of [`ensure_channel`](Self::ensure_channel);
+    /// [`ManagerError::Persistence`] with [`OnSaveFailure::Fail`].
+    pub async fn unwrap_received(&self, bytes: impl Into<Bytes>) -> Result<Unwrapped, ManagerError> {
+        let (message, dialect) = wire::decode(&bytes.into(), &self.shared.config.limits)?;
+        let answer = self.enter(&message.channel, Input::Receive(message.clone()), Some(dialect)).await?;
+        let Received { fate, released, .. } = received(answer.outcome, message.id.clone());
+        Ok(Unwrapped { message, fate, released })
+    }
+
+    /// Takes another participant's message in and passes it on unchanged, for bridges between networks.
+    ///
+    /// # Errors
+    /// As [`unwrap_received`](Self::unwrap_received).
+    pub async fn relay(&self, message: Message) -> Result<Relayed, ManagerError> {
+        let (channel, id) = (message.channel.clone(), message.id.clone());
+        let Answer { outcome, bytes } = self.enter(&channel, Input::Relay(message), None).await?;
+        Ok(Relayed { bytes, received: received(outcome, id) })
+    }
+
+    /// Declares that these dependencies need not be waited for.
+    ///
+    /// # Errors
+    /// [`ManagerError::UnknownChannel`]; [`ManagerError::Persistence`] with [`OnSaveFailure::Fail`].
+    pub async fn mark_dependencies_met(
+        &self,
+        channel: impl Into<ChannelId>,
+        ids: impl IntoIterator<Item = MessageId>,
+    ) -> Result<(), ManagerError> {
+        let input = Input::DependenciesMet(ids.into_iter().collect());
+        self.call(&channel.into(), input).await.map(|_| ())
+    }
+
+    /// Confirms that the application has dealt with all deliveries up to this number. Only with
+    /// [`Config::confirm_deliveries`], where a registered `on_event` or `on_message_ready` confirms by itself when it
+    /// returns. What was not confirmed stays in the log and is delivered again after a restart.
+    ///
+    /// # Errors
+    /// As [`mark_dependencies_met`](Self::mark_dependencies_met).
+    pub async fn confirm_deliveries(&self, channel: impl Into<ChannelId>, number: u64) -> Result<(), ManagerError> {
+        self.call(&channel.into(), Input::DeliveriesTold(number)).await.map(|_| ())
+    }
+
+    /// Keeps what helps others to fetch a message from elsewhere; it goes out with references to the message.
+    ///
+    /// # Errors
+    /// As [`mark_dependencies_met`](Self::mark_dependencies_met), and [`ManagerError::Channel`] for an unknown message
+    /// or a hint that is too large.
+    pub async fn set_retrieval_hint(
+        &self,
+        channel: impl Into<ChannelId>,
+        id: impl Into<MessageId>,
+        hint: impl Into<Bytes>,
+    ) -> Result<(), ManagerError> {
+        self.call(&channel.into(), Input::SetHint { id: id.into(), hint: hint.into() }).await.map(|_| ())
+    }
+
+    async fn wrap(&self, channel: ChannelId, input: Input) -> Result<Wrapped, ManagerError> {
+        let Answer { outcome, bytes } = self.call(&channel, input).await?;
+        match (outcome, bytes) {
+            (Outcome::Sent(id), Some(bytes)) => Ok(Wrapped { id, bytes }),
+            // A channel answers what is sent with `Sent` and the message; anything else is its defect.
+            _ => Err(ManagerError::ChannelFailed(channel)),
+        }
+    }
+
+    async fn call(&self, channel: &ChannelId, input: Input) -> Result<Answer, ManagerError> {
+        self.slot(channel)?.call(&self.shared, input, None).await
+    }
+
+    /// Hands in what came from outside: its channel is opened where that is allowed.
+    async fn enter(&self, channel: &ChannelId, input: Input, heard: Option<Dialect>) -> Result<Answer, ManagerError> {
+        let slot = match self.slot(channel) {
+            Err(ManagerError::UnknownChannel(_)) if self.shared.auto_create => {
+                self.shared.open(channel, &self.shared.config).await?;
+                self.slot(channel)?
+            }
+            found => found?,
+        };
+        slot.call(&self.shared, input, heard).await
+    }
+
+    fn slot(&self, channel: &ChannelId) -> Result<Arc<Slot>, ManagerError> {
+        self.shared.directory.slot(channel)
+    }
+}
+
+/// What goes by itself.
+impl ReliabilityManager {
+    /// Starts the task that resends, syncs, repairs and retries failed saves when that is due. It ends with the
+    /// manager. Without it, call [`sweep_all`](Self::sweep_all) about every second.
+    pub fn start_periodic_tasks(&self) {
+        self.shared.timers.start(&self.shared);
+    }
+
+    /// Does what is due in one channel.
+    ///
+    /// # Errors
+    /// [`ManagerError::UnknownChannel`]; [`ManagerError::Persistence`] with [`OnSaveFailure::Fail`].
+    pub async fn sweep(&self, channel: impl Into<ChannelId>) -> Result<(), ManagerError> {
+        self.call(&channel.into(), Input::Timeout).await.map(|_| ())
+    }
+
+    /// Does what is due in all channels. Channels so busy that their queue is full are left out.
+    ///
+    /// # Errors
+    /// The first one; the other channels are swept all the same.
+    pub async fn sweep_all(&self) -> Result<(), ManagerError> {
+        let sweeps: Vec<_> = self.shared.directory.slots().iter().map(|slot| slot.sweep(&self.shared)).collect();
+        let mut outcome = Ok(());
+        for sweep in sweeps {
+            let ended = match sweep {
+                Ok(sweep) => sweep.end().await,
+                Err(error) => Err(error),
+            };
+            outcome = outcome.and(ended);
+        }
+        outcome
+    }
+
+    /// Sends a sync message now, whether or not one is due. It comes as a [`Transmission`].
+    ///
+    /// # Errors
+    /// [`ManagerError::UnknownChannel`]; [`ManagerError::Persistence`] with [`OnSaveFailure::Fail`].
+    pub async fn sync_now(&self, channel: impl Into<ChannelId>) -> Result<(), ManagerError> {
+        self.call(&channel.into(), Input::SendSync).await.map(|_| ())
+    }
+
+    /// All events from now on. A reader that is too slow is told how many it missed.
+    #[must_use]
+    pub fn events(&self) -> EventStream {
+        self.shared.feeds.events()
+    }
+
+    /// All messages from now on that must go out by themselves.
+    #[must_use]
+    pub fn transmissions(&self) -> TransmitStream {
+        self.shared.feeds.transmissions()
+    }
+}
+
+/// Looking at channels. Every method fails with [`ManagerError::UnknownChannel`] for a channel that is not open.
+#[allow(clippy::missing_errors_doc)]
+impl ReliabilityManager {
+    /// Deliveries with numbers above `number`, in order, as the events told them: for a start after a crash (see the
+    /// module page) and for a stream's reader that was told it [`Lagged`].
+    pub fn deliveries_since(&self, channel: &ChannelId, number: u64) -> Result<Deliveries, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.deliveries_since(number))
+    }
+
+    /// The log, in the order all participants share.
+    pub fn log(&self, channel: &ChannelId) -> Result<Vec<Logged>, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.log().cloned().collect())
+    }
+
+    /// How far an own message has come; `None` for one that is not known any more.
+    pub fn delivery_state(&self, channel: &ChannelId, id: &MessageId) -> Result<Option<DeliveryState>, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.delivery_state(id))
+    }
+
+    /// Own messages that nobody has acknowledged yet.
+    pub fn outgoing(&self, channel: &ChannelId) -> Result<Vec<OutgoingView>, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.outgoing())
+    }
+
+    /// Messages that wait for dependencies.
+    pub fn incoming(&self, channel: &ChannelId) -> Result<Vec<IncomingView>, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.incoming())
+    }
+
+    /// Missing messages that are, or will be, asked for.
+    pub fn repair_requests(&self, channel: &ChannelId) -> Result<Vec<RequestView>, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.requests())
+    }
+
+    /// Messages that will be rebroadcast for others.
+    pub fn repair_responses(&self, channel: &ChannelId) -> Result<Vec<ResponseView>, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.responses())
+    }
+
+    /// Counters and sizes.
+    pub fn stats(&self, channel: &ChannelId) -> Result<Stats, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.stats())
+    }
+
+    /// Why the channel's last save failed; `None` when the store has everything.
+    pub fn save_failure(&self, channel: &ChannelId) -> Result<Option<Arc<PersistenceError>>, ManagerError> {
+        Ok(self.slot(channel)?.save_failure())
+    }
+
+    /// Everything that is, or is owed to be, in the store: for backups, and for tests of stores.
+    pub fn data(&self, channel: &ChannelId) -> Result<ChannelData, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.data())
+    }
+}
+
+/// A channel answers what is received with `Received`; `Done` can only mean that nothing came of it.
+fn received(outcome: Outcome, id: MessageId) -> Received {
+    match outcome {
+        Outcome::Received(received) => received,
+        _ => Received { id, fate: Fate::Duplicate, released: Vec::new() },
+    }
+}

@@ -1,0 +1,157 @@
+//! What a manager is made of.
+//!
+//! What: [`ManagerBuilder`]. Why the participant comes first: it is the one thing without a default. How it moves:
+//! [`ReliabilityManager::builder`], options, [`build`](ManagerBuilder::build).
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+
+use tokio::runtime::Handle;
+
+use super::ReliabilityManager;
+use super::callbacks::Callbacks;
+use super::clock::{Clock, SystemClock};
+use super::directory::Directory;
+use super::error::ManagerError;
+use super::events::Feeds;
+use super::memory::Memory;
+use super::shared::{OnSaveFailure, Shared};
+use super::timers::Timers;
+use crate::channel::{Config, ConfigError};
+use crate::store::{NoPersistence, Persistence};
+use crate::types::ParticipantId;
+
+/// Options of a [`ReliabilityManager`].
+#[must_use = "options do nothing before `build`"]
+pub struct ManagerBuilder {
+    participant: ParticipantId,
+    config: Config,
+    store: Arc<dyn Persistence>,
+    clock: Option<Arc<dyn Clock>>,
+    callbacks: Callbacks,
+    on_save_failure: OnSaveFailure,
+    auto_create: bool,
+    max_channels: usize,
+    max_log_bytes: u64,
+    max_parked_bytes: u64,
+    stream_capacity: usize,
+}
+
+impl ManagerBuilder {
+    pub(super) fn new(participant: ParticipantId) -> Self {
+        Self {
+            participant,
+            config: Config::default(),
+            store: Arc::new(NoPersistence),
+            clock: None,
+            callbacks: Callbacks::default(),
+            on_save_failure: OnSaveFailure::default(),
+            auto_create: false,
+            max_channels: 10_000,
+            max_log_bytes: 256 << 20,
+            max_parked_bytes: 256 << 20,
+            stream_capacity: 4_096,
+        }
+    }
+
+    /// Options of every channel that is opened without its own, and the limits every received message is held to.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Where channels are saved. Default: nowhere, so nothing is known any more after a restart.
+    pub fn persistence(mut self, store: Arc<dyn Persistence>) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// What tells the time. Default: a [`SystemClock`].
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Closures to call. Default: none.
+    pub fn callbacks(mut self, callbacks: Callbacks) -> Self {
+        self.callbacks = callbacks;
+        self
+    }
+
+    /// What happens to an operation that cannot be saved. Default: [`OnSaveFailure::Degrade`].
+    pub fn on_save_failure(mut self, on_save_failure: OnSaveFailure) -> Self {
+        self.on_save_failure = on_save_failure;
+        self
+    }
+
+    /// Whether a message received for a channel that is not open opens it. Default: no.
+    /// With it, strangers can open up to [`max_channels`](Self::max_channels).
+    pub fn auto_create(mut self, auto_create: bool) -> Self {
+        self.auto_create = auto_create;
+        self
+    }
+
+    /// Channels open at a time. Default 10,000.
+    pub fn max_channels(mut self, max_channels: usize) -> Self {
+        self.max_channels = max_channels;
+        self
+    }
+
+    /// Bytes of log in memory that all channels together should not exceed. Default 256 MiB. The channel that grows
+    /// beyond gives its oldest messages up, but keeps an equal share.
+    pub fn max_log_bytes(mut self, bytes: u64) -> Self {
+        self.max_log_bytes = bytes;
+        self
+    }
+
+    /// The same for parked messages. Default 256 MiB.
+    pub fn max_parked_bytes(mut self, bytes: u64) -> Self {
+        self.max_parked_bytes = bytes;
+        self
+    }
+
+    /// Items a stream's reader may be behind before it misses some. Default 4,096.
+    pub fn stream_capacity(mut self, items: usize) -> Self {
+        self.stream_capacity = items;
+        self
+    }
+
+    /// The manager. Its tasks run in the tokio runtime this is called in; its methods may be awaited anywhere.
+    ///
+    /// # Errors
+    /// [`ManagerError::Config`] for options that are refused, [`ManagerError::NoRuntime`] outside a runtime,
+    /// [`ManagerError::Entropy`] where the system gives no random bits.
+    pub fn build(self) -> Result<ReliabilityManager, ManagerError> {
+        self.config.validate()?;
+        let max = self.config.limits.max_id_bytes;
+        let len = self.participant.len();
+        if len == 0 || len > max || self.participant.as_str().is_none() {
+            return Err(ConfigError::ParticipantId { len, max }.into());
+        }
+        for (name, zero) in [("max_channels", self.max_channels == 0), ("stream_capacity", self.stream_capacity == 0)] {
+            if zero {
+                return Err(ConfigError::Zero(name).into());
+            }
+        }
+        let runtime = Handle::try_current().map_err(|_| ManagerError::NoRuntime)?;
+        let seed = getrandom::u64().map_err(|error| ManagerError::Entropy(error.to_string()))?;
+        Ok(ReliabilityManager::from_shared(Arc::new(Shared {
+            participant: self.participant,
+            config: Arc::new(self.config),
+            store: self.store,
+            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::new())),
+            callbacks: self.callbacks,
+            on_save_failure: self.on_save_failure,
+            auto_create: self.auto_create,
+            max_channels: self.max_channels,
+            memory: Arc::new(Memory::new(self.max_log_bytes, self.max_parked_bytes)),
+            feeds: Feeds::new(self.stream_capacity),
+            timers: Timers::default(),
+            directory: Directory::default(),
+            shut_down: OnceLock::new(),
+            runtime,
+            seed,
+            slots: AtomicU64::new(0),
+        })))
+    }
+}

@@ -1,0 +1,312 @@
+//! Carrying steps out: save, then transmit, then tell.
+//!
+//! What: one drainer per channel with queued steps, and one dispatcher per channel with callbacks to run. Why two: a
+//! callback that waits for a call on its own channel waits for the drainer, which must not wait for the callback. How
+//! it moves: [`start`] polls the drainer once on the caller's own thread, which is all it takes when the store answers
+//! at once; else the drainer becomes a task. Both end when there is nothing left to do.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use tracing::{debug, trace, warn};
+
+use super::ReliabilityManager;
+use super::callbacks;
+use super::error::ManagerError;
+use super::events::{ManagerEvent, Transmission};
+use super::owed::Failing;
+use super::shared::{OnSaveFailure, Shared};
+use super::slot::{Answer, Pending, Slot, Told};
+use crate::channel::{Event, Input};
+use crate::state::Commit;
+use crate::store::{PersistenceError, PersistenceErrorKind};
+use crate::types::ChannelId;
+use crate::wire;
+
+/// Steps after which a drainer lets others run.
+const STEPS_PER_TURN: u32 = 32;
+
+/// Starts the drainer of a slot whose `draining` the caller has just set.
+pub(super) fn start(shared: &Arc<Shared>, slot: &Arc<Slot>) {
+    let _runtime = shared.runtime.enter();
+    let mut drainer = Box::pin(drain(shared.clone(), slot.clone()));
+    if drainer.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        shared.runtime.spawn(drainer);
+    }
+}
+
+async fn drain(shared: Arc<Shared>, slot: Arc<Slot>) {
+    let mut drainer = Drainer { slot: &slot, done: false };
+    let mut steps = 0_u32;
+    while let Some((pending, commit)) = drainer.next(&shared) {
+        let attempt = match commit {
+            Some(commit) => save(&shared, &slot, commit).await,
+            None => Attempt::None,
+        };
+        settle(&shared, &slot, pending, attempt);
+        steps += 1;
+        if steps.is_multiple_of(STEPS_PER_TURN) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Makes sure that a drainer which ends early, because its runtime ended, leaves a slot that owes what it did not save.
+struct Drainer<'a> {
+    slot: &'a Slot,
+    done: bool,
+}
+
+impl Drainer<'_> {
+    /// The next step and what to save with it; without one, the drainer has ended.
+    fn next(&mut self, shared: &Shared) -> Option<(Pending, Option<Arc<Commit>>)> {
+        let mut state = self.slot.lock();
+        let Some(mut pending) = state.steps.pop_front() else {
+            state.draining = false;
+            self.done = true;
+            drop(state);
+            self.slot.announce_quiet();
+            return None;
+        };
+        let save = std::mem::take(&mut pending.save);
+        let state = &mut *state;
+        if let Some(interrupted) = state.saving.take() {
+            state.owed.give_back(Arc::unwrap_or_clone(interrupted));
+        }
+        let commit = if state.owed.is_empty() {
+            (!save.is_empty()).then_some(save)
+        } else {
+            let adds = !save.is_empty();
+            state.owed.push(save);
+            let fail = shared.on_save_failure == OnSaveFailure::Fail;
+            (fail || pending.retry || adds && state.owed.is_due()).then(|| state.owed.take())
+        };
+        state.saving = commit.map(Arc::new);
+        Some((pending, state.saving.clone()))
+    }
+}
+
+impl Drop for Drainer<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let abandoned = {
+            let mut state = self.slot.lock();
+            state.draining = false;
+            let state = &mut *state;
+            if let Some(interrupted) = state.saving.take() {
+                state.owed.give_back(Arc::unwrap_or_clone(interrupted));
+            }
+            for pending in &mut state.steps {
+                state.owed.push(std::mem::take(&mut pending.save));
+            }
+            std::mem::take(&mut state.steps)
+        };
+        drop(abandoned);
+        self.slot.announce_quiet();
+    }
+}
+
+/// What came of saving.
+enum Attempt {
+    /// There was nothing to save, or it is owed and not due yet.
+    None,
+    Saved,
+    Failed(PersistenceError),
+}
+
+async fn save(shared: &Arc<Shared>, slot: &Slot, commit: Arc<Commit>) -> Attempt {
+    trace!(channel = %slot.id, puts = commit.history.put.len(), deletes = commit.history.delete.len(), "save");
+    match without_panic("commit", &slot.id, shared.store.commit(&slot.id, &commit)).await {
+        Ok(()) => Attempt::Saved,
+        Err(error) => Attempt::Failed(error),
+    }
+}
+
+fn settle(shared: &Arc<Shared>, slot: &Arc<Slot>, mut pending: Pending, attempt: Attempt) {
+    let mut told = Vec::new();
+    let mut failure = None;
+    {
+        let mut state = slot.lock();
+        let state = &mut *state;
+        if pending.retry {
+            state.retry_queued = false;
+        }
+        match attempt {
+            Attempt::None => {}
+            Attempt::Saved => {
+                state.saving = None;
+                if state.failing.take().is_some() {
+                    debug!(channel = %slot.id, "saved what was owed");
+                    told.push(notice(ManagerEvent::PersistenceRecovered { channel: slot.id.clone() }));
+                }
+                told.append(&mut state.held);
+            }
+            Attempt::Failed(error) => {
+                let error = Arc::new(error);
+                if let Some(commit) = state.saving.take()
+                    && !state.is_removed()
+                {
+                    state.owed.give_back(Arc::unwrap_or_clone(commit));
+                    let next = Failing::after(state.failing.as_ref(), error.clone(), shared.clock.running());
+                    if state.failing.replace(next).is_none() {
+                        warn!(channel = %slot.id, %error, "cannot save; trying again");
+                        let channel = slot.id.clone();
+                        told.push(notice(ManagerEvent::PersistenceFailed { channel, error: error.clone() }));
+                    }
+                }
+                failure = Some(error);
+            }
+        }
+        let step = std::mem::take(&mut pending.told);
+        match (&failure, shared.on_save_failure) {
+            (Some(_), OnSaveFailure::Fail) => {
+                state.held.push(Told { permit: None, ..step });
+            }
+            _ => told.push(step),
+        }
+        if state.is_removed() {
+            told.clear();
+            state.held.clear();
+        }
+        slot.rearm(shared, state);
+    }
+    let told: Vec<Telling> = told.into_iter().filter_map(|told| stream(shared, slot, told)).collect();
+    answer(shared, slot, pending, failure);
+    if !told.is_empty() {
+        call_back(shared, slot, told);
+    }
+}
+
+fn notice(event: ManagerEvent) -> Told {
+    Told { notices: vec![event], ..Told::default() }
+}
+
+/// What callbacks are to be told of one step.
+#[derive(Debug)]
+pub(super) struct Telling {
+    transmissions: Vec<Transmission>,
+    events: Vec<ManagerEvent>,
+    told: Told,
+}
+
+/// Puts a step's transmissions and events on the streams and gives back what callbacks must be told. Nothing is
+/// encoded or built that nobody listens for.
+fn stream(shared: &Shared, slot: &Slot, mut told: Told) -> Option<Telling> {
+    let (feeds, callbacks) = (&shared.feeds, &shared.callbacks);
+    let mut transmissions = Vec::new();
+    if callbacks.want_transmissions() || feeds.want_transmissions() {
+        for transmit in told.transmit.drain(..) {
+            match wire::encode(&transmit.message, slot.dialect) {
+                Ok(bytes) => {
+                    let transmission = Transmission { channel: slot.id.clone(), bytes, kind: transmit.kind };
+                    feeds.transmission(&transmission);
+                    transmissions.push(transmission);
+                }
+                Err(error) => debug!(channel = %slot.id, kind = ?transmit.kind, %error, "cannot encode"),
+            }
+        }
+    }
+    let mut events = Vec::new();
+    if callbacks.want_events() || feeds.want_events() {
+        events.append(&mut told.notices);
+        let channel = || slot.id.clone();
+        events.extend(told.events.drain(..).map(|event| ManagerEvent::Channel { channel: channel(), event }));
+        events.iter().for_each(|event| feeds.event(event));
+    }
+    let wanted = callbacks.want_transmissions() && !transmissions.is_empty()
+        || callbacks.want_events() && !events.is_empty()
+        || told.hint_for.is_some();
+    wanted.then_some(Telling { transmissions, events, told })
+}
+
+fn answer(shared: &Shared, slot: &Slot, pending: Pending, failure: Option<Arc<PersistenceError>>) {
+    if let Some(saved) = pending.saved {
+        // A caller that stopped waiting does not want to know.
+        let _ = saved.send(failure.clone().map_or(Ok(()), Err));
+    }
+    let Some(reply) = pending.reply else { return };
+    let answer = match failure.filter(|_| shared.on_save_failure == OnSaveFailure::Fail) {
+        Some(error) => Err(ManagerError::Persistence(error)),
+        None => pending.outcome.map_err(ManagerError::from).and_then(|outcome| {
+            let bytes = pending.own.map(|own| wire::encode(&own, slot.dialect)).transpose()?;
+            Ok(Answer { outcome, bytes })
+        }),
+    };
+    let _ = reply.send(answer);
+}
+
+fn call_back(shared: &Arc<Shared>, slot: &Arc<Slot>, told: Vec<Telling>) {
+    let start = {
+        let mut state = slot.lock();
+        state.told.extend(told);
+        !std::mem::replace(&mut state.dispatching, true)
+    };
+    if start {
+        let (shared, slot) = (shared.clone(), slot.clone());
+        shared.runtime.clone().spawn_blocking(move || {
+            callbacks::run_inside(ReliabilityManager::from_shared(shared.clone()), || dispatch(&shared, &slot));
+        });
+    }
+}
+
+/// Runs callbacks, under no lock, until there is nothing left to tell.
+fn dispatch(shared: &Arc<Shared>, slot: &Arc<Slot>) {
+    loop {
+        let next = {
+            let mut state = slot.lock();
+            let next = state.told.pop_front();
+            state.dispatching = next.is_some();
+            next
+        };
+        let Some(telling) = next else { break };
+        let last_delivery = telling.events.iter().rev().find_map(delivery_number);
+        telling.transmissions.iter().for_each(|transmission| shared.callbacks.tell_transmission(transmission));
+        telling.events.iter().for_each(|event| shared.callbacks.tell_event(event));
+        if slot.confirms
+            && let Some(number) = last_delivery
+        {
+            follow_up(shared, slot, Input::DeliveriesTold(number));
+        }
+        if let Some(id) = telling.told.hint_for
+            && let Some(hint) = shared.callbacks.ask_hint(&slot.id, &id)
+        {
+            follow_up(shared, slot, Input::SetHint { id, hint });
+        }
+    }
+    slot.announce_quiet();
+}
+
+fn delivery_number(event: &ManagerEvent) -> Option<u64> {
+    match event {
+        ManagerEvent::Channel { event: Event::MessageDelivered(delivery), .. } => Some(delivery.number),
+        _ => None,
+    }
+}
+
+/// Hands in what a callback answered. A channel that is closed by now does not want to know.
+fn follow_up(shared: &Arc<Shared>, slot: &Arc<Slot>, input: Input) {
+    if let Err(error) = slot.accept(shared, input, None, None) {
+        debug!(channel = %slot.id, %error, "what a callback answered was not kept");
+    }
+}
+
+/// A call to the store in which a panic is an error.
+pub(super) async fn without_panic<T>(
+    verb: &'static str,
+    channel: &ChannelId,
+    call: Pin<Box<dyn Future<Output = Result<T, PersistenceError>> + Send + '_>>,
+) -> Result<T, PersistenceError> {
+    let mut call = call;
+    poll_fn(move |context| {
+        catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context))).unwrap_or_else(|_| {
+            let kind = PersistenceErrorKind::Backend("the store panicked".into());
+            Poll::Ready(Err(PersistenceError::new(verb, Some(channel), kind)))
+        })
+    })
+    .await
+}

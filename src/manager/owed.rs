@@ -1,0 +1,197 @@
+//! What a channel owes its store after a failed save.
+//!
+//! What: [`Owed`], commits that could not be saved, and [`Failing`], when to try again. Why not simply one merged
+//! commit: a store that is down for an hour would make every operation merge, and the store refuse, everything owed so
+//! far. How it moves: commits pile up unmerged and are merged pairwise when a save is tried, which happens with every
+//! operation while little is owed, then each time it has grown by an eighth, and whenever the timer says so.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::state::{Commit, Place, Row, RowKey};
+use crate::store::PersistenceError;
+use crate::types::{MessageId, RunningTime};
+
+/// Below this many rows a save is tried with every operation.
+const SMALL: usize = 64;
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Commits not saved, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    commits: Vec<Commit>,
+    rows: usize,
+    /// Rows owed when a save was last tried.
+    tried: usize,
+}
+
+impl Owed {
+    pub(super) fn is_empty(&self) -> bool {
+        self.commits.is_empty()
+    }
+
+    /// Adds what a later operation changed.
+    pub(super) fn push(&mut self, later: Commit) {
+        if !later.is_empty() {
+            self.rows += size(&later);
+            self.commits.push(later);
+        }
+    }
+
+    /// Puts back what [`take`](Self::take) gave: it is older than all that was added since.
+    pub(super) fn give_back(&mut self, older: Commit) {
+        self.rows += size(&older);
+        self.commits.insert(0, older);
+    }
+
+    /// Whether an operation should try to save, without being asked to by the timer.
+    pub(super) fn is_due(&self) -> bool {
+        self.rows <= SMALL || self.rows >= self.tried.saturating_add(self.tried / 8)
+    }
+
+    /// Everything owed as one commit.
+    pub(super) fn take(&mut self) -> Commit {
+        let mut commits = std::mem::take(&mut self.commits);
+        while commits.len() > 1 {
+            let mut pairs = Vec::with_capacity(commits.len().div_ceil(2));
+            let mut rest = commits.into_iter();
+            while let Some(mut earlier) = rest.next() {
+                if let Some(later) = rest.next() {
+                    merge(&mut earlier, later);
+                }
+                pairs.push(earlier);
+            }
+            commits = pairs;
+        }
+        let all = commits.pop().unwrap_or_default();
+        self.rows = 0;
+        self.tried = size(&all);
+        all
+    }
+}
+
+/// As [`Commit::merge`], and a hint goes with the message whose row is deleted later.
+fn merge(earlier: &mut Commit, later: Commit) {
+    if !earlier.hints.is_empty() {
+        let put: HashSet<RowKey> = later.history.put.iter().map(Row::key).collect();
+        let gone: HashSet<&MessageId> = later
+            .history
+            .delete
+            .iter()
+            .filter(|key| key.place == Place::Body && !put.contains(key))
+            .map(|key| &key.id)
+            .collect();
+        earlier.hints.retain(|(id, _)| !gone.contains(id));
+    }
+    earlier.merge(later);
+}
+
+fn size(commit: &Commit) -> usize {
+    usize::from(commit.meta.is_some()) + commit.history.put.len() + commit.history.delete.len() + commit.hints.len()
+}
+
+/// A channel whose last save failed.
+#[derive(Debug)]
+pub(super) struct Failing {
+    pub(super) error: Arc<PersistenceError>,
+    pub(super) retry_at: RunningTime,
+    wait: Duration,
+}
+
+impl Failing {
+    /// After another failure, or the first one where there was none before: waits double, from 1 s to 60 s.
+    pub(super) fn after(before: Option<&Self>, error: Arc<PersistenceError>, now: RunningTime) -> Self {
+        match before {
+            None => Self { error, retry_at: now.after(FIRST_WAIT), wait: FIRST_WAIT },
+            // An operation's own attempt before the retry was due does not put the retry off.
+            Some(before) if now < before.retry_at => Self { error, retry_at: before.retry_at, wait: before.wait },
+            Some(before) => {
+                let wait = before.wait.saturating_mul(2).min(LONGEST_WAIT);
+                Self { error, retry_at: now.after(wait), wait }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{HistoryUpdate, Mark, MarkKind};
+    use crate::store::PersistenceErrorKind;
+    use crate::types::Lamport;
+    use bytes::Bytes;
+
+    fn mark(id: &str, sequence: u64) -> Row {
+        Row::Mark(Mark { id: id.into(), kind: MarkKind::Lost, sequence })
+    }
+
+    fn put(id: &str, sequence: u64) -> Commit {
+        Commit { history: HistoryUpdate { put: vec![mark(id, sequence)], delete: vec![] }, ..Commit::default() }
+    }
+
+    #[test]
+    fn later_wins_whatever_the_number_of_commits() {
+        let mut owed = Owed::default();
+        for sequence in 0..7 {
+            owed.push(put("a", sequence));
+        }
+        owed.push(put("b", 100));
+        assert_eq!(owed.take().history.put, vec![mark("a", 6), mark("b", 100)]);
+        assert!(owed.is_empty());
+    }
+
+    #[test]
+    fn what_is_given_back_is_older_than_what_came_since() {
+        let mut owed = Owed::default();
+        owed.push(put("a", 1));
+        let tried = owed.take();
+        owed.push(put("a", 2));
+        owed.give_back(tried);
+        assert_eq!(owed.take().history.put, vec![mark("a", 2)]);
+    }
+
+    #[test]
+    fn a_hint_goes_with_its_message() {
+        let body = RowKey { place: Place::Body, lamport: Lamport(1), id: "m".into() };
+        let hint = |text: &'static str| Commit { hints: vec![("m".into(), Bytes::from(text))], ..Commit::default() };
+        let mut owed = Owed::default();
+        owed.push(hint("old"));
+        owed.push(Commit { history: HistoryUpdate { put: vec![], delete: vec![body] }, ..Commit::default() });
+        assert_eq!(owed.take().hints, vec![]);
+        owed.push(hint("new"));
+        assert_eq!(owed.take().hints.len(), 1);
+    }
+
+    #[test]
+    fn a_large_debt_is_tried_only_as_it_grows() {
+        let mut owed = Owed::default();
+        let mut tries = 0;
+        for number in 0..10_000 {
+            owed.push(put(&number.to_string(), number));
+            if owed.is_due() {
+                tries += 1;
+                let all = owed.take();
+                owed.give_back(all);
+            }
+        }
+        assert!((64..150).contains(&tries), "{tries}");
+    }
+
+    #[test]
+    fn waits_double_to_a_minute() {
+        let error = Arc::new(PersistenceError::new("commit", None, PersistenceErrorKind::Io));
+        let mut now = RunningTime::default();
+        let mut failing = Failing::after(None, error.clone(), now);
+        let mut waits = vec![];
+        for _ in 0..8 {
+            waits.push(failing.retry_at.since(now).as_secs());
+            let early = Failing::after(Some(&failing), error.clone(), now);
+            assert_eq!(early.retry_at, failing.retry_at);
+            now = failing.retry_at;
+            failing = Failing::after(Some(&failing), error.clone(), now);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+}

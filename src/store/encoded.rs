@@ -1,0 +1,187 @@
+//! Writes and loads as flat keys and values, the one language all engines speak.
+//!
+//! What: [`Write`] (the changes of one operation, encoded and checked for size) and [`Raw`] (a channel as an
+//! engine gives it back). Why: encoding happens on the caller's task, not on the engine's thread, and a value
+//! too large is refused before it can spoil a batch shared with others. How it moves: a commit becomes a
+//! [`Write`], the engine thread hands many to an engine at once; [`Raw`] becomes [`ChannelData`].
+//!
+//! Keys start with the channel's prefix: its length (two bytes, big-endian), then its bytes. So no channel's
+//! keys are inside another's range, whatever bytes the ids are made of.
+
+use std::collections::BTreeSet;
+use std::mem::size_of;
+
+use bytes::Bytes;
+
+use super::{PersistenceErrorKind, snapshot};
+use crate::state::{ChannelData, ChannelMeta, Commit, HistoryUpdate, Place, Row};
+use crate::types::{ChannelId, MessageId};
+
+/// The largest value kept, far above what the limits of a channel let grow.
+pub(super) const MAX_VALUE_BYTES: usize = 64 << 20;
+
+/// Where a value is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    /// Under the channel's prefix alone.
+    Meta,
+    /// Under the prefix and [`snapshot::row_key`].
+    Rows,
+    /// Under the prefix and the message id.
+    Hints,
+}
+
+/// One change to what is kept.
+#[derive(Debug)]
+pub(super) enum Change {
+    Put { table: Table, key: Vec<u8>, value: Vec<u8> },
+    Delete { table: Table, key: Vec<u8> },
+    DropChannel { prefix: Vec<u8> },
+}
+
+/// The changes of one operation, to be made in this order and together.
+#[derive(Debug)]
+pub(super) struct Write {
+    prefix: Vec<u8>,
+    pub(super) changes: Vec<Change>,
+    /// Bytes of keys and values.
+    pub(super) bytes: usize,
+}
+
+/// A channel as it lies in an engine.
+#[derive(Debug, Default)]
+pub(super) struct Raw {
+    pub(super) meta: Option<Bytes>,
+    /// Keys without the channel's prefix, in key order.
+    pub(super) rows: Vec<(Vec<u8>, Bytes)>,
+    /// Ids of messages, in byte order.
+    pub(super) hints: Vec<(Vec<u8>, Bytes)>,
+}
+
+impl Write {
+    fn new(channel: &ChannelId) -> Result<Self, PersistenceErrorKind> {
+        Ok(Self { prefix: channel_prefix(channel)?, changes: Vec::new(), bytes: 0 })
+    }
+
+    /// The changes of a commit: deletions first, so that what is both deleted and put stays.
+    pub(super) fn commit(channel: &ChannelId, commit: &Commit) -> Result<Self, PersistenceErrorKind> {
+        let mut write = Self::new(channel)?;
+        write.history(channel, &commit.history)?;
+        for (id, hint) in &commit.hints {
+            write.hint(channel, id, hint)?;
+        }
+        if let Some(meta) = &commit.meta {
+            write.meta(channel, meta)?;
+        }
+        Ok(write)
+    }
+
+    pub(super) fn history_alone(channel: &ChannelId, update: &HistoryUpdate) -> Result<Self, PersistenceErrorKind> {
+        let mut write = Self::new(channel)?;
+        write.history(channel, update)?;
+        Ok(write)
+    }
+
+    pub(super) fn hint_alone(channel: &ChannelId, id: &MessageId, hint: &Bytes) -> Result<Self, PersistenceErrorKind> {
+        let mut write = Self::new(channel)?;
+        write.hint(channel, id, hint)?;
+        Ok(write)
+    }
+
+    pub(super) fn meta_alone(channel: &ChannelId, meta: &ChannelMeta) -> Result<Self, PersistenceErrorKind> {
+        let mut write = Self::new(channel)?;
+        write.meta(channel, meta)?;
+        Ok(write)
+    }
+
+    pub(super) fn drop_channel(channel: &ChannelId) -> Result<Self, PersistenceErrorKind> {
+        let mut write = Self::new(channel)?;
+        write.bytes = write.prefix.len();
+        write.changes.push(Change::DropChannel { prefix: write.prefix.clone() });
+        Ok(write)
+    }
+
+    fn history(&mut self, channel: &ChannelId, update: &HistoryUpdate) -> Result<(), PersistenceErrorKind> {
+        let put: BTreeSet<_> = update.put.iter().map(Row::key).collect();
+        for key in update.delete.iter().filter(|key| !put.contains(key)) {
+            self.delete(Table::Rows, &snapshot::row_key(key));
+            if key.place == Place::Body {
+                self.delete(Table::Hints, key.id.as_bytes());
+            }
+        }
+        for row in &update.put {
+            self.put(Table::Rows, &snapshot::row_key(&row.key()), snapshot::encode_row(channel, row))?;
+        }
+        Ok(())
+    }
+
+    fn hint(&mut self, channel: &ChannelId, id: &MessageId, hint: &Bytes) -> Result<(), PersistenceErrorKind> {
+        self.put(Table::Hints, id.as_bytes(), snapshot::encode_hint(channel, id, hint))
+    }
+
+    fn meta(&mut self, channel: &ChannelId, meta: &ChannelMeta) -> Result<(), PersistenceErrorKind> {
+        self.put(Table::Meta, &[], snapshot::encode_meta(channel, meta))
+    }
+
+    fn put(&mut self, table: Table, key: &[u8], value: Vec<u8>) -> Result<(), PersistenceErrorKind> {
+        if value.len() > MAX_VALUE_BYTES || key.len() > MAX_VALUE_BYTES {
+            return Err(PersistenceErrorKind::TooLarge);
+        }
+        let key = [&self.prefix, key].concat();
+        self.bytes += key.len() + value.len();
+        self.changes.push(Change::Put { table, key, value });
+        Ok(())
+    }
+
+    fn delete(&mut self, table: Table, key: &[u8]) {
+        let key = [&self.prefix, key].concat();
+        self.bytes += key.len();
+        self.changes.push(Change::Delete { table, key });
+    }
+}
+
+impl Raw {
+    /// The channel, checked: checksums, versions, and the rows against the meta.
+    pub(super) fn decode(self, channel: &ChannelId) -> Result<ChannelData, PersistenceErrorKind> {
+        let meta = self.meta.map(|value| snapshot::decode_meta(channel, value)).transpose()?;
+        let row = |(key, value): (Vec<u8>, Bytes)| {
+            let key = snapshot::parse_row_key(&key)?;
+            snapshot::decode_row(channel, &key, value)
+        };
+        let rows = self.rows.into_iter().map(row).collect::<Result<_, _>>()?;
+        let hint = |(id, value): (Vec<u8>, Bytes)| {
+            let id = MessageId::new(id);
+            let hint = snapshot::decode_hint(channel, &id, value)?;
+            Ok((id, hint))
+        };
+        let hints = self.hints.into_iter().map(hint).collect::<Result<_, _>>()?;
+        let data = ChannelData { meta, rows, hints };
+        data.check().map_err(|mismatch| PersistenceErrorKind::Corrupt { what: mismatch.to_string() })?;
+        Ok(data)
+    }
+}
+
+/// What all keys of a channel start with.
+pub(super) fn channel_prefix(channel: &ChannelId) -> Result<Vec<u8>, PersistenceErrorKind> {
+    let length = u16::try_from(channel.len()).map_err(|_| PersistenceErrorKind::TooLarge)?;
+    Ok([&length.to_be_bytes(), channel.as_bytes()].concat())
+}
+
+/// The prefix that a key starts with; `None` when it starts with none.
+pub(super) fn prefix_of(key: &[u8]) -> Option<&[u8]> {
+    let (length, _) = key.split_first_chunk::<{ size_of::<u16>() }>()?;
+    key.get(..size_of::<u16>() + usize::from(u16::from_be_bytes(*length)))
+}
+
+/// The channel with this prefix.
+pub(super) fn channel_of(prefix: &[u8]) -> ChannelId {
+    ChannelId::new(&prefix[size_of::<u16>()..])
+}
+
+/// The lowest bytes above everything that starts with this prefix; `None` when there are none.
+pub(super) fn above(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut above = prefix[..=last].to_vec();
+    above[last] += 1;
+    Some(above)
+}

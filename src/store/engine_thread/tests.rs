@@ -1,0 +1,240 @@
+//! The engine thread on an engine that fails on command.
+
+use std::collections::VecDeque;
+use std::sync::Condvar;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::types::MessageId;
+
+/// What the test and its engine share.
+#[derive(Default)]
+struct World {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Writes in each transaction.
+    transactions: Vec<usize>,
+    /// What the next calls of `apply` do instead.
+    faults: VecDeque<Fault>,
+    /// Openings that fail before one succeeds.
+    failing_opens: usize,
+    opens: usize,
+    closes: usize,
+    /// `apply` waits while this is set, and says so in `waiting`.
+    held: bool,
+    waiting: bool,
+}
+
+enum Fault {
+    Panic,
+    Unusable,
+    Usable,
+}
+
+impl World {
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.state.lock().unwrap());
+        self.changed.notify_all();
+        result
+    }
+
+    fn wait_until(&self, holds: impl Fn(&State) -> bool) {
+        drop(self.changed.wait_while(self.state.lock().unwrap(), |state| !holds(state)).unwrap());
+    }
+}
+
+struct Fake(Arc<World>);
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.0.change(|state| state.closes += 1);
+    }
+}
+
+impl Engine for Fake {
+    type Options = Arc<World>;
+
+    fn open(world: &Arc<World>) -> Result<Self, Failure> {
+        world.change(|state| {
+            state.opens += 1;
+            if state.opens > 1 && state.failing_opens > 0 {
+                state.failing_opens -= 1;
+                return Err(Failure::new(PersistenceErrorKind::StorageFull));
+            }
+            Ok(Self(world.clone()))
+        })
+    }
+
+    fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {
+        self.0.change(|state| state.waiting = state.held);
+        self.0.wait_until(|state| !state.held);
+        self.0
+            .change(|state| {
+                let fault = state.faults.pop_front();
+                if fault.is_none() {
+                    state.transactions.push(writes.len());
+                }
+                fault
+            })
+            .map_or(Ok(()), |fault| match fault {
+                Fault::Panic => panic!("damaged page"),
+                Fault::Unusable => Err(Failure::new(PersistenceErrorKind::Io).unusable()),
+                Fault::Usable => Err(Failure::new(PersistenceErrorKind::Io)),
+            })
+    }
+
+    fn load(&mut self, prefix: &[u8]) -> Result<Raw, Failure> {
+        assert_ne!(prefix, b"panic");
+        Ok(Raw::default())
+    }
+
+    fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {
+        Ok(Vec::new())
+    }
+}
+
+fn start(state: State) -> (Arc<World>, Arc<EngineThread>) {
+    let world = Arc::new(World { state: Mutex::new(state), changed: Condvar::new() });
+    let thread = EngineThread::start::<Fake>("fake", world.clone()).unwrap();
+    (world, Arc::new(thread))
+}
+
+async fn write(thread: &EngineThread) -> Result<(), PersistenceError> {
+    let channel = ChannelId::from("channel");
+    let write = Write::hint_alone(&channel, &MessageId::from("id"), &Bytes::from_static(b"hint"));
+    thread.write("set_retrieval_hint", &channel, write).await
+}
+
+/// Spawns this many writes behind one that is held in the engine.
+async fn queue_behind_one(
+    world: &World,
+    thread: &Arc<EngineThread>,
+    count: usize,
+) -> Vec<tokio::task::JoinHandle<Result<(), PersistenceError>>> {
+    let spawn = |_| {
+        let thread = thread.clone();
+        tokio::spawn(async move { write(&thread).await })
+    };
+    let first = spawn(0);
+    while !world.change(|state| state.waiting) {
+        tokio::task::yield_now().await;
+    }
+    let tasks: Vec<_> = std::iter::once(first).chain((0..count).map(spawn)).collect();
+    // On the one thread of the test's runtime each has sent its write, or waits for room, after a turn.
+    for _ in 0..4 {
+        tokio::task::yield_now().await;
+    }
+    tasks
+}
+
+#[tokio::test]
+async fn writes_that_wait_share_a_transaction() {
+    let (world, thread) = start(State { held: true, ..State::default() });
+    let tasks = queue_behind_one(&world, &thread, 100).await;
+    world.change(|state| state.held = false);
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(world.change(|state| state.transactions.clone()), [1, 100]);
+    assert_eq!(thread.statistics(), StoreStatistics { writes: 101, transactions: 2, reopened: 0 });
+}
+
+#[tokio::test]
+async fn a_batch_has_a_limit() {
+    let (world, thread) = start(State { held: true, ..State::default() });
+    let tasks = queue_behind_one(&world, &thread, 600).await;
+    world.change(|state| state.held = false);
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    let transactions = world.change(|state| state.transactions.clone());
+    assert_eq!(transactions.iter().sum::<usize>(), 601);
+    assert!(transactions.iter().all(|writes| *writes <= MAX_BATCH), "{transactions:?}");
+}
+
+#[tokio::test]
+async fn a_panic_fails_the_batch_as_retryable_and_reopens() {
+    let (world, thread) = start(State { held: true, faults: [Fault::Panic].into(), ..State::default() });
+    let tasks = queue_behind_one(&world, &thread, 0).await;
+    world.change(|state| state.held = false);
+    for task in tasks {
+        let error = task.await.unwrap().unwrap_err();
+        assert!(error.is_retryable(), "{error:?}");
+        assert!(format!("{:?}", error.source).contains("damaged page"), "{error:?}");
+    }
+    write(&thread).await.unwrap();
+    assert_eq!(world.change(|state| (state.opens, state.closes)), (2, 1));
+}
+
+#[tokio::test]
+async fn an_engine_that_became_unusable_is_opened_until_it_works() {
+    let (world, thread) = start(State { faults: [Fault::Unusable].into(), failing_opens: 2, ..State::default() });
+    let mut errors = 0;
+    while write(&thread).await.is_err_and(|error| error.is_retryable()) {
+        errors += 1;
+    }
+    assert_eq!((errors, world.change(|state| state.opens)), (3, 4));
+    assert_eq!(thread.statistics(), StoreStatistics { writes: 1, transactions: 1, reopened: 1 });
+}
+
+#[tokio::test]
+async fn an_engine_that_can_go_on_is_kept() {
+    let (world, thread) = start(State { faults: [Fault::Usable].into(), ..State::default() });
+    write(&thread).await.unwrap_err();
+    write(&thread).await.unwrap();
+    assert_eq!(world.change(|state| (state.opens, state.closes)), (1, 0));
+}
+
+#[tokio::test]
+async fn a_panic_while_reading_is_damage() {
+    let (_, thread) = start(State::default());
+    let error = thread.load("load_channel", &"channel".into(), b"panic".to_vec()).await.unwrap_err();
+    assert!(matches!(error.kind, PersistenceErrorKind::Corrupt { .. }), "{error:?}");
+    thread.load("load_channel", &"channel".into(), Vec::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn close_does_what_is_queued() {
+    let (world, thread) = start(State { held: true, ..State::default() });
+    let tasks = queue_behind_one(&world, &thread, 10).await;
+    let closing = tokio::spawn({
+        let thread = thread.clone();
+        async move { thread.close().await }
+    });
+    tokio::task::yield_now().await;
+    world.change(|state| state.held = false);
+    closing.await.unwrap().unwrap();
+    assert_eq!(world.change(|state| (state.transactions.iter().sum(), state.closes)), (11, 1));
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(write(&thread).await.unwrap_err().kind, PersistenceErrorKind::Closed);
+    thread.close().await.unwrap();
+}
+
+#[test]
+fn a_runtime_that_goes_away_loses_nothing_queued() {
+    let (world, thread) = start(State { held: true, ..State::default() });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let tasks = runtime.block_on(queue_behind_one(&world, &thread, 10));
+    drop((tasks, runtime));
+    world.change(|state| state.held = false);
+    drop(thread);
+    assert_eq!(world.change(|state| (state.transactions.iter().sum(), state.closes)), (11, 1));
+}
+
+#[tokio::test]
+async fn a_dropped_future_only_stops_waiting() {
+    let (world, thread) = start(State { held: true, ..State::default() });
+    for task in queue_behind_one(&world, &thread, 5).await {
+        task.abort();
+    }
+    world.change(|state| state.held = false);
+    thread.close().await.unwrap();
+    assert_eq!(world.change(|state| state.transactions.iter().sum::<usize>()), 6);
+}

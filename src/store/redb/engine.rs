@@ -1,0 +1,340 @@
+//! redb as an [`Engine`]: its tables, its layout version, and its errors in our words.
+//!
+//! What: [`RedbEngine`]. Why apart: all that knows redb is here. How it moves: one write transaction per batch,
+//! one read transaction per load, so that a load is of one moment.
+//!
+//! redb opened for writing writes when it is closed, so the layout version is first looked at through a
+//! read-only handle: a store of a newer layout stays as it is, byte for byte. Only a file that was not closed
+//! cleanly cannot be looked at like that: redb repairs it first, which changes no table.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use redb::{
+    Builder, CommitError, Database, DatabaseError, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
+    StorageError, TableDefinition, TableError, TransactionError, WriteTransaction,
+};
+
+use crate::store::PersistenceErrorKind;
+use crate::store::encoded::{Change, Raw, Table, Write, above, channel_of, prefix_of};
+use crate::store::engine_thread::{Engine, Failure};
+use crate::types::ChannelId;
+
+/// Version of the tables below.
+const LAYOUT: u32 = 1;
+/// The key of the layout version in [`SYS`]; its value is four bytes, big-endian.
+const LAYOUT_KEY: &[u8] = b"layout";
+/// Bytes of pages kept in memory.
+const CACHE_BYTES: usize = 16 << 20;
+
+type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+const META: Definition = TableDefinition::new("meta");
+const ROWS: Definition = TableDefinition::new("rows");
+const HINTS: Definition = TableDefinition::new("hints");
+const SYS: Definition = TableDefinition::new("sys");
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) file: PathBuf,
+    pub(super) read_only: bool,
+}
+
+/// An open store.
+pub(super) enum RedbEngine {
+    Writing(Database),
+    Reading(ReadOnlyDatabase),
+}
+
+impl Engine for RedbEngine {
+    type Options = Options;
+
+    fn open(options: &Options) -> Result<Self, Failure> {
+        let file = &options.file;
+        if options.read_only {
+            let database = builder().open_read_only(file).map_err(database_failure)?;
+            let engine = Self::Reading(database);
+            return match read_layout(&engine.read()?)? {
+                Some(layout) => check_layout(layout).map(|()| engine),
+                None => Err(no_layout()),
+            };
+        }
+        let fresh = fs::metadata(file).map_or(true, |metadata| metadata.len() == 0);
+        if fresh {
+            create_dir(file)?;
+        } else {
+            refuse_newer_untouched(file)?;
+        }
+        let database = builder().create(file).map_err(database_failure)?;
+        let engine = Self::Writing(database);
+        engine.settle_layout()?;
+        if fresh {
+            sync_dir(file)?;
+        }
+        Ok(engine)
+    }
+
+    fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {
+        let mut transaction = self.write()?;
+        // Repair after a crash is then quick; alone, an operation would pay more for that than it is worth.
+        transaction.set_quick_repair(writes.len() > 1);
+        let mut tables = Tables::open(&transaction)?;
+        for change in writes.iter().flat_map(|write| &write.changes) {
+            tables.change(change).map_err(storage_failure)?;
+        }
+        drop(tables);
+        transaction.commit().map_err(commit_failure)
+    }
+
+    fn load(&mut self, prefix: &[u8]) -> Result<Raw, Failure> {
+        let transaction = self.read()?;
+        let scan = |table| {
+            let end = above(prefix);
+            let mut found = Vec::new();
+            for entry in open_table(&transaction, table)?
+                .range::<&[u8]>(within(prefix, end.as_deref()))
+                .map_err(storage_failure)?
+            {
+                let (key, value) = entry.map_err(storage_failure)?;
+                // The range gives keys that start with the prefix; a damaged page might not.
+                let key = key.value().strip_prefix(prefix).ok_or_else(|| corrupt("keys out of order".into()))?;
+                found.push((key.to_vec(), Bytes::copy_from_slice(value.value())));
+            }
+            Ok::<_, Failure>(found)
+        };
+        let meta = match <[_; 1]>::try_from(scan(META)?) {
+            Ok([(key, value)]) if key.is_empty() => Some(value),
+            Err(none) if none.is_empty() => None,
+            _ => return Err(corrupt("the meta has further keys".into())),
+        };
+        Ok(Raw { meta, rows: scan(ROWS)?, hints: scan(HINTS)? })
+    }
+
+    fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {
+        let transaction = self.read()?;
+        let mut channels = Vec::new();
+        for table in [META, ROWS, HINTS] {
+            let table = open_table(&transaction, table)?;
+            let mut from = Some(Vec::new());
+            // From each channel's first key to the first behind its last, however many are between.
+            while let Some(start) = from {
+                let mut keys = table.range(start.as_slice()..).map_err(storage_failure)?;
+                let Some(entry) = keys.next() else { break };
+                let (key, _) = entry.map_err(storage_failure)?;
+                let prefix = prefix_of(key.value()).ok_or_else(|| corrupt("a key without a channel".into()))?;
+                from = above(prefix);
+                if from.as_ref().is_some_and(|next| *next <= start) {
+                    return Err(corrupt("keys out of order".into()));
+                }
+                channels.push(channel_of(prefix));
+            }
+        }
+        channels.sort();
+        channels.dedup();
+        Ok(channels)
+    }
+}
+
+impl RedbEngine {
+    fn read(&self) -> Result<ReadTransaction, Failure> {
+        match self {
+            Self::Writing(database) => database.begin_read(),
+            Self::Reading(database) => database.begin_read(),
+        }
+        .map_err(transaction_failure)
+    }
+
+    fn write(&self) -> Result<WriteTransaction, Failure> {
+        match self {
+            Self::Writing(database) => database.begin_write().map_err(transaction_failure),
+            Self::Reading(_) => Err(Failure::new(PersistenceErrorKind::Unsupported)),
+        }
+    }
+
+    /// Checks the layout version, or makes a new database a store of the present one.
+    fn settle_layout(&self) -> Result<(), Failure> {
+        let reading = self.read()?;
+        if let Some(layout) = read_layout(&reading)? {
+            return check_layout(layout);
+        }
+        if reading.list_tables().map_err(storage_failure)?.next().is_some() {
+            return Err(no_layout());
+        }
+        let transaction = self.write()?;
+        for table in [META, ROWS, HINTS] {
+            transaction.open_table(table).map_err(table_failure)?;
+        }
+        let layout = LAYOUT.to_be_bytes();
+        let mut sys = transaction.open_table(SYS).map_err(table_failure)?;
+        sys.insert(LAYOUT_KEY, layout.as_slice()).map_err(storage_failure)?;
+        drop(sys);
+        transaction.commit().map_err(commit_failure)
+    }
+}
+
+/// The tables of channels, open in a transaction.
+struct Tables<'t> {
+    meta: redb::Table<'t, &'static [u8], &'static [u8]>,
+    rows: redb::Table<'t, &'static [u8], &'static [u8]>,
+    hints: redb::Table<'t, &'static [u8], &'static [u8]>,
+}
+
+impl<'t> Tables<'t> {
+    fn open(transaction: &'t WriteTransaction) -> Result<Self, Failure> {
+        let open = |table| transaction.open_table(table).map_err(table_failure);
+        Ok(Self { meta: open(META)?, rows: open(ROWS)?, hints: open(HINTS)? })
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), StorageError> {
+        match change {
+            Change::Put { table, key, value } => {
+                self.table(*table).insert(key.as_slice(), value.as_slice())?;
+            }
+            Change::Delete { table, key } => {
+                self.table(*table).remove(key.as_slice())?;
+            }
+            Change::DropChannel { prefix } => {
+                let end = above(prefix);
+                for table in [&mut self.meta, &mut self.rows, &mut self.hints] {
+                    table.retain_in::<&[u8], _>(within(prefix, end.as_deref()), |_, _| false)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, table: Table) -> &mut redb::Table<'t, &'static [u8], &'static [u8]> {
+        match table {
+            Table::Meta => &mut self.meta,
+            Table::Rows => &mut self.rows,
+            Table::Hints => &mut self.hints,
+        }
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+/// Refuses a newer layout without a write; a file that needs repair passes, to be checked after that.
+fn refuse_newer_untouched(file: &Path) -> Result<(), Failure> {
+    let database = match builder().open_read_only(file) {
+        Ok(database) => RedbEngine::Reading(database),
+        Err(DatabaseError::RepairAborted) => return Ok(()),
+        Err(error) => return Err(database_failure(error)),
+    };
+    read_layout(&database.read()?)?.map_or(Ok(()), check_layout)
+}
+
+fn read_layout(transaction: &ReadTransaction) -> Result<Option<u32>, Failure> {
+    let sys = match transaction.open_table(SYS) {
+        Ok(sys) => sys,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(table_failure(error)),
+    };
+    let layout = sys.get(LAYOUT_KEY).map_err(storage_failure)?.ok_or_else(no_layout)?;
+    let layout = <[u8; 4]>::try_from(layout.value()).map_err(|_| no_layout())?;
+    Ok(Some(u32::from_be_bytes(layout)))
+}
+
+fn check_layout(layout: u32) -> Result<(), Failure> {
+    match layout {
+        LAYOUT => Ok(()),
+        0 => Err(no_layout()),
+        found => Err(Failure::new(PersistenceErrorKind::UnknownVersion { found, known: LAYOUT })),
+    }
+}
+
+fn open_table(
+    transaction: &ReadTransaction,
+    table: Definition,
+) -> Result<ReadOnlyTable<&'static [u8], &'static [u8]>, Failure> {
+    transaction.open_table(table).map_err(table_failure)
+}
+
+fn within<'a>(prefix: &'a [u8], end: Option<&'a [u8]>) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
+    (Bound::Included(prefix), end.map_or(Bound::Unbounded, Bound::Excluded))
+}
+
+fn create_dir(file: &Path) -> Result<(), Failure> {
+    file.parent().map_or(Ok(()), fs::create_dir_all).map_err(io_failure)
+}
+
+/// Makes the new file's name, and that of its directory, survive a power cut.
+fn sync_dir(file: &Path) -> Result<(), Failure> {
+    if cfg!(unix) {
+        for dir in file.ancestors().skip(1).take(2) {
+            let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_failure)?;
+        }
+    }
+    Ok(())
+}
+
+fn no_layout() -> Failure {
+    corrupt("the file is not a store of this library".into())
+}
+
+fn corrupt(what: String) -> Failure {
+    Failure::new(PersistenceErrorKind::Corrupt { what })
+}
+
+fn database_failure(error: DatabaseError) -> Failure {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => Failure::new(PersistenceErrorKind::Locked).with_source(error),
+        DatabaseError::RepairAborted => Failure::new(PersistenceErrorKind::Backend(
+            "the store was not closed cleanly: opening it for writing once repairs it".into(),
+        )),
+        DatabaseError::UpgradeRequired(_) => corrupt(error.to_string()),
+        DatabaseError::Storage(error) => storage_failure(error),
+        error => Failure::new(PersistenceErrorKind::Backend(error.to_string())),
+    }
+}
+
+fn transaction_failure(error: TransactionError) -> Failure {
+    match error {
+        TransactionError::Storage(error) => storage_failure(error),
+        error => Failure::new(PersistenceErrorKind::Backend(error.to_string())).unusable(),
+    }
+}
+
+fn table_failure(error: TableError) -> Failure {
+    match error {
+        TableError::Storage(error) => storage_failure(error),
+        error => corrupt(error.to_string()),
+    }
+}
+
+fn commit_failure(error: CommitError) -> Failure {
+    match error {
+        CommitError::Storage(error) => storage_failure(error),
+        error => Failure::new(PersistenceErrorKind::Poisoned).with_source(error).unusable(),
+    }
+}
+
+fn storage_failure(error: StorageError) -> Failure {
+    match error {
+        StorageError::Corrupted(what) => corrupt(what),
+        StorageError::ValueTooLarge(_) => Failure::new(PersistenceErrorKind::TooLarge).with_source(error),
+        StorageError::Io(error) => io_failure(error),
+        StorageError::Unsupported => Failure::new(PersistenceErrorKind::Unsupported),
+        error => Failure::new(PersistenceErrorKind::Poisoned).with_source(error).unusable(),
+    }
+}
+
+fn io_failure(error: io::Error) -> Failure {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PersistenceErrorKind::StorageFull,
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            PersistenceErrorKind::Corrupt { what: error.to_string() }
+        }
+        _ => PersistenceErrorKind::Io,
+    };
+    Failure::new(kind).with_source(error).unusable()
+}

@@ -1,0 +1,227 @@
+//! Saved state to protobuf types and back.
+//!
+//! What: one pair of functions per sort of value. Why apart: the frame knows nothing of what is in it, and this
+//! knows nothing of the frame. How it moves: going out cannot fail; coming in fails with the reason as text.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::proto::{self, row::Kind};
+use crate::state::{
+    Body, ChannelMeta, Evidence, LogKey, Logged, Mark, MarkKind, Outgoing, Parked, Place, Request, Response, Row,
+    RowCounts, RowKey, Stub,
+};
+use crate::types::{HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
+
+/// A row without its key.
+pub(super) fn to_kind(row: &Row) -> Kind {
+    match row {
+        Row::Message(row) => Kind::Message(proto::Message {
+            body: Some(to_body(&row.body)),
+            delivery: row.delivery,
+            seen: row.seen.as_nanos(),
+            late: row.late,
+            below_floor: row.below_floor,
+            missing: row.missing.iter().map(|id| copy(id.as_bytes())).collect(),
+        }),
+        Row::Parked(row) => Kind::Parked(proto::Parked {
+            body: Some(to_body(&row.body)),
+            seen: row.seen.as_nanos(),
+            parked_at_age_ms: row.parked_at_age_ms,
+        }),
+        Row::Stub(row) => Kind::Stub(proto::Stub { sender: Some(copy(row.sender.as_bytes())) }),
+        Row::Outgoing(row) => Kind::Outgoing(proto::Outgoing {
+            first_sent: row.first_sent.as_nanos(),
+            next_due: row.next_due.as_nanos(),
+            attempts: row.attempts,
+            failed: row.failed,
+            filters_heard_at_send: row.filters_heard_at_send,
+            evidence: row.evidence.iter().map(to_evidence).collect(),
+        }),
+        Row::Request(row) => Kind::Request(proto::Request {
+            hint: row.entry.hint.clone(),
+            sender: row.entry.sender.as_ref().map(|sender| copy(sender.as_bytes())),
+            due: row.due.as_nanos(),
+            sent: row.sent,
+            heard: row.heard,
+            since_age_ms: row.since_age_ms,
+        }),
+        Row::Response(row) => Kind::Response(proto::Response { due: row.due.as_nanos() }),
+        Row::Mark(row) => {
+            let kind = match row.kind {
+                MarkKind::Lost => proto::MarkKind::Lost,
+                MarkKind::DeclaredMet => proto::MarkKind::DeclaredMet,
+            };
+            Kind::Mark(proto::Mark { kind: kind.into(), sequence: row.sequence })
+        }
+    }
+}
+
+/// The row that was kept under this key.
+pub(super) fn from_kind(key: &RowKey, kind: Option<Kind>) -> Result<Row, String> {
+    let RowKey { place, lamport, id } = key.clone();
+    let log_key = LogKey { lamport, id: id.clone() };
+    Ok(match (place, required(kind, "kind")?) {
+        (Place::Body, Kind::Message(row)) => Row::Message(Logged {
+            body: from_body(log_key, row.body)?,
+            delivery: row.delivery,
+            seen: WallTime::from_nanos(row.seen),
+            late: row.late,
+            below_floor: row.below_floor,
+            missing: row.missing.iter().map(MessageId::new).collect(),
+        }),
+        (Place::Body, Kind::Parked(row)) => Row::Parked(Parked {
+            body: from_body(log_key, row.body)?,
+            seen: WallTime::from_nanos(row.seen),
+            parked_at_age_ms: row.parked_at_age_ms,
+        }),
+        (Place::Body, Kind::Stub(row)) => Row::Stub(Stub { key: log_key, sender: from_sender(row.sender)? }),
+        (Place::Outgoing, Kind::Outgoing(row)) => Row::Outgoing(Outgoing {
+            key: log_key,
+            first_sent: WallTime::from_nanos(row.first_sent),
+            next_due: WallTime::from_nanos(row.next_due),
+            attempts: row.attempts,
+            failed: row.failed,
+            filters_heard_at_send: row.filters_heard_at_send,
+            evidence: row.evidence.into_iter().map(from_evidence).collect::<Result<_, _>>()?,
+        }),
+        (Place::Request, Kind::Request(row)) => Row::Request(Request {
+            entry: HistoryEntry { id, hint: row.hint, sender: row.sender.map(ParticipantId::new) },
+            due: WallTime::from_nanos(row.due),
+            sent: row.sent,
+            heard: row.heard,
+            since_age_ms: row.since_age_ms,
+        }),
+        (Place::Response, Kind::Response(row)) => Row::Response(Response { id, due: WallTime::from_nanos(row.due) }),
+        (Place::Mark, Kind::Mark(row)) => {
+            let kind = match proto::MarkKind::try_from(row.kind) {
+                Ok(proto::MarkKind::Lost) => MarkKind::Lost,
+                Ok(proto::MarkKind::DeclaredMet) => MarkKind::DeclaredMet,
+                Ok(proto::MarkKind::Unspecified) | Err(_) => return Err("unknown kind of mark".into()),
+            };
+            Row::Mark(Mark { id, kind, sequence: row.sequence })
+        }
+        (_, kind) => return Err(format!("it holds a row of another place ({})", name(&kind))),
+    })
+}
+
+/// The meta with its schema version.
+pub(super) fn to_meta(schema: u32, meta: &ChannelMeta) -> proto::Meta {
+    let RowCounts { messages, parked, stubs, outgoing, requests, responses, marks } = meta.counts;
+    proto::Meta {
+        schema,
+        lamport: meta.lamport.0,
+        highest_received: meta.highest_received.0,
+        next_delivery: meta.next_delivery,
+        horizon: meta.horizon.map(|horizon| horizon.0),
+        backfill_left: meta.backfill_left,
+        floor: meta.floor.as_ref().map(to_log_key),
+        stub_floor: meta.stub_floor.as_ref().map(to_log_key),
+        age_ms: meta.age_ms,
+        filters_heard: meta.filters_heard,
+        marks_set: meta.marks_set,
+        counts: Some(proto::RowCounts { messages, parked, stubs, outgoing, requests, responses, marks }),
+        oldest: meta.oldest.as_ref().map(to_log_key),
+        newest: meta.newest.as_ref().map(to_log_key),
+    }
+}
+
+/// The meta that was kept.
+pub(super) fn from_meta(meta: proto::Meta) -> Result<ChannelMeta, String> {
+    let proto::RowCounts { messages, parked, stubs, outgoing, requests, responses, marks } =
+        required(meta.counts, "counts")?;
+    Ok(ChannelMeta {
+        lamport: Lamport(meta.lamport),
+        highest_received: Lamport(meta.highest_received),
+        next_delivery: meta.next_delivery,
+        horizon: meta.horizon.map(Lamport),
+        backfill_left: meta.backfill_left,
+        floor: meta.floor.map(from_log_key).transpose()?,
+        stub_floor: meta.stub_floor.map(from_log_key).transpose()?,
+        age_ms: meta.age_ms,
+        filters_heard: meta.filters_heard,
+        marks_set: meta.marks_set,
+        counts: RowCounts { messages, parked, stubs, outgoing, requests, responses, marks },
+        oldest: meta.oldest.map(from_log_key).transpose()?,
+        newest: meta.newest.map(from_log_key).transpose()?,
+    })
+}
+
+fn to_body(body: &Body) -> proto::Body {
+    proto::Body {
+        sender: Some(copy(body.sender.as_bytes())),
+        causal_history: body.causal_history.iter().map(to_entry).collect(),
+        content: body.content.clone(),
+    }
+}
+
+fn from_body(key: LogKey, body: Option<proto::Body>) -> Result<Arc<Body>, String> {
+    let body = required(body, "body")?;
+    Ok(Arc::new(Body {
+        key,
+        sender: from_sender(body.sender)?,
+        causal_history: body.causal_history.into_iter().map(from_entry).collect::<Result<_, _>>()?,
+        content: body.content,
+    }))
+}
+
+fn to_entry(entry: &HistoryEntry) -> proto::HistoryEntry {
+    proto::HistoryEntry {
+        id: Some(copy(entry.id.as_bytes())),
+        hint: entry.hint.clone(),
+        sender: entry.sender.as_ref().map(|sender| copy(sender.as_bytes())),
+    }
+}
+
+fn from_entry(entry: proto::HistoryEntry) -> Result<HistoryEntry, String> {
+    let id = MessageId::new(required(entry.id, "causal_history.id")?);
+    Ok(HistoryEntry { id, hint: entry.hint, sender: entry.sender.map(ParticipantId::new) })
+}
+
+fn to_evidence(evidence: &Evidence) -> proto::Evidence {
+    proto::Evidence {
+        sender: Some(copy(evidence.sender.as_bytes())),
+        chance: evidence.chance,
+        seeds: evidence.seeds.concat().into(),
+    }
+}
+
+fn from_evidence(evidence: proto::Evidence) -> Result<Evidence, String> {
+    let (seeds, []) = evidence.seeds.as_chunks::<8>() else {
+        return Err("evidence.seeds is cut short".into());
+    };
+    Ok(Evidence { sender: from_sender(evidence.sender)?, chance: evidence.chance, seeds: seeds.to_vec() })
+}
+
+fn to_log_key(key: &LogKey) -> proto::LogKey {
+    proto::LogKey { lamport: key.lamport.0, id: Some(copy(key.id.as_bytes())) }
+}
+
+fn from_log_key(key: proto::LogKey) -> Result<LogKey, String> {
+    Ok(LogKey { lamport: Lamport(key.lamport), id: MessageId::new(required(key.id, "log_key.id")?) })
+}
+
+fn from_sender(sender: Option<Bytes>) -> Result<ParticipantId, String> {
+    required(sender, "sender").map(ParticipantId::new)
+}
+
+fn required<T>(field: Option<T>, name: &str) -> Result<T, String> {
+    field.ok_or_else(|| format!("field {name} is missing"))
+}
+
+fn copy(bytes: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
+fn name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Message(_) => "message",
+        Kind::Parked(_) => "parked",
+        Kind::Stub(_) => "stub",
+        Kind::Outgoing(_) => "outgoing",
+        Kind::Request(_) => "request",
+        Kind::Response(_) => "response",
+        Kind::Mark(_) => "mark",
+    }
+}

@@ -1,0 +1,142 @@
+//! Rows and metas to save, shared by the tests of stores.
+
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reliable_channel::state::{
+    Body, ChannelData, ChannelMeta, Evidence, LogKey, Logged, Mark, MarkKind, Outgoing, Parked, Request, Response, Row,
+    RowCounts, Stub,
+};
+use reliable_channel::types::{HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
+
+/// 2025-07-31T18:40:00.123456789Z
+pub const NOW: WallTime = WallTime::from_nanos(1_753_987_200_123_456_789);
+
+pub fn key(lamport: u64, id: &str) -> LogKey {
+    LogKey { lamport: Lamport(lamport), id: id.into() }
+}
+
+pub fn body(key: LogKey, content: impl Into<Bytes>) -> Arc<Body> {
+    let named = HistoryEntry {
+        id: "dependency".into(),
+        hint: Some(Bytes::from_static(b"hint")),
+        sender: Some(ParticipantId::from("bob")),
+    };
+    Arc::new(Body {
+        key,
+        sender: "alice".into(),
+        causal_history: vec![HistoryEntry::new("bare"), named],
+        content: content.into(),
+    })
+}
+
+pub fn message(lamport: u64, id: &str) -> Row {
+    content(lamport, id, format!("content of {id}"))
+}
+
+pub fn content(lamport: u64, id: &str, content: impl Into<Bytes>) -> Row {
+    Row::Message(Logged {
+        body: body(key(lamport, id), content),
+        delivery: Some(7),
+        seen: NOW,
+        late: true,
+        below_floor: false,
+        missing: vec!["lost".into(), MessageId::new([0, 255])],
+    })
+}
+
+pub fn parked(lamport: u64, id: &str) -> Row {
+    Row::Parked(Parked { body: body(key(lamport, id), "waits"), seen: NOW, parked_at_age_ms: 86_400_000 })
+}
+
+pub fn stub(lamport: u64, id: &str) -> Row {
+    Row::Stub(Stub { key: key(lamport, id), sender: "alice".into() })
+}
+
+pub fn outgoing(lamport: u64, id: &str) -> Row {
+    let evidence =
+        vec![Evidence { sender: "bob".into(), chance: 0.001, seeds: vec![[1, 2, 3, 4, 5, 6, 7, 8], [255; 8]] }];
+    Row::Outgoing(Outgoing {
+        key: key(lamport, id),
+        first_sent: NOW,
+        next_due: WallTime::from_nanos(NOW.as_nanos() + 15_000_000_000),
+        attempts: 2,
+        failed: true,
+        filters_heard_at_send: 300,
+        evidence,
+    })
+}
+
+pub fn request(id: &str) -> Row {
+    let entry = HistoryEntry {
+        id: id.into(),
+        hint: Some(Bytes::from_static(b"where")),
+        sender: Some(ParticipantId::from("carol")),
+    };
+    Row::Request(Request { entry, due: NOW, sent: 1, heard: 2, since_age_ms: 3_600_000 })
+}
+
+pub fn response(id: &str) -> Row {
+    Row::Response(Response { id: id.into(), due: NOW })
+}
+
+pub fn mark(id: &str, kind: MarkKind) -> Row {
+    Row::Mark(Mark { id: id.into(), kind, sequence: 12 })
+}
+
+/// One row of every kind, in key order.
+pub fn every_kind() -> Vec<Row> {
+    vec![
+        stub(5, "stub"),
+        message(10, "message"),
+        parked(20, "parked"),
+        outgoing(10, "message"),
+        request("missing"),
+        response("message"),
+        mark("declared", MarkKind::DeclaredMet),
+        mark("lost", MarkKind::Lost),
+    ]
+}
+
+/// A meta with every field set, that fits these rows.
+pub fn meta_for(rows: &[Row]) -> ChannelMeta {
+    let count = |is: fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count() as u64;
+    let mut log: Vec<&LogKey> = rows
+        .iter()
+        .filter_map(|row| match row {
+            Row::Message(logged) if !logged.below_floor => Some(&logged.body.key),
+            _ => None,
+        })
+        .collect();
+    log.sort();
+    ChannelMeta {
+        lamport: Lamport(1_753_987_200_123),
+        highest_received: Lamport(1_753_987_200_124),
+        next_delivery: 8,
+        horizon: Some(Lamport(3)),
+        backfill_left: 9,
+        floor: Some(key(4, "floor")),
+        stub_floor: Some(key(2, "stub floor")),
+        age_ms: 86_400_001,
+        filters_heard: 301,
+        marks_set: 13,
+        counts: RowCounts {
+            messages: count(|row| matches!(row, Row::Message(_))),
+            parked: count(|row| matches!(row, Row::Parked(_))),
+            stubs: count(|row| matches!(row, Row::Stub(_))),
+            outgoing: count(|row| matches!(row, Row::Outgoing(_))),
+            requests: count(|row| matches!(row, Row::Request(_))),
+            responses: count(|row| matches!(row, Row::Response(_))),
+            marks: count(|row| matches!(row, Row::Mark(_))),
+        },
+        oldest: log.first().map(|key| (*key).clone()),
+        newest: log.last().map(|key| (*key).clone()),
+    }
+}
+
+/// These rows with a meta that fits.
+pub fn data(rows: Vec<Row>) -> ChannelData {
+    ChannelData { meta: Some(meta_for(&rows)), rows, hints: Vec::new() }
+}
