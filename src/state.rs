@@ -5,7 +5,7 @@
 //! and `store` both know these types and nothing of each other. How it moves: `channel` fills a
 //! [`Commit`] in every step; a store keeps it; `channel::restore` rebuilds a channel from [`ChannelData`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -316,8 +316,13 @@ impl Commit {
         self.meta.is_none() && self.history.is_empty() && self.hints.is_empty()
     }
 
-    /// Puts a later commit on top of this one: per row, hint and meta the later wins.
+    /// Puts a later commit on top of this one: per row, hint and meta the later wins, and a body that the later
+    /// deletes takes its hint along.
     pub fn merge(&mut self, later: Commit) {
+        let put: BTreeSet<RowKey> = later.history.put.iter().map(Row::key).collect();
+        let deleted = later.history.delete.iter().filter(|key| key.place == Place::Body && !put.contains(key));
+        let deleted: BTreeSet<&MessageId> = deleted.map(|key| &key.id).collect();
+        self.hints.retain(|(id, _)| !deleted.contains(id));
         if later.meta.is_some() {
             self.meta = later.meta;
         }

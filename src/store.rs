@@ -56,6 +56,10 @@ pub trait Persistence: Send + Sync + 'static {
     /// # To ensure correctness
     /// Idempotent; all or nothing; never overtaken by an earlier call.
     ///
+    /// To use it correctly: whoever calls this and [`update_history`](Self::update_history) instead of
+    /// [`commit`](Self::commit) leaves the meta's counts fitting the rows, for a store may check that on load
+    /// ([`ChannelData::check`]).
+    ///
     /// # Errors
     /// A [`PersistenceError`] when the meta may not have been stored.
     async fn save_channel_meta(&self, channel: &ChannelId, meta: &ChannelMeta) -> Result<(), PersistenceError>;

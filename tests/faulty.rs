@@ -1,5 +1,6 @@
 //! The store that fails on command does what it is told, and only that.
 #![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

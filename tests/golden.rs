@@ -1,5 +1,6 @@
 //! The bytes on disk: every released version's stay readable, and today's are these.
 #![cfg(feature = "store")]
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -174,7 +175,7 @@ fn values_are_compact() {
     let Row::Outgoing(first) = common::outgoing(1, "any") else { unreachable!() };
     let sent = Outgoing { key: key.clone(), attempts: 0, failed: false, evidence: vec![], ..first.clone() };
     let seeds = vec![[7; 8]; 4];
-    let evidence = vec![Evidence { sender: id.as_str().into(), chance: 0.001, seeds }];
+    let evidence = vec![Evidence { sender: id.as_str().into(), chance: 0.001, hits: 2, seeds }];
     let evident = Outgoing { evidence, ..sent.clone() };
     let entry = HistoryEntry { id: id.as_str().into(), hint: None, sender: Some(ParticipantId::from(id.as_str())) };
     let asked = Request { entry, due: common::NOW, sent: 1, heard: 2, since_age_ms: 3_600_000 };

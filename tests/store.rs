@@ -1,19 +1,16 @@
-//! What a store promises, rule by rule, on every bundled store; and what only one on disk can get wrong.
+//! What a store promises, rule by rule, on every bundled store.
 #![cfg(feature = "redb")]
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::{content, data, every_kind, key, mark, message, meta_for, outgoing, parked, request, response, stub};
-use reliable_channel::state::{ChannelData, ChannelMeta, Commit, HistoryUpdate, MarkKind, Row, RowKey};
-use reliable_channel::store::{
-    Durability, MemoryPersistence, NoPersistence, Persistence, PersistenceError, PersistenceErrorKind, RedbPersistence,
-};
+use common::{a, all, content, data, every_kind, key, message, meta_for, outgoing, parked, put, request, rows, stub};
+use reliable_channel::state::{ChannelData, ChannelMeta, Commit, HistoryUpdate, Row, RowKey};
+use reliable_channel::store::{Durability, MemoryPersistence, NoPersistence, Persistence, RedbPersistence};
 use reliable_channel::types::{ChannelId, Lamport, MessageId};
 use tempfile::TempDir;
 
@@ -39,14 +36,6 @@ impl Redb {
 
     fn redb(&self) -> RedbPersistence {
         RedbPersistence::open(self.0.path()).unwrap()
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.path().join("channels.redb")
-    }
-
-    fn open_error(&self) -> PersistenceErrorKind {
-        RedbPersistence::open(self.0.path()).unwrap_err().kind
     }
 }
 
@@ -102,27 +91,11 @@ rules![
     two_writers_on_one_channel,
     loads_during_writes_see_whole_commits,
     a_dropped_future_does_no_harm,
+    merged_commits_are_as_one_after_the_other,
 ];
-
-fn a() -> ChannelId {
-    "a".into()
-}
-
-fn put(rows: impl IntoIterator<Item = Row>) -> HistoryUpdate {
-    HistoryUpdate { put: rows.into_iter().collect(), delete: vec![] }
-}
 
 fn deleting(rows: impl IntoIterator<Item = Row>) -> HistoryUpdate {
     HistoryUpdate { put: vec![], delete: rows.into_iter().map(|row| row.key()).collect() }
-}
-
-/// The commit that leads to exactly these rows from nothing.
-fn all(rows: &[Row]) -> Commit {
-    Commit { meta: Some(meta_for(rows)), history: put(rows.to_vec()), hints: vec![] }
-}
-
-async fn rows(store: &dyn Persistence, channel: &ChannelId) -> Vec<Row> {
-    store.load_channel(channel).await.unwrap().rows
 }
 
 async fn unknown_channel_is_empty(place: &dyn Place) {
@@ -476,18 +449,42 @@ async fn a_dropped_future_does_no_harm(place: &dyn Place) {
     assert!(found.iter().all(|key| key.lamport <= Lamport(50)));
 }
 
-fn poll_once<T>(future: std::pin::Pin<&mut (dyn Future<Output = T> + Send)>) -> std::task::Poll<T> {
-    future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+async fn merged_commits_are_as_one_after_the_other(place: &dyn Place) {
+    let store = place.open();
+    let hint = |text: &'static str| vec![(MessageId::from("m"), Bytes::from_static(text.as_bytes()))];
+    let commit = |put: &[Row], delete: &[RowKey], hints| Commit {
+        meta: None,
+        history: HistoryUpdate { put: put.to_vec(), delete: delete.to_vec() },
+        hints,
+    };
+    let (row, gone) = ([message(1, "m")], [message(1, "m").key()]);
+    let commits = [
+        Commit::default(),
+        commit(&row, &[], vec![]),
+        commit(&[], &gone, vec![]),
+        commit(&[stub(1, "m")], &[], vec![]),
+        commit(&[], &[], hint("one")),
+        commit(&[], &[], hint("two")),
+        commit(&row, &gone, vec![]),
+        commit(&row, &[], hint("three")),
+        commit(&[], &gone, hint("four")),
+    ];
+    for (at, first) in commits.iter().enumerate() {
+        for (then, second) in commits.iter().enumerate() {
+            let [apart, merged] = ["apart", "merged"].map(|name| ChannelId::from(format!("{name} {at} {then}")));
+            store.commit(&apart, first).await.unwrap();
+            store.commit(&apart, second).await.unwrap();
+            let mut both = first.clone();
+            both.merge(second.clone());
+            store.commit(&merged, &both).await.unwrap();
+            let [apart, merged] = [store.load_channel(&apart).await, store.load_channel(&merged).await];
+            assert_eq!(apart.unwrap(), merged.unwrap(), "{first:?} then {second:?}");
+        }
+    }
 }
 
-// What only a store on disk can get wrong.
-
-async fn filled(place: &Redb) -> RedbPersistence {
-    let store = place.redb();
-    for channel in ["a", "b"] {
-        store.commit(&channel.into(), &all(&every_kind())).await.unwrap();
-    }
-    store
+fn poll_once<T>(future: std::pin::Pin<&mut (dyn Future<Output = T> + Send)>) -> std::task::Poll<T> {
+    future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
 }
 
 #[test]
@@ -505,272 +502,4 @@ async fn no_persistence_keeps_nothing() {
     store.commit(&a(), &all(&every_kind())).await.unwrap();
     assert!(store.load_channel(&a()).await.unwrap().is_empty());
     assert!(store.list_channels().await.unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn second_opener_is_locked_out() {
-    let place = Redb::new();
-    let store = filled(&place).await;
-    assert_eq!(place.open_error(), PersistenceErrorKind::Locked);
-    let error = RedbPersistence::open_read_only(place.0.path()).unwrap_err();
-    assert_eq!((error.verb, error.kind.clone()), ("open", PersistenceErrorKind::Locked));
-    assert!(error.is_retryable());
-    store.close().await.unwrap();
-    assert_eq!(rows(&place.redb(), &a()).await, every_kind());
-}
-
-#[tokio::test]
-async fn a_closed_store_says_so() {
-    let place = Redb::new();
-    let store = filled(&place).await;
-    store.close().await.unwrap();
-    store.close().await.unwrap();
-    let error = store.commit(&a(), &all(&every_kind())).await.unwrap_err();
-    assert_eq!((error.kind, error.channel), (PersistenceErrorKind::Closed, Some(a())));
-    assert_eq!(store.load_channel(&a()).await.unwrap_err().kind, PersistenceErrorKind::Closed);
-}
-
-#[tokio::test]
-async fn opened_for_reading_nothing_is_written() {
-    let place = Redb::new();
-    let error = RedbPersistence::open_read_only(place.0.path().join("nowhere")).unwrap_err();
-    assert_eq!(error.kind, PersistenceErrorKind::Io);
-    assert!(error.source.is_some());
-    assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), 0);
-    filled(&place).await.close().await.unwrap();
-    let before = fs::read(place.file()).unwrap();
-    let (one, two) = [0, 1].map(|_| RedbPersistence::open_read_only(place.0.path()).unwrap()).into();
-    assert_eq!(one.list_channels().await.unwrap(), [a(), "b".into()]);
-    assert_eq!(two.load_channel(&a()).await.unwrap(), data(every_kind()));
-    assert_eq!(one.capabilities().durability, None);
-    let error = one.commit(&a(), &all(&[])).await.unwrap_err();
-    assert_eq!(error.kind, PersistenceErrorKind::Unsupported);
-    drop((one, two));
-    assert_eq!(fs::read(place.file()).unwrap(), before);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tasks_that_wait_share_transactions() {
-    let place = Redb::new();
-    let store = Arc::new(place.redb());
-    let tasks = (0..64).map(|task| {
-        let store = store.clone();
-        tokio::spawn(async move {
-            for lamport in 0..10 {
-                let channel = ChannelId::from(format!("{task}"));
-                store.update_history(&channel, &put([message(lamport, "m")])).await.unwrap();
-            }
-        })
-    });
-    for task in tasks.collect::<Vec<_>>() {
-        task.await.unwrap();
-    }
-    let done = store.statistics();
-    assert_eq!(done.writes, 640);
-    assert!(done.transactions <= 320, "{done:?}");
-}
-
-#[test]
-fn a_store_dropped_with_its_runtime_keeps_what_was_sent() {
-    let place = Redb::new();
-    let store = Arc::new(place.redb());
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        // Fewer than a runtime polls in one turn.
-        for at in 0..40 {
-            let store = store.clone();
-            tokio::spawn(async move { store.update_history(&a(), &put([message(at, "m")])).await });
-        }
-        tokio::task::yield_now().await;
-    });
-    drop((runtime, store));
-    let store = place.redb();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    assert_eq!(runtime.block_on(rows(&store, &a())).len(), 40);
-}
-
-#[tokio::test]
-async fn values_too_large_fail_alone() {
-    let place = Redb::new();
-    let store = place.redb();
-    let large = content(1, "m", vec![1; store.capabilities().max_value_bytes.unwrap()]);
-    let error = store.update_history(&a(), &put([message(2, "n"), large])).await.unwrap_err();
-    assert_eq!(error.kind, PersistenceErrorKind::TooLarge);
-    assert!(!error.is_retryable());
-    let error = store.update_history(&ChannelId::new(vec![1; 65_536]), &put([message(1, "m")])).await.unwrap_err();
-    assert_eq!(error.kind, PersistenceErrorKind::TooLarge);
-    assert!(store.list_channels().await.unwrap().is_empty());
-}
-
-// Damage. These tests open the file with redb itself, or change its bytes.
-
-type Table = ::redb::TableDefinition<'static, &'static [u8], &'static [u8]>;
-
-/// Changes the store's file through redb.
-fn change(
-    place: &Redb,
-    table: &'static str,
-    change: impl FnOnce(&mut ::redb::Table<'_, &'static [u8], &'static [u8]>),
-) {
-    let database = ::redb::Database::open(place.file()).unwrap();
-    let transaction = database.begin_write().unwrap();
-    change(&mut transaction.open_table(Table::new(table)).unwrap());
-    transaction.commit().unwrap();
-}
-
-/// The key in the engine of something in channel "a".
-fn key_in_a(rest: &[u8]) -> Vec<u8> {
-    [b"\0\x01a", rest].concat()
-}
-
-async fn damage_is_told(place: &Redb, says: &str) {
-    let store = place.redb();
-    let error = store.load_channel(&a()).await.unwrap_err();
-    let PersistenceErrorKind::Corrupt { what } = &error.kind else { panic!("{error:?}") };
-    assert!(what.contains(says), "{what}");
-    assert_eq!((error.verb, &error.channel), ("load_channel", &Some(a())));
-    assert!(!error.is_retryable());
-    assert_eq!(store.load_channel(&"b".into()).await.unwrap(), data(every_kind()));
-    store.commit(&"b".into(), &all(&every_kind())).await.unwrap();
-}
-
-#[tokio::test]
-async fn newer_layout_is_refused_and_untouched() {
-    let place = Redb::new();
-    filled(&place).await.close().await.unwrap();
-    change(&place, "sys", |table| {
-        table.insert(b"layout".as_slice(), [0, 0, 0, 2].as_slice()).unwrap();
-    });
-    let before = fs::read(place.file()).unwrap();
-    let newer = PersistenceErrorKind::UnknownVersion { found: 2, known: 1 };
-    assert_eq!(place.open_error(), newer);
-    assert_eq!(RedbPersistence::open_read_only(place.0.path()).unwrap_err().kind, newer);
-    assert_eq!(fs::read(place.file()).unwrap(), before);
-}
-
-#[tokio::test]
-async fn newer_value_is_refused() {
-    let place = Redb::new();
-    filled(&place).await.close().await.unwrap();
-    change(&place, "meta", |table| {
-        table.insert(key_in_a(&[]).as_slice(), [2, 0, 1, 2, 3, 4].as_slice()).unwrap();
-    });
-    let store = place.redb();
-    let error = store.load_channel(&a()).await.unwrap_err();
-    assert_eq!(error.kind, PersistenceErrorKind::UnknownVersion { found: 2, known: 1 });
-    assert_eq!(store.load_channel(&"b".into()).await.unwrap(), data(every_kind()));
-}
-
-#[tokio::test]
-async fn a_missing_row_is_damage() {
-    let place = Redb::new();
-    filled(&place).await.close().await.unwrap();
-    let key = reliable_channel::store::snapshot::row_key(&mark("lost", MarkKind::Lost).key());
-    change(&place, "rows", |table| {
-        table.remove(key_in_a(&key).as_slice()).unwrap().unwrap();
-    });
-    damage_is_told(&place, "row counts").await;
-}
-
-#[tokio::test]
-async fn a_value_under_the_wrong_key_is_damage() {
-    let place = Redb::new();
-    filled(&place).await.close().await.unwrap();
-    let key = |row: Row| key_in_a(&reliable_channel::store::snapshot::row_key(&row.key()));
-    change(&place, "rows", |table| {
-        let value = table.remove(key(response("message")).as_slice()).unwrap().unwrap().value().to_vec();
-        table.insert(key(response("massage")).as_slice(), value.as_slice()).unwrap();
-    });
-    damage_is_told(&place, "massage").await;
-}
-
-#[tokio::test]
-async fn a_key_of_nothing_known_is_damage() {
-    for (table, key) in [("rows", key_in_a(&[9; 12])), ("rows", key_in_a(b"x")), ("meta", key_in_a(b"x"))] {
-        let place = Redb::new();
-        filled(&place).await.close().await.unwrap();
-        change(&place, table, |table| {
-            table.insert(key.as_slice(), b"any".as_slice()).unwrap();
-        });
-        damage_is_told(&place, "key").await;
-    }
-}
-
-#[tokio::test]
-async fn one_flipped_byte_is_damage() {
-    let place = Redb::new();
-    let store = place.redb();
-    store.commit(&a(), &all(&[content(1, "m", "find me in the file")])).await.unwrap();
-    store.commit(&"b".into(), &all(&every_kind())).await.unwrap();
-    drop(store);
-    let mut bytes = fs::read(place.file()).unwrap();
-    let wanted = b"find me in the file";
-    let found: Vec<usize> = (0..bytes.len() - wanted.len()).filter(|at| bytes[*at..].starts_with(wanted)).collect();
-    // Freed pages may hold it too.
-    assert!(!found.is_empty());
-    for at in found {
-        bytes[at + 5] ^= 1;
-    }
-    fs::write(place.file(), bytes).unwrap();
-    damage_is_told(&place, "checksum").await;
-}
-
-/// What may come of a damaged file: an error, or the data as it was; never a panic, never less.
-async fn never_less(place: &Redb, what: &str) -> Option<PersistenceError> {
-    let store = match RedbPersistence::open(place.0.path()) {
-        Ok(store) => store,
-        Err(error) => return Some(error),
-    };
-    match store.load_channel(&a()).await {
-        Ok(loaded) => {
-            assert_eq!(loaded, data(every_kind()), "{what}");
-            None
-        }
-        Err(error) => Some(error),
-    }
-}
-
-#[tokio::test]
-async fn a_truncated_file_is_an_error() {
-    let place = Redb::new();
-    filled(&place).await.close().await.unwrap();
-    let whole = fs::read(place.file()).unwrap();
-    for length in [1, 100, 320, 4_096, whole.len() / 2, whole.len() - 4_096, whole.len() - 1] {
-        fs::write(place.file(), &whole[..length]).unwrap();
-        let error = never_less(&place, &format!("cut to {length}")).await;
-        let kind = error.unwrap_or_else(|| panic!("cut to {length} of {}", whole.len())).kind;
-        assert!(matches!(kind, PersistenceErrorKind::Corrupt { .. }), "cut to {length}: {kind:?}");
-    }
-}
-
-#[tokio::test]
-async fn other_content_is_an_error() {
-    let place = Redb::new();
-    let noise: Vec<u8> = (0..1_u32 << 16).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    for bytes in [b"not a database".to_vec(), vec![0; 8_192], noise.clone()] {
-        fs::write(place.file(), &bytes).unwrap();
-        let kind = place.open_error();
-        assert!(matches!(kind, PersistenceErrorKind::Corrupt { .. }), "{kind:?}");
-        assert_eq!(fs::read(place.file()).unwrap(), bytes);
-    }
-    fs::remove_file(place.file()).unwrap();
-    ::redb::Database::create(place.file()).unwrap().begin_write().unwrap().commit().unwrap();
-    change(&place, "somebody else's", |_| {});
-    assert!(matches!(place.open_error(), PersistenceErrorKind::Corrupt { .. }));
-}
-
-#[tokio::test]
-async fn overwritten_pages_are_an_error_or_make_no_difference() {
-    let place = Redb::new();
-    filled(&place).await.close().await.unwrap();
-    let whole = fs::read(place.file()).unwrap();
-    let used = whole.chunks(4_096).enumerate().filter(|(_, page)| page.iter().any(|byte| *byte != 0));
-    for (page, _) in used {
-        for fill in [0, 255] {
-            let mut damaged = whole.clone();
-            damaged[page * 4_096..(page + 1) * 4_096].fill(fill);
-            fs::write(place.file(), damaged).unwrap();
-            never_less(&place, &format!("page {page} filled with {fill}")).await;
-        }
-    }
 }

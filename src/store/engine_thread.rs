@@ -84,6 +84,17 @@ impl Failure {
         self
     }
 
+    /// Warns of what an operator can act on: the medium, the file, who else has it.
+    fn log(&self, what: &str) {
+        let Self { kind, source, unusable } = self;
+        if matches!(kind, PersistenceErrorKind::Unsupported | PersistenceErrorKind::TooLarge) {
+            debug!(what, %kind, "refused");
+        } else {
+            let source = source.as_ref().map(tracing::field::display);
+            warn!(what, %kind, source, unusable, "the store's engine failed");
+        }
+    }
+
     pub(super) fn into_error(self, verb: &'static str, channel: Option<&ChannelId>) -> PersistenceError {
         let error = PersistenceError::new(verb, channel, self.kind);
         match self.source {
@@ -324,7 +335,7 @@ impl<E: Engine> Worker<E> {
         match &result {
             Ok(_) => self.pause = Duration::ZERO,
             Err(failure) => {
-                warn!(what, kind = %failure.kind, source = failure.source.as_ref().map(tracing::field::display), reopening = failure.unusable, "the store's engine failed");
+                failure.log(what);
                 if failure.unusable {
                     self.discard();
                     self.lengthen_pause();
@@ -346,6 +357,7 @@ impl<E: Engine> Worker<E> {
                     self.engine = Some(engine);
                 }
                 Err(failure) => {
+                    failure.log("reopen");
                     self.lengthen_pause();
                     return Err(failure);
                 }

@@ -5,6 +5,7 @@
 //! encoded here and sent to the [engine thread](super::engine_thread), whose transactions many calls share.
 
 mod engine;
+mod overlay;
 
 use std::path::Path;
 
@@ -43,11 +44,11 @@ impl RedbPersistence {
     }
 
     /// Opens the store in this directory for looking only: nothing is written or created, and all calls that
-    /// would write say `Unsupported`.
+    /// would write say `Unsupported`. Many may look at once; but repairs that a
+    /// crash left to be made are made in memory, by one at a time.
     ///
     /// # Errors
-    /// As [`open`](Self::open); `Io` when nothing is there; `Backend` after a crash that left repairs to be made,
-    /// which [`open`](Self::open) makes.
+    /// As [`open`](Self::open); `Io` when nothing is there.
     pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Self, PersistenceError> {
         Self::start(dir.as_ref(), true)
     }

@@ -1,15 +1,17 @@
 //! Rows and metas to save, shared by the tests of stores.
 
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use reliable_channel::state::{
-    Body, ChannelData, ChannelMeta, Evidence, LogKey, Logged, Mark, MarkKind, Outgoing, Parked, Request, Response, Row,
-    RowCounts, Stub,
+    Body, ChannelData, ChannelMeta, Commit, Evidence, HistoryUpdate, LogKey, Logged, Mark, MarkKind, Outgoing, Parked,
+    Request, Response, Row, RowCounts, Stub,
 };
-use reliable_channel::types::{HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
+#[cfg(feature = "store")]
+use reliable_channel::store::Persistence;
+use reliable_channel::types::{ChannelId, HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
 
 /// 2025-07-31T18:40:00.123456789Z
 pub const NOW: WallTime = WallTime::from_nanos(1_753_987_200_123_456_789);
@@ -56,8 +58,12 @@ pub fn stub(lamport: u64, id: &str) -> Row {
 }
 
 pub fn outgoing(lamport: u64, id: &str) -> Row {
-    let evidence =
-        vec![Evidence { sender: "bob".into(), chance: 0.001, seeds: vec![[1, 2, 3, 4, 5, 6, 7, 8], [255; 8]] }];
+    let evidence = vec![Evidence {
+        sender: "bob".into(),
+        chance: 0.001,
+        hits: 2,
+        seeds: vec![[1, 2, 3, 4, 5, 6, 7, 8], [255; 8]],
+    }];
     Row::Outgoing(Outgoing {
         key: key(lamport, id),
         first_sent: NOW,
@@ -115,6 +121,7 @@ pub fn meta_for(rows: &[Row]) -> ChannelMeta {
         lamport: Lamport(1_753_987_200_123),
         highest_received: Lamport(1_753_987_200_124),
         next_delivery: 8,
+        told: 7,
         horizon: Some(Lamport(3)),
         backfill_left: 9,
         floor: Some(key(4, "floor")),
@@ -139,4 +146,22 @@ pub fn meta_for(rows: &[Row]) -> ChannelMeta {
 /// These rows with a meta that fits.
 pub fn data(rows: Vec<Row>) -> ChannelData {
     ChannelData { meta: Some(meta_for(&rows)), rows, hints: Vec::new() }
+}
+
+pub fn a() -> ChannelId {
+    "a".into()
+}
+
+pub fn put(rows: impl IntoIterator<Item = Row>) -> HistoryUpdate {
+    HistoryUpdate { put: rows.into_iter().collect(), delete: vec![] }
+}
+
+/// The commit that leads to exactly these rows from nothing.
+pub fn all(rows: &[Row]) -> Commit {
+    Commit { meta: Some(meta_for(rows)), history: put(rows.to_vec()), hints: vec![] }
+}
+
+#[cfg(feature = "store")]
+pub async fn rows(store: &dyn Persistence, channel: &ChannelId) -> Vec<Row> {
+    store.load_channel(channel).await.unwrap().rows
 }

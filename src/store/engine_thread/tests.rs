@@ -1,5 +1,7 @@
 //! The engine thread on an engine that fails on command.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::VecDeque;
 use std::sync::Condvar;
 
@@ -207,10 +209,16 @@ async fn close_does_what_is_queued() {
         async move { thread.close().await }
     });
     tokio::task::yield_now().await;
+    // Sent before the thread has come to the request to close.
+    let behind = tokio::spawn({
+        let thread = thread.clone();
+        async move { write(&thread).await }
+    });
+    tokio::task::yield_now().await;
     world.change(|state| state.held = false);
     closing.await.unwrap().unwrap();
-    assert_eq!(world.change(|state| (state.transactions.iter().sum(), state.closes)), (11, 1));
-    for task in tasks {
+    assert_eq!(world.change(|state| (state.transactions.iter().sum(), state.closes)), (12, 1));
+    for task in tasks.into_iter().chain([behind]) {
         task.await.unwrap().unwrap();
     }
     assert_eq!(write(&thread).await.unwrap_err().kind, PersistenceErrorKind::Closed);

@@ -4,8 +4,8 @@
 //! one read transaction per load, so that a load is of one moment.
 //!
 //! redb opened for writing writes when it is closed, so the layout version is first looked at through a
-//! read-only handle: a store of a newer layout stays as it is, byte for byte. Only a file that was not closed
-//! cleanly cannot be looked at like that: redb repairs it first, which changes no table.
+//! read-only handle: a store of a newer layout stays as it is, byte for byte. A file that a crash left to be
+//! repaired is looked at through an [`Overlay`], which keeps the repair in memory.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,6 +18,7 @@ use redb::{
     StorageError, TableDefinition, TableError, TransactionError, WriteTransaction,
 };
 
+use super::overlay::Overlay;
 use crate::store::PersistenceErrorKind;
 use crate::store::encoded::{Change, Raw, Table, Write, above, channel_of, prefix_of};
 use crate::store::engine_thread::{Engine, Failure};
@@ -48,6 +49,8 @@ pub(super) struct Options {
 pub(super) enum RedbEngine {
     Writing(Database),
     Reading(ReadOnlyDatabase),
+    /// For reading, with repairs in memory.
+    Overlaid(Database),
 }
 
 impl Engine for RedbEngine {
@@ -56,8 +59,7 @@ impl Engine for RedbEngine {
     fn open(options: &Options) -> Result<Self, Failure> {
         let file = &options.file;
         if options.read_only {
-            let database = builder().open_read_only(file).map_err(database_failure)?;
-            let engine = Self::Reading(database);
+            let engine = look(file)?;
             return match read_layout(&engine.read()?)? {
                 Some(layout) => check_layout(layout).map(|()| engine),
                 None => Err(no_layout()),
@@ -67,7 +69,8 @@ impl Engine for RedbEngine {
         if fresh {
             create_dir(file)?;
         } else {
-            refuse_newer_untouched(file)?;
+            let engine = look(file)?;
+            read_layout(&engine.read()?)?.map_or(Ok(()), check_layout)?;
         }
         let database = builder().create(file).map_err(database_failure)?;
         let engine = Self::Writing(database);
@@ -142,7 +145,7 @@ impl Engine for RedbEngine {
 impl RedbEngine {
     fn read(&self) -> Result<ReadTransaction, Failure> {
         match self {
-            Self::Writing(database) => database.begin_read(),
+            Self::Writing(database) | Self::Overlaid(database) => database.begin_read(),
             Self::Reading(database) => database.begin_read(),
         }
         .map_err(transaction_failure)
@@ -151,7 +154,7 @@ impl RedbEngine {
     fn write(&self) -> Result<WriteTransaction, Failure> {
         match self {
             Self::Writing(database) => database.begin_write().map_err(transaction_failure),
-            Self::Reading(_) => Err(Failure::new(PersistenceErrorKind::Unsupported)),
+            Self::Reading(_) | Self::Overlaid(_) => Err(Failure::new(PersistenceErrorKind::Unsupported)),
         }
     }
 
@@ -222,14 +225,15 @@ fn builder() -> Builder {
     builder
 }
 
-/// Refuses a newer layout without a write; a file that needs repair passes, to be checked after that.
-fn refuse_newer_untouched(file: &Path) -> Result<(), Failure> {
-    let database = match builder().open_read_only(file) {
-        Ok(database) => RedbEngine::Reading(database),
-        Err(DatabaseError::RepairAborted) => return Ok(()),
-        Err(error) => return Err(database_failure(error)),
-    };
-    read_layout(&database.read()?)?.map_or(Ok(()), check_layout)
+/// Opens a file that is there for reading, without a write to it.
+fn look(file: &Path) -> Result<RedbEngine, Failure> {
+    match builder().open_read_only(file) {
+        Err(DatabaseError::RepairAborted) => {
+            Overlay::new(file).and_then(|overlay| builder().create_with_backend(overlay)).map(RedbEngine::Overlaid)
+        }
+        database => database.map(RedbEngine::Reading),
+    }
+    .map_err(database_failure)
 }
 
 fn read_layout(transaction: &ReadTransaction) -> Result<Option<u32>, Failure> {
@@ -288,9 +292,6 @@ fn corrupt(what: String) -> Failure {
 fn database_failure(error: DatabaseError) -> Failure {
     match error {
         DatabaseError::DatabaseAlreadyOpen => Failure::new(PersistenceErrorKind::Locked).with_source(error),
-        DatabaseError::RepairAborted => Failure::new(PersistenceErrorKind::Backend(
-            "the store was not closed cleanly: opening it for writing once repairs it".into(),
-        )),
         DatabaseError::UpgradeRequired(_) => corrupt(error.to_string()),
         DatabaseError::Storage(error) => storage_failure(error),
         error => Failure::new(PersistenceErrorKind::Backend(error.to_string())),

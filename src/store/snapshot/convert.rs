@@ -124,6 +124,7 @@ pub(super) fn to_meta(schema: u32, meta: &ChannelMeta) -> proto::Meta {
         counts: Some(proto::RowCounts { messages, parked, stubs, outgoing, requests, responses, marks }),
         oldest: meta.oldest.as_ref().map(to_log_key),
         newest: meta.newest.as_ref().map(to_log_key),
+        told: meta.told,
     }
 }
 
@@ -145,6 +146,7 @@ pub(super) fn from_meta(meta: proto::Meta) -> Result<ChannelMeta, String> {
         counts: RowCounts { messages, parked, stubs, outgoing, requests, responses, marks },
         oldest: meta.oldest.map(from_log_key).transpose()?,
         newest: meta.newest.map(from_log_key).transpose()?,
+        told: meta.told,
     })
 }
 
@@ -184,6 +186,7 @@ fn to_evidence(evidence: &Evidence) -> proto::Evidence {
         sender: Some(copy(evidence.sender.as_bytes())),
         chance: evidence.chance,
         seeds: evidence.seeds.concat().into(),
+        hits: evidence.hits,
     }
 }
 
@@ -191,7 +194,8 @@ fn from_evidence(evidence: proto::Evidence) -> Result<Evidence, String> {
     let (seeds, []) = evidence.seeds.as_chunks::<8>() else {
         return Err("evidence.seeds is cut short".into());
     };
-    Ok(Evidence { sender: from_sender(evidence.sender)?, chance: evidence.chance, seeds: seeds.to_vec() })
+    let (chance, hits) = (evidence.chance, evidence.hits);
+    Ok(Evidence { sender: from_sender(evidence.sender)?, chance, hits, seeds: seeds.to_vec() })
 }
 
 fn to_log_key(key: &LogKey) -> proto::LogKey {
