@@ -1,3 +1,64 @@
-//! The `reliable-channel` program.
+//! The `reliable-channel` program: the library at work, and a look at what it leaves on disk.
+//!
+//! What: one subcommand per module. Why thin: whatever can go wrong ends here, as one line on stderr and an exit code:
+//! 0 when what the command promises holds, 1 when it does not, 2 for options that make no sense, 130 when interrupted.
+//! How it moves: options are parsed, the command runs to its end and prints on stdout.
 
-fn main() {}
+mod demo;
+mod inspect;
+mod screen;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+/// Group messaging made reliable over any lossy broadcast.
+#[derive(Debug, Parser)]
+#[command(name = "reliable-channel", bin_name = "reliable-channel", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Inspect(inspect::Args),
+}
+
+fn main() -> ExitCode {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return explain(&error),
+    };
+    let outcome = match command {
+        Command::Demo(args) => demo::run(args),
+        Command::Inspect(args) => inspect::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            screen::error(&format!("{error:#}"));
+            ExitCode::from(if error.is::<demo::Interrupted>() { 130 } else { 1 })
+        }
+    }
+}
+
+/// Help goes to stdout as it is; everything else clap has to say is cut to one line.
+fn explain(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // A reader that has gone does not want the rest.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        screen::error("a command is needed: demo or inspect; see --help");
+        return ExitCode::from(2);
+    }
+    let text = error.to_string();
+    let line: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let line = line.join(" ");
+    screen::error(&format!("{}; see --help", line.strip_prefix("error: ").unwrap_or(&line)));
+    ExitCode::from(2)
+}
