@@ -23,7 +23,9 @@ const FILE: &str = "channels.redb";
 
 /// Look into a store: channels, logs, what is unacknowledged, what waits for what, repair timers. Changes nothing.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  reliable-channel demo --data /tmp/demo && reliable-channel inspect --data /tmp/demo/alice")]
+#[command(
+    after_help = "Example:\n  reliable-channel demo --data /tmp/demo && reliable-channel inspect --data /tmp/demo/alice"
+)]
 pub(crate) struct Args {
     /// The directory of a store
     #[arg(long, value_name = "DIR")]

@@ -8,6 +8,8 @@ mod demo;
 mod inspect;
 mod screen;
 
+use std::any::Any;
+use std::panic;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -32,17 +34,26 @@ fn main() -> ExitCode {
         Ok(cli) => cli.command,
         Err(error) => return explain(&error),
     };
-    let outcome = match command {
+    // Panics are caught where they happen, in the library too, and told once by whom they concern.
+    panic::set_hook(Box::new(|_| {}));
+    let outcome = panic::catch_unwind(|| match command {
         Command::Demo(args) => demo::run(args),
         Command::Inspect(args) => inspect::run(&args),
-    };
-    match outcome {
+    });
+    match outcome.unwrap_or_else(|panic| Err(defect(&*panic))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             screen::error(&format!("{error:#}"));
             ExitCode::from(if error.is::<demo::Interrupted>() { 130 } else { 1 })
         }
     }
+}
+
+/// What to say of a panic.
+fn defect(panic: &(dyn Any + Send)) -> anyhow::Error {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    anyhow::anyhow!("a defect in this program: {text}")
 }
 
 /// Help goes to stdout as it is; everything else clap has to say is cut to one line.

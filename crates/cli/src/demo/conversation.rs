@@ -1,7 +1,7 @@
 //! The conversation: virtual time, who says what when, and two accidents.
 //!
 //! What: [`Conversation`]. Why the clock is moved by hand: nothing waits for real time, and the same seed and lines give
-//! the same run. How it moves: time goes in [`TICK_MS`] steps; in each, what happens to participants is settled, then
+//! the same run. How it moves: time goes in steps of [`TICK_MS`]; in each, what happens to participants is settled, then
 //! all of them have their turn at the same time, then what they broadcast goes to the network in their order.
 
 use std::collections::{HashMap, VecDeque};
@@ -20,8 +20,12 @@ use super::script::Line;
 
 /// Virtual time that passes at a time.
 const TICK_MS: u64 = 100;
+/// The same, once there is not much going on any more.
+const SLOW_TICK_MS: u64 = 1_000;
+/// How long that is after the last line.
+const SLOW_AFTER_MS: u64 = 20 * 60 * 1_000;
 /// A short conversation takes a minute, a long one this much a line at least, and at most.
-const PACE_MS: (u64, u64) = (200, 2_000);
+const PACE_MS: (u64, u64) = (TICK_MS, 2_000);
 const SHORT_MS: u64 = 60_000;
 
 /// Participants, network and time.
@@ -71,8 +75,10 @@ impl Conversation {
             participant.start().await?;
         }
         while !self.is_over() && self.all_said_ms.is_none_or(|said| self.now_ms < said + patience_ms) {
-            self.now_ms += TICK_MS;
-            self.clock.advance(Duration::from_millis(TICK_MS));
+            let slow = self.all_said_ms.is_some_and(|said| self.now_ms > said + SLOW_AFTER_MS);
+            let tick = if slow { SLOW_TICK_MS } else { TICK_MS };
+            self.now_ms += tick;
+            self.clock.advance(Duration::from_millis(tick));
             self.accidents(narrator).await?;
             self.turns(narrator).await?;
             narrator.progress(|| self.participants.iter().map(Participant::log_len).sum());

@@ -18,20 +18,20 @@ const MAX_BYTES: usize = 128 << 20;
 
 const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 
-/// Said in turns, unless the line names somebody who is there.
+/// Said in turns.
 const SCRIPT: [&str; 12] = [
-    "alice: Has anybody heard the weather report for Saturday?",
-    "bob: Rain in the morning, dry after eleven.",
-    "carol: Then let us start at noon.",
-    "alice: Noon is fine. Who brings the map?",
-    "bob: I have two, one of them from 1974.",
-    "carol: Bring the other one, please.",
-    "alice: My radio drops every third word up here, did you get all of that?",
-    "bob: Noon, rain before, and somebody is unkind about my map.",
-    "carol: That is all of it.",
-    "alice: How many sandwiches?",
-    "bob: As many as you can carry.",
-    "carol: See you on Saturday \u{1F956}",
+    "Has anybody heard the weather report for Saturday?",
+    "Rain in the morning, dry after eleven.",
+    "Then let us start at noon.",
+    "Noon is fine. Who brings the map?",
+    "I have two, one of them from 1974.",
+    "Bring the other one, please.",
+    "My radio drops every third word up here, did you get all of that?",
+    "Noon, rain before, and somebody is unkind about my map.",
+    "That is all of it.",
+    "How many sandwiches?",
+    "As many as you can carry.",
+    "See you on Saturday \u{1F956}",
 ];
 
 /// A message to be sent.
@@ -184,7 +184,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_message_is_left_out() {
-        assert_eq!(lines(b"12345\n123456\nbob: 12345\n\xff\nbob:\nend", 5), said(&[(0, "12345"), (1, "12345"), (1, "end")]));
+        assert_eq!(
+            lines(b"12345\n123456\nbob: 12345\n\xff\nbob:\nend", 5),
+            said(&[(0, "12345"), (1, "12345"), (1, "end")])
+        );
         let long = "\u{20ac}".repeat(100);
         assert_eq!(lines(format!("{long}\nok").as_bytes(), 5), said(&[(0, "ok")]));
     }
@@ -193,14 +196,5 @@ mod tests {
     fn nothing_is_told_from_nothing_to_say() {
         assert_eq!(lines(b"", 5), None);
         assert_eq!(lines(b"\n", 5), Some(vec![]));
-    }
-
-    #[test]
-    fn the_script_has_a_line_for_everybody_named_in_it() {
-        for participants in 2..=26 {
-            let names = names(participants);
-            let mut turns = Turns { names: &names, next: 0 };
-            assert!(SCRIPT.iter().map(|line| turns.give(line)).all(|line| line.sender < participants));
-        }
     }
 }

@@ -17,7 +17,8 @@ pub(super) fn print(store: &StoreView, screen: &mut Screen) {
 fn print_channel(channel: &ChannelView, screen: &mut Screen) {
     screen.line(format!("channel {}", channel.id));
     screen.line(format!("  lamport {}, next delivery {}", channel.lamport, channel.next_delivery));
-    let key = |key: &Option<KeyView>| key.as_ref().map_or("none".to_owned(), |key| format!("{} {}", key.lamport, key.id));
+    let key =
+        |key: &Option<KeyView>| key.as_ref().map_or("none".to_owned(), |key| format!("{} {}", key.lamport, key.id));
     let horizon = channel.horizon.map_or("none".to_owned(), |horizon| horizon.to_string());
     screen.line(format!("  floor {}, stub floor {}, horizon {horizon}", key(&channel.floor), key(&channel.stub_floor)));
     screen.line(format!("  {} stubs, {} retrieval hints", channel.stubs, channel.hints));
