@@ -57,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0.3, value_name = "P", value_parser = loss, allow_negative_numbers = true)]
     loss: f64,
     /// Repeats a run: the same seed and input give the same result [default: a new one, which is printed]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Keep the stores in this directory, which must be new or empty: one sub-directory for each participant
     #[arg(long, value_name = "DIR")]
