@@ -28,6 +28,7 @@ mod timeout;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -340,10 +341,14 @@ impl Channel {
     /// Sets the time. A pause longer than any timer is not counted as waiting: the machine slept.
     fn advance(&mut self, context: &Context) {
         let running = context.running.max(self.now.running);
-        let passed = running.since(self.now.running).min(2 * self.config.t_max.max(self.config.max_resend_interval));
+        let passed = running.since(self.now.running).min(self.longest_pause());
         self.meta.age_ms = self.meta.age_ms.saturating_add(millis(passed));
         let entropy = context.entropy ^ self.now.entropy.rotate_left(17);
         self.now = Now { wall: context.wall, running, entropy };
+    }
+
+    fn longest_pause(&self) -> Duration {
+        self.config.t_max.max(self.config.max_resend_interval).saturating_mul(2)
     }
 
     fn step(&mut self, outcome: Result<Outcome, ChannelError>) -> Step {
@@ -373,6 +378,9 @@ impl Channel {
             responses: self.responses.len() as u64,
             marks: self.marks.len() as u64,
         };
+        if !self.config.confirm_deliveries {
+            self.meta.told = self.meta.next_delivery.saturating_sub(1);
+        }
         self.meta.oldest = self.log.oldest().cloned();
         self.meta.newest = self.log.newest().cloned();
     }

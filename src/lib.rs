@@ -1,4 +1,17 @@
-//! Group messaging made reliable over any lossy broadcast.
+//! Group messaging made reliable over any lossy broadcast, and kept reliable across restarts: Scalable Data Sync
+//! (LIP-109) with repair, persistence, and a core that the caller drives.
+//!
+//! Start with [`manager::ReliabilityManager`] (tokio, features `manager` and `redb`, both default), or with
+//! [`channel::Channel`] to drive everything yourself. The modules stand in one line; each may use those above it:
+//!
+//! - [`types`]: the words. Ids, three kinds of time, the decoded message, the limits.
+//! - [`state`]: what is saved. Plain rows and commits.
+//! - [`filter`]: summaries of received ids, our own and those of others.
+//! - [`wire`]: bytes to messages and back, per dialect, within limits.
+//! - [`channel`]: one conversation as a state machine. An input in, a step out; this is the protocol.
+//! - `store` (feature `store`): the five-method trait `Persistence`, its codec, memory and redb.
+//! - `manager` (feature `manager`): many channels on tokio. Locks, timers and tasks are here and nowhere else.
+//! - `sim` (feature `testing`): a world of channels and a bad network under one seed.
 
 #![forbid(unsafe_code)]
 
@@ -13,3 +26,13 @@ pub mod state;
 pub mod store;
 pub mod types;
 pub mod wire;
+
+pub use channel::{Channel, Config, Context, Event, Input, Step};
+#[cfg(feature = "manager")]
+pub use manager::ReliabilityManager;
+pub use types::{ChannelId, MessageId, ParticipantId};
+
+/// The examples of the README, compiled and run.
+#[cfg(all(doctest, feature = "manager", feature = "redb"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -158,14 +158,21 @@ impl Log {
     }
 
     /// The causal history of the next message: the two newest heads, then the oldest up to `max_heads`; then what
-    /// of the log's last `tail` messages is not among them. Also says how many of the keys are heads.
-    pub(super) fn causal_history(&self, max_heads: usize, tail: usize) -> (Vec<LogKey>, usize) {
-        let newest = max_heads.min(2);
-        let mut keys: Vec<LogKey> = self.heads.iter().rev().take(newest).cloned().collect();
-        let rest = self.heads.len().saturating_sub(keys.len()).min(max_heads - newest);
-        keys.extend(self.heads.iter().take(rest).cloned());
+    /// of the log's last `tail` messages is not among them; all of them messages that may be `named`. Also says how
+    /// many of the keys are heads.
+    pub(super) fn causal_history(
+        &self,
+        max_heads: usize,
+        tail: usize,
+        named: impl Fn(&LogKey) -> bool,
+    ) -> (Vec<LogKey>, usize) {
+        let mut keys: Vec<LogKey> =
+            self.heads.iter().rev().filter(|key| named(key)).take(max_heads.min(2)).cloned().collect();
+        let newest = keys.clone();
+        let rest = self.heads.iter().filter(|key| named(key) && !newest.contains(key));
+        keys.extend(rest.take(max_heads - newest.len()).cloned());
         let heads = keys.len();
-        for (key, _) in self.entries.iter().rev().take(tail) {
+        for key in self.entries.keys().rev().filter(|key| named(key)).take(tail) {
             if !keys.contains(key) {
                 keys.push(key.clone());
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::filter::{self, IdHash, ReceivedFilter};
 use crate::state::{Evidence, LogKey, Outgoing as Entry};
-use crate::types::{ParticipantId, RunningTime, millis};
+use crate::types::{ParticipantId, RunningTime, WallTime, millis};
 
 use super::{Config, FilterEvidence};
 
@@ -21,7 +21,8 @@ const MAX_SEEDS: usize = 8;
 pub(super) struct Open {
     pub(super) entry: Entry,
     pub(super) due: RunningTime,
-    first_sent: RunningTime,
+    /// When it went out last, or was loaded.
+    pub(super) sent: RunningTime,
     hash: IdHash,
     bytes: usize,
 }
@@ -80,7 +81,7 @@ impl Outgoing {
         self.open.values()
     }
 
-    pub(super) fn add(&mut self, entry: Entry, due: RunningTime, first_sent: RunningTime, bytes: usize) {
+    pub(super) fn add(&mut self, entry: Entry, due: RunningTime, now: RunningTime, bytes: usize) {
         let key = entry.key.clone();
         if !entry.failed {
             self.schedule.insert((due, key.clone()));
@@ -88,7 +89,7 @@ impl Outgoing {
             self.active += 1;
         }
         let hash = IdHash::of(&key.id);
-        self.open.insert(key, Open { entry, due, first_sent, hash, bytes });
+        self.open.insert(key, Open { entry, due, sent: now, hash, bytes });
     }
 
     /// Takes an entry out: acknowledged, or its message was evicted.
@@ -169,9 +170,12 @@ impl Outgoing {
     ) -> Option<&Entry> {
         let open = self.open.get_mut(key)?;
         self.schedule.remove(&(open.due, key.clone()));
-        open.entry.attempts += u32::from(resent);
+        if resent {
+            open.entry.attempts += 1;
+            open.sent = now;
+        }
         open.due = now.after(wait);
-        open.entry.next_due = crate::types::WallTime::from_millis(wall_ms.saturating_add(millis(wait)));
+        open.entry.next_due = WallTime::from_millis(wall_ms.saturating_add(millis(wait)));
         self.schedule.insert((open.due, key.clone()));
         Some(&open.entry)
     }
@@ -215,10 +219,11 @@ fn strengthen(evidence: &mut Vec<Evidence>, sender: &ParticipantId, chance: f64,
 }
 
 /// How long an entry waits after `attempts` resends (PROTOCOL section 8).
-pub(super) fn wait(config: &Config, participant: &ParticipantId, open: &Open, now: RunningTime) -> Duration {
+pub(super) fn wait(config: &Config, participant: &ParticipantId, open: &Open, now: WallTime) -> Duration {
     let entry = &open.entry;
-    let elapsed = now.since(open.first_sent);
-    spread(config, participant, &entry.key, entry.attempts, !entry.evidence.is_empty(), elapsed)
+    let elapsed = now.as_millis().saturating_sub(entry.first_sent.as_millis());
+    let possibly = !entry.evidence.is_empty();
+    spread(config, participant, &entry.key, entry.attempts, possibly, Duration::from_millis(elapsed))
 }
 
 /// How long a message with this key waits for its first resend.
@@ -226,9 +231,14 @@ pub(super) fn first_wait(config: &Config, participant: &ParticipantId, key: &Log
     spread(config, participant, key, 0, false, Duration::ZERO)
 }
 
-/// The longest wait that the schedule knows, for due times read from disk.
+/// The longest wait that the schedule knows, jitter included, for due times read from disk.
 pub(super) fn longest_wait(config: &Config) -> Duration {
-    2 * config.max_resend_interval.max(config.resend_interval * config.response_groups)
+    let longest = config.max_resend_interval.max(base(config)).saturating_mul(2);
+    longest.saturating_add(longest / 8)
+}
+
+fn base(config: &Config) -> Duration {
+    config.resend_interval.saturating_mul(config.response_groups)
 }
 
 fn spread(
@@ -239,17 +249,18 @@ fn spread(
     possibly: bool,
     elapsed: Duration,
 ) -> Duration {
-    let base = config.resend_interval.saturating_mul(config.response_groups);
+    let base = base(config);
     let wait = base.saturating_mul(1 << attempts.min(16)).min(config.max_resend_interval.max(base));
-    let wait = if possibly {
-        // Twice as long, but so that the schedule ends while filters still speak of the message.
-        let left = config.acknowledgement_window.saturating_sub(elapsed);
-        let share = left / (config.max_resend_attempts.saturating_sub(attempts) + 1);
-        (2 * wait).min(share.max(wait))
-    } else {
-        wait
+    let wait = match config.acknowledgement_window.checked_sub(elapsed) {
+        // Twice as long, but so that what is left of the schedule, jitter included, ends while filters still speak of
+        // the message.
+        Some(left) if possibly => {
+            let waits = config.max_resend_attempts.saturating_sub(attempts).saturating_add(1);
+            wait.saturating_mul(2).min((left / waits / 9 * 8).max(base))
+        }
+        _ => wait,
     };
     let jitter = filter::h3(participant.as_bytes(), key.id.as_bytes(), &attempts.to_be_bytes());
     let wait = millis(wait);
-    Duration::from_millis(wait - wait / 8 + jitter % (wait / 4).max(1))
+    Duration::from_millis((wait - wait / 8).saturating_add(jitter % (wait / 4).max(1)))
 }

@@ -110,7 +110,7 @@ impl Channel {
         }
         let missing: Vec<_> =
             message.causal_history.iter().filter(|entry| self.is_missing(&entry.id)).cloned().collect();
-        if missing.is_empty() || !self.may_chase(missing.len(), lamport, false) {
+        if missing.is_empty() || !self.may_chase(&missing, lamport, false) {
             return;
         }
         let age = self.meta.age_ms;
@@ -143,7 +143,9 @@ impl Channel {
         self.take_into_filter(&key.id);
         let parked = Parked { body, seen: self.now.wall, parked_at_age_ms: since };
         if unmet.is_empty() {
-            self.deliver(parked);
+            // Setting the horizon may have made others ready: the lowest goes first.
+            let expiry = self.loss_age(since);
+            self.incoming.park(parked, unmet, expiry);
             self.settle();
             return Fate::Delivered;
         }
@@ -209,8 +211,8 @@ impl Channel {
                 missing.push(entry.clone());
             }
         }
-        if self.is_old(&body.key) || !self.may_chase(missing.len(), body.key.lamport, true) {
-            // Only what is parked is waited for; setting the horizon may have delivered some of it just now.
+        if self.is_old(&body.key) || !self.may_chase(&missing, body.key.lamport, true) {
+            // Only what is parked is waited for.
             unmet.retain(|id| self.known.standing(id) == Standing::Parked);
             missing.clear();
         }
@@ -221,22 +223,24 @@ impl Channel {
         self.known.standing(id) == Standing::Unknown && self.marks.get(id).is_none()
     }
 
-    /// Whether a newcomer chases this many missing messages (PROTOCOL section 5, "Joining"); where not, the horizon is
-    /// set and what lies at or below it counts as met.
-    fn may_chase(&mut self, missing: usize, lamport: Lamport, content: bool) -> bool {
+    /// Whether a newcomer chases these missing messages, each counted once (PROTOCOL section 5, "Joining"); where not,
+    /// the horizon is set and what lies at or below it counts as met.
+    fn may_chase(&mut self, missing: &[HistoryEntry], lamport: Lamport, content: bool) -> bool {
         if self.meta.horizon.is_some() {
             return true;
         }
-        let missing = missing as u64;
-        if matches!(self.config.join, Join::Backfill(_)) && self.meta.backfill_left >= missing {
+        let chased = |id| self.incoming.is_awaited(id) || self.requests.get(id).is_some();
+        let fresh = missing.iter().filter(|entry| !chased(&entry.id)).count() as u64;
+        if matches!(self.config.join, Join::Backfill(_)) && self.meta.backfill_left >= fresh {
             if self.meta.backfill_left != u64::MAX {
-                self.meta.backfill_left -= missing;
+                self.meta.backfill_left -= fresh;
             }
             return true;
         }
         if content {
+            let before = self.old_up_to();
             self.meta.horizon = Some(lamport);
-            self.release_old();
+            self.release_old(before.as_ref());
         }
         false
     }
@@ -321,7 +325,7 @@ impl Channel {
             self.effects.limit(Limit::Parked, Some(key.id.clone()), Some(body.sender.clone()));
             let entry = HistoryEntry { id: key.id.clone(), hint: None, sender: Some(body.sender.clone()) };
             let old: Vec<LogKey> =
-                self.incoming.waiters(&key.id).filter(|waiter| self.is_old(waiter)).cloned().collect();
+                self.incoming.waiters(&key.id).take_while(|waiter| self.is_old(waiter)).cloned().collect();
             old.iter().for_each(|waiter| self.incoming.met_for(waiter, &key.id));
             self.ask_for(&[entry], waiting.parked.parked_at_age_ms, Some(&body.sender));
             self.drop_unwanted(&waiting.unmet);

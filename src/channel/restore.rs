@@ -15,8 +15,8 @@ use crate::types::{ChannelId, Lamport, MessageId, ParticipantId, RunningTime, Wa
 use super::effects::Effects;
 use super::known::{Keyed, Known, Standing};
 use super::{
-    Channel, Config, ConfigError, Context, Delivery, Event, Join, Now, Outcome, Position, Stats, Step, incoming, log,
-    marks, outgoing, repair, sync,
+    Channel, Config, ConfigError, Context, Delivery, Event, Join, Now, Outcome, Position, Stats, Step, clock, incoming,
+    log, marks, outgoing, repair, sync,
 };
 
 /// Ids beyond the acknowledgement window that a restored filter still holds.
@@ -169,7 +169,9 @@ impl Channel {
                 Row::Outgoing(_) | Row::Request(_) | Row::Response(_) => open.push(row),
             }
         }
-        if let Some(newest) = self.log.newest() {
+        // What was sent under a wrong date must not bring back a clock that was reset since.
+        let limit = clock::limit(self.now.wall, self.config.max_clock_drift);
+        if let Some(newest) = self.log.newest().filter(|newest| newest.lamport <= limit) {
             self.meta.lamport = self.meta.lamport.max(newest.lamport);
         }
         self.load_parked(parked);
@@ -215,12 +217,10 @@ impl Channel {
         let Some(logged) = self.log.get(&entry.key) else { return false };
         let cost = log::cost(&logged.body);
         let due = self.due_at(entry.next_due, outgoing::longest_wait(&self.config));
-        let sent_for = self.now.wall.as_millis().saturating_sub(entry.first_sent.as_millis());
-        let first_sent = RunningTime::from_millis(self.now.running.as_millis().saturating_sub(sent_for));
         if !entry.failed {
             self.log.pin(&entry.key);
         }
-        self.outgoing.add(entry, due, first_sent, cost);
+        self.outgoing.add(entry, due, self.now.running, cost);
         true
     }
 
@@ -228,7 +228,7 @@ impl Channel {
         let missing =
             self.known.standing(&request.entry.id) == Standing::Unknown && self.marks.get(&request.entry.id).is_none();
         if missing {
-            let due = self.due_at(request.due, 2 * self.config.t_max.max(self.config.t_min));
+            let due = self.due_at(request.due, self.config.t_max.max(self.config.t_min).saturating_mul(2));
             self.requests.insert(request, due);
         }
         missing

@@ -63,13 +63,14 @@ impl Channel {
         self.effects.tell(Event::MessageAcknowledged { id, by, after_failure: entry.failed });
     }
 
-    /// The next resend moves away: a possibly acknowledged message waits longer.
+    /// The next resend moves away: a possibly acknowledged message waits longer after it was sent, however often
+    /// evidence comes and goes.
     fn possibly_acknowledged(&mut self, key: &LogKey) {
         if let Some(open) = self.outgoing.get(key)
             && !open.entry.failed
         {
-            let wait = super::outgoing::wait(&self.config, &self.participant, open, self.now.running);
-            let later = self.now.running.after(wait).max(open.due).since(self.now.running);
+            let wait = super::outgoing::wait(&self.config, &self.participant, open, self.now.wall);
+            let later = open.sent.after(wait).max(open.due).since(self.now.running);
             let (running, wall) = (self.now.running, self.now.wall.as_millis());
             self.outgoing.reschedule(key, false, running, wall, later);
         }

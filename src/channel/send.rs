@@ -133,7 +133,11 @@ impl Channel {
     }
 
     fn compose(&mut self, id: MessageId, lamport: Lamport, content: Bytes) -> Result<Message, ChannelError> {
-        let (keys, heads) = self.log.causal_history(self.config.max_causal_heads, self.config.causal_history_size);
+        // What was sent under a wrong date is refused by all who did not acknowledge it: nobody could wait for it.
+        let limit = clock::limit(self.now.wall, self.config.max_clock_drift);
+        let named = |key: &LogKey| key.lamport <= limit || self.outgoing.get(key).is_none();
+        let (max, tail) = (self.config.max_causal_heads, self.config.causal_history_size);
+        let (keys, heads) = self.log.causal_history(max, tail, named);
         self.reseed_if_due();
         let mut message = self.bare_message(id, Some(lamport), content);
         message.causal_history = keys.iter().filter_map(|key| self.entry_of(key)).collect();

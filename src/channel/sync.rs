@@ -110,19 +110,19 @@ impl Schedule {
         self.requests_allowed = now.after(REQUEST_SYNC_INTERVAL);
     }
 
-    /// Whether a sync message is due; takes the periodic turn when its time has come. `requests` is the lowest T_req.
-    pub(super) fn due(
-        &mut self,
-        config: &Config,
-        now: RunningTime,
-        requests: Option<RunningTime>,
-        random: u64,
-    ) -> bool {
+    /// Whether a sync message is due; `requests` is the lowest T_req.
+    pub(super) fn due(&self, now: RunningTime, requests: Option<RunningTime>) -> bool {
         let acknowledge = self.acknowledgement.as_ref().is_some_and(|waiting| waiting.due <= now);
         let request = requests.is_some_and(|due| due.max(self.requests_allowed) <= now);
-        let mut quiet = false;
+        let quiet = self.periodic <= now && !self.traffic;
+        acknowledge || request || quiet
+    }
+
+    /// Ends what was due, whether or not there was anything to say, and takes the periodic turn when its time has come.
+    /// Comes after the sync message of this turn, which is no traffic of the next.
+    pub(super) fn turn(&mut self, config: &Config, now: RunningTime, random: u64) {
+        self.acknowledgement.take_if(|waiting| waiting.due <= now);
         if self.periodic <= now {
-            quiet = !self.traffic;
             self.interval = if self.news {
                 config.sync_interval
             } else {
@@ -131,7 +131,6 @@ impl Schedule {
             self.periodic = now.after(randomised(self.interval, random));
             (self.traffic, self.news) = (false, false);
         }
-        acknowledge || request || quiet
     }
 
     /// When [`due`](Self::due) must be asked again.
@@ -145,5 +144,5 @@ impl Schedule {
 /// Three to five quarters of an interval.
 fn randomised(interval: Duration, random: u64) -> Duration {
     let quarter = millis(interval) / 4;
-    Duration::from_millis((3 * quarter + random % (2 * quarter + 1)).max(1))
+    Duration::from_millis((3 * quarter).saturating_add(random % (2 * quarter + 1)).max(1))
 }

@@ -28,10 +28,11 @@ impl Channel {
         self.retain();
         self.answer();
         self.resend();
-        let random = self.now.random();
-        if self.sync.due(&self.config, self.now.running, self.requests.next_due(), random) {
+        if self.sync.due(self.now.running, self.requests.next_due()) {
             self.send_sync();
         }
+        let random = self.now.random();
+        self.sync.turn(&self.config, self.now.running, random);
         self.effects.released.clear();
     }
 
@@ -48,9 +49,10 @@ impl Channel {
         [resend, response, cycle, loss, sync, eviction, self.requests_refill].into_iter().flatten().min()
     }
 
-    /// The running time at which the channel has this age.
+    /// The running time at which the channel has this age, or the longest pause that counts, whichever comes first.
     fn at_age(&self, age: u64) -> RunningTime {
-        self.now.running.after(Duration::from_millis(age.saturating_sub(self.meta.age_ms)))
+        let wait = Duration::from_millis(age.saturating_sub(self.meta.age_ms));
+        self.now.running.after(wait.min(self.longest_pause()))
     }
 
     fn next_loss(&self) -> Option<RunningTime> {
@@ -208,7 +210,7 @@ impl Channel {
         let (running, wall) = (self.now.running, self.now.wall.as_millis());
         self.outgoing.reschedule(key, true, running, wall, Duration::ZERO);
         if let Some(open) = self.outgoing.get(key) {
-            let wait = outgoing::wait(&self.config, &self.participant, open, running);
+            let wait = outgoing::wait(&self.config, &self.participant, open, self.now.wall);
             self.outgoing.reschedule(key, false, running, wall, wait);
         }
         self.save_outgoing(key);

@@ -297,6 +297,7 @@ impl Shared {
         let inside = callbacks::is_inside();
         let end = self.shut_down.get_or_init(|| {
             self.directory.write().shut_down = true;
+            self.directory.slots().iter().for_each(|slot| slot.close(Closed::ShutDown));
             self.timers.stop();
             let (done, end) = watch::channel(None);
             let shared = self.clone();
@@ -317,6 +318,7 @@ impl Shared {
             drop(ended(end).await);
         }
         let slots = self.directory.slots();
+        // Those that were being opened, or failed to close, meanwhile.
         slots.iter().for_each(|slot| slot.close(Closed::ShutDown));
         let mut report = ShutdownReport::default();
         for slot in &slots {

@@ -18,7 +18,7 @@ use super::callbacks;
 use super::drain::{self, Telling};
 use super::error::ManagerError;
 use super::events::ManagerEvent;
-use super::memory::{Footprint, Memory};
+use super::memory::{self, Footprint, Memory};
 use super::owed::{Failing, Owed};
 use super::shared::{OnSaveFailure, Shared};
 use crate::channel::{Channel, ChannelError, Config, Context, Event, Input, Outcome, Transmit, TransmitKind};
@@ -255,6 +255,7 @@ impl Slot {
         if start {
             drain::start(shared, self);
         }
+        memory::relieve(shared);
         Ok(waiting)
     }
 
@@ -382,6 +383,10 @@ impl Slot {
             }
             changed.await;
         }
+    }
+
+    pub(super) fn footprint(&self) -> Footprint {
+        self.lock().footprint
     }
 
     /// Why the last save failed, if it did.

@@ -238,3 +238,157 @@ pub fn requests(message: &Message) -> Vec<String> {
 pub fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
+
+/// A filter that holds these ids and nothing else, under this seed.
+pub fn filter_of(ids: &[&str], seed: u64) -> FilterField {
+    filter_with(ids, 0, seed)
+}
+
+/// A filter that holds this id among so many others that a hit is worth about one in a hundred.
+pub fn weak_filter(id: &MessageId, seed: u64) -> FilterField {
+    filter_with(&[id.as_str().unwrap()], 8, seed)
+}
+
+fn filter_with(ids: &[&str], others: u64, seed: u64) -> FilterField {
+    use reliable_channel::filter::{IdHash, RollingFilter, RollingFilterConfig};
+    let mut filter = RollingFilter::new(RollingFilterConfig::default());
+    let insert = |filter: &mut RollingFilter, id: &str| {
+        let id = MessageId::from(id);
+        filter.insert(&id, IdHash::of(&id), RunningTime::from_millis(0));
+    };
+    ids.iter().for_each(|id| insert(&mut filter, id));
+    filter.reseed(RunningTime::from_millis(0), seed.to_be_bytes());
+    (0..others).for_each(|n| insert(&mut filter, &format!("other {seed} {n}")));
+    filter.field()
+}
+
+/// The chance that this filter holds the id by accident; `None` where it does not hold it.
+pub fn chance(filter: &FilterField, id: &MessageId) -> Option<f64> {
+    use reliable_channel::filter::{IdHash, ReceivedFilter};
+    ReceivedFilter::parse(filter, usize::MAX).unwrap().unwrap().chance(&IdHash::of(id))
+}
+
+/// A sync message made by hand that carries a filter.
+pub fn filter_from(sender: &str, lamport: u64, filter: FilterField) -> Message {
+    Message { filter, ..sync(sender, lamport, &[], &[]) }
+}
+
+impl Peer {
+    /// As [`Peer::run_for`]; returns what went out, each with its running time.
+    pub fn run_timed(&mut self, millis: u64) -> Vec<(u64, Transmit)> {
+        let end = self.now + millis;
+        let mut sent = Vec::new();
+        while let Some(due) = self.channel.poll_timeout().map(|due| due.as_millis().max(self.now)) {
+            if due > end {
+                break;
+            }
+            let out = self.run_for(due - self.now);
+            sent.extend(out.into_iter().map(|transmit| (due, transmit)));
+        }
+        self.now = end;
+        sent
+    }
+
+    /// As [`Peer::run_timed`]; returns when messages of this kind went out.
+    pub fn times_of(&mut self, kind: TransmitKind, millis: u64) -> Vec<u64> {
+        self.run_timed(millis).into_iter().filter(|(_, sent)| sent.kind == kind).map(|(at, _)| at).collect()
+    }
+
+    /// Drops the channel and opens it again as a new process does, whose running time begins at 0.
+    pub fn reboot(&mut self) {
+        (self.wall_offset, self.now) = (self.wall_offset + self.now, 0);
+        self.restart();
+    }
+}
+impl Peer {
+    /// Receives in order, checking what was saved against the state once, at the end: for thousands of messages.
+    pub fn receive_all<'a>(&mut self, messages: impl IntoIterator<Item = &'a Message>) {
+        use std::collections::BTreeMap;
+        let mut rows: BTreeMap<RowKey, Row> =
+            std::mem::take(&mut self.saved.rows).into_iter().map(|row| (row.key(), row)).collect();
+        for message in messages {
+            let context = self.context();
+            let step = self.channel.handle(&context, Input::Receive(message.clone()));
+            step.outcome.unwrap();
+            self.transmitted.extend(step.transmit);
+            self.events.extend(step.events);
+            assert!(step.save.hints.is_empty());
+            step.save.history.delete.iter().for_each(|key| drop(rows.remove(key)));
+            rows.extend(step.save.history.put.into_iter().map(|row| (row.key(), row)));
+            self.saved.meta = step.save.meta.or(self.saved.meta.take());
+        }
+        self.saved.rows = rows.into_values().collect();
+        assert_eq!(self.saved, self.channel.data(), "what was saved is the state");
+    }
+
+    pub fn set_hint(&mut self, id: &str, hint: &'static [u8]) {
+        self.input(Input::SetHint { id: MessageId::from(id), hint: Bytes::from_static(hint) }).unwrap();
+    }
+
+    /// The numbers of the deliveries told since the last call, with their ids; other events stay.
+    pub fn numbered(&mut self) -> Vec<(u64, String)> {
+        let (delivered, rest): (Vec<_>, Vec<_>) =
+            self.take_events().into_iter().partition(|event| matches!(event, Event::MessageDelivered(_)));
+        self.events = rest;
+        delivered
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::MessageDelivered(delivery) => Some((delivery.number, delivery.body.key.id.to_string())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The ids asked for, by T_req.
+    pub fn asked(&self) -> Vec<String> {
+        self.channel.requests().into_iter().map(|request| request.entry.id.to_string()).collect()
+    }
+
+    /// The ids parked, in log order.
+    pub fn parked(&self) -> Vec<String> {
+        self.channel.incoming().into_iter().map(|waiting| waiting.id.to_string()).collect()
+    }
+
+    /// Whether the next sync message's filter holds this id.
+    pub fn summarises(&mut self, id: &str) -> bool {
+        let sync = self.send_sync();
+        holds(&sync, id)
+    }
+
+    /// The ids known by stubs, in log order.
+    pub fn stubs(&self) -> Vec<String> {
+        let stub = |row: &Row| match row {
+            Row::Stub(stub) => Some(stub.key.id.to_string()),
+            _ => None,
+        };
+        self.saved.rows.iter().filter_map(stub).collect()
+    }
+}
+
+/// Whether a message's filter holds this id.
+pub fn holds(message: &Message, id: &str) -> bool {
+    use reliable_channel::filter::{IdHash, ReceivedFilter};
+    let filter = ReceivedFilter::parse(&message.filter, usize::MAX).unwrap();
+    filter.is_some_and(|filter| filter.chance(&IdHash::of(&MessageId::from(id))).is_some())
+}
+
+/// `m1` to `mN` of bob's, each depending on the one before.
+pub fn chain(length: u64) -> Vec<Message> {
+    (1..=length)
+        .map(|n| {
+            let before = format!("m{}", n - 1);
+            let depends_on = [before.as_str()];
+            message("bob", &format!("m{n}"), n, if n == 1 { &[] } else { &depends_on })
+        })
+        .collect()
+}
+
+/// The same ids, as owned strings.
+pub fn ids<const N: usize>(ids: [&str; N]) -> Vec<String> {
+    ids.map(str::to_owned).to_vec()
+}
+
+/// The fate of a message that waits, with what was never received.
+pub fn parked_for(missing: &[&str]) -> Fate {
+    Fate::Parked { missing: missing.iter().map(|id| MessageId::from(*id)).collect() }
+}
