@@ -1,8 +1,8 @@
 //! One participant: a real manager with a store of its own on disk.
 //!
 //! What: [`Participant`]. Why it goes from hand to hand: in every instant of virtual time each participant is worked on
-//! by a task of its own, so that their stores sync at the same time, and comes back from it. How it moves: [`turn`]
-//! (Participant::turn) takes in what arrived, says a line, does what is due, and gives back what must be broadcast.
+//! by a task of its own, so that their stores sync at the same time, and comes back from it. How it moves:
+//! [`Participant::turn`] takes in what arrived, says a line, does what is due, and gives back what must be broadcast.
 
 use std::path::PathBuf;
 use std::sync::Arc;
