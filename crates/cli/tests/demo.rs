@@ -1,5 +1,7 @@
 //! `demo`: everybody ends with everything that was piped in, and the exit code tells the truth.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 mod common;
 
 use std::io::Read;

@@ -1,5 +1,7 @@
 //! `inspect`: shows what a store holds, changes nothing, and says clearly what keeps it from looking.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 mod common;
 
 use std::fs;

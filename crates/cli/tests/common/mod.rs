@@ -1,6 +1,6 @@
 //! Runs the program and looks at what it said.
 
-#![allow(dead_code)] // each test file uses its part
+#![allow(dead_code, clippy::unwrap_used)] // each test file uses its part; these are tests
 
 use std::io::Write;
 use std::path::Path;
