@@ -95,6 +95,8 @@ pub enum Input {
     },
     /// Do what is due.
     Timeout,
+    /// Save now what otherwise waits for the next change: before the channel is closed.
+    Checkpoint,
 }
 
 /// What an input led to: data, to be carried out in this order: `save`, `transmit`, `events`.
@@ -322,6 +324,7 @@ impl Channel {
     /// Takes one input in and says what it led to.
     pub fn handle(&mut self, context: &Context, input: Input) -> Step {
         self.advance(context);
+        let checkpoint = input == Input::Checkpoint;
         let outcome = match input {
             Input::Send { content, id } => self.send(content, id),
             Input::SendEphemeral { content } => self.send_ephemeral(content),
@@ -346,8 +349,9 @@ impl Channel {
                 self.timeout();
                 Ok(Outcome::Done)
             }
+            Input::Checkpoint => Ok(Outcome::Done),
         };
-        self.step(outcome)
+        self.step(outcome, checkpoint)
     }
 
     /// Sets the time. A pause longer than any timer is not counted as waiting: the machine slept.
@@ -363,13 +367,13 @@ impl Channel {
         self.config.t_max.max(self.config.max_resend_interval).saturating_mul(2)
     }
 
-    fn step(&mut self, outcome: Result<Outcome, ChannelError>) -> Step {
+    fn step(&mut self, outcome: Result<Outcome, ChannelError>, checkpoint: bool) -> Step {
         self.stats.work += 1 + self.effects.rows_changed() as u64;
         self.stats.limits_hit += self.effects.limits;
         self.effects.limits = 0;
         self.stats.limits_hit += u64::from(outcome.as_ref().is_err_and(ChannelError::is_limit));
         self.refresh_meta();
-        let save = if self.effects.saves() || self.meta_changed() {
+        let save = if self.effects.saves() || self.meta_changed() || checkpoint && self.meta != self.saved {
             self.saved = self.meta.clone();
             self.stored = true;
             self.effects.commit(Some(self.meta.clone()))

@@ -155,7 +155,12 @@ impl ReliabilityManager {
     ///
     /// # Errors
     /// As there, and [`ManagerError::Config`] for options that are refused.
-    pub async fn ensure_channel_with(&self, channel: impl Into<ChannelId>, config: Config) -> Result<(), ManagerError> {
+    pub async fn ensure_channel_with(
+        &self,
+        channel: impl Into<ChannelId>,
+        mut config: Config,
+    ) -> Result<(), ManagerError> {
+        config.confirm_deliveries |= self.shared.callbacks.hear_deliveries();
         config.validate()?;
         self.shared.open(&channel.into(), &Arc::new(config)).await
     }

@@ -67,7 +67,7 @@ impl Channel {
             channel.mended(mismatch.to_string());
         }
         channel.resume();
-        let step = channel.step(Ok(Outcome::Done));
+        let step = channel.step(Ok(Outcome::Done), false);
         Ok((channel, step))
     }
 

@@ -74,7 +74,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// Closures to call. Default: none.
+    /// Closures to call. Default: none. With `on_event` or `on_message_ready`, deliveries are confirmed when these
+    /// return, and what was not confirmed is delivered again after a crash ([`Config::confirm_deliveries`]).
     pub fn callbacks(mut self, callbacks: Callbacks) -> Self {
         self.callbacks = callbacks;
         self
@@ -131,7 +132,8 @@ impl ManagerBuilder {
     /// # Errors
     /// [`ManagerError::Config`] for options that are refused, [`ManagerError::NoRuntime`] outside a runtime,
     /// [`ManagerError::Entropy`] where the system gives no random bits.
-    pub fn build(self) -> Result<ReliabilityManager, ManagerError> {
+    pub fn build(mut self) -> Result<ReliabilityManager, ManagerError> {
+        self.config.confirm_deliveries |= self.callbacks.hear_deliveries();
         self.config.validate()?;
         let max = self.config.limits.max_id_bytes;
         let len = self.participant.len();

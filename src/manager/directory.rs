@@ -259,12 +259,13 @@ impl Shared {
 
     async fn closing(self: &Arc<Self>, slot: Arc<Slot>, inside_callback: bool) -> Result<(), ManagerError> {
         slot.close(Closed::Leaving);
+        slot.quiet(!inside_callback).await;
+        slot.checkpoint(self);
         if let Err(error) = self.settle_debts(&slot).await {
             slot.reopen(self);
             self.directory.set(&slot.id.clone(), Some(Entry::Live(slot)));
             return Err(error.into());
         }
-        slot.quiet(!inside_callback).await;
         debug!(channel = %slot.id, "closed");
         self.directory.set(&slot.id, None);
         Ok(())
@@ -323,12 +324,13 @@ impl Shared {
         slots.iter().for_each(|slot| slot.close(Closed::ShutDown));
         let mut report = ShutdownReport::default();
         for slot in &slots {
+            slot.quiet(!inside_callback).await;
+        }
+        slots.iter().for_each(|slot| slot.checkpoint(self));
+        for slot in &slots {
             if let Err(error) = self.settle_debts(slot).await {
                 report.unsaved.push((slot.id.clone(), error));
             }
-        }
-        for slot in slots.iter().filter(|_| !inside_callback) {
-            slot.quiet(true).await;
         }
         report.unsaved.sort_by(|(a, _), (b, _)| a.cmp(b));
         let flush = catch_unwind(AssertUnwindSafe(|| self.store.flush()));

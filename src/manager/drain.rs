@@ -269,6 +269,7 @@ fn dispatch(shared: &Arc<Shared>, slot: &Arc<Slot>) {
         telling.transmissions.iter().for_each(|transmission| shared.callbacks.tell_transmission(transmission));
         telling.events.iter().for_each(|event| shared.callbacks.tell_event(event));
         if slot.confirms
+            && shared.callbacks.hear_deliveries()
             && let Some(number) = last_delivery
         {
             follow_up(shared, slot, Input::DeliveriesTold(number));
@@ -291,7 +292,7 @@ fn delivery_number(event: &ManagerEvent) -> Option<u64> {
 
 /// Hands in what a callback answered. A channel that is closed by now does not want to know.
 fn follow_up(shared: &Arc<Shared>, slot: &Arc<Slot>, input: Input) {
-    if let Err(error) = slot.accept(shared, input, None, None) {
+    if let Err(error) = slot.follow_up(shared, input) {
         debug!(channel = %slot.id, %error, "what a callback answered was not kept");
     }
 }

@@ -101,7 +101,7 @@ impl Failing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{HistoryUpdate, Mark, MarkKind};
+    use crate::state::{HistoryUpdate, Mark, MarkKind, Place, Row, RowKey};
     use crate::store::PersistenceErrorKind;
     use crate::types::Lamport;
     use bytes::Bytes;

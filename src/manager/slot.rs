@@ -170,25 +170,49 @@ impl Slot {
         heard: Option<Dialect>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Waiting, ManagerError> {
+        let state = self.lock();
+        self.check_open(&state)?;
+        self.accepted(shared, state, input, heard, permit)
+    }
+
+    /// As [`accept`](Self::accept), also while the slot is closing: for what ends with it.
+    pub(super) fn follow_up(self: &Arc<Self>, shared: &Arc<Shared>, input: Input) -> Result<Waiting, ManagerError> {
+        let state = self.lock();
+        match state.closed {
+            None | Some(Closed::Leaving | Closed::ShutDown) => self.accepted(shared, state, input, None, None),
+            Some(Closed::Removed | Closed::Failed) => Err(ManagerError::UnknownChannel(self.id.clone())),
+        }
+    }
+
+    /// Saves what otherwise waits for the next change. A channel that is gone has nothing left to save.
+    pub(super) fn checkpoint(self: &Arc<Self>, shared: &Arc<Shared>) {
+        drop(self.follow_up(shared, Input::Checkpoint));
+    }
+
+    fn accepted(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        mut state: MutexGuard<'_, State>,
+        input: Input,
+        heard: Option<Dialect>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Waiting, ManagerError> {
         let (sender, waiting) = oneshot::channel();
-        let start = {
-            let mut state = self.lock();
-            self.check_open(&state)?;
-            let context = state.context(shared);
-            let timeout = input == Input::Timeout;
-            let mut pending = self.handle(shared, &mut state, &context, input)?;
-            if let Some(notice) = state.foreign_notice(self, heard) {
-                pending.told.notices.push(notice);
-            }
-            pending.told.permit = permit;
-            pending.reply = Some(sender);
-            pending.retry = timeout && state.failing.is_some() && !state.retry_queued;
-            state.retry_queued |= pending.retry;
-            state.steps.push_back(pending);
-            self.measure(shared, &mut state, &context);
-            self.rearm(shared, &mut state);
-            !std::mem::replace(&mut state.draining, true)
-        };
+        let context = state.context(shared);
+        let timeout = input == Input::Timeout;
+        let mut pending = self.handle(shared, &mut state, &context, input)?;
+        if let Some(notice) = state.foreign_notice(self, heard) {
+            pending.told.notices.push(notice);
+        }
+        pending.told.permit = permit;
+        pending.reply = Some(sender);
+        pending.retry = timeout && state.failing.is_some() && !state.retry_queued;
+        state.retry_queued |= pending.retry;
+        state.steps.push_back(pending);
+        self.measure(shared, &mut state, &context);
+        self.rearm(shared, &mut state);
+        let start = !std::mem::replace(&mut state.draining, true);
+        drop(state);
         if start {
             drain::start(shared, self);
         }

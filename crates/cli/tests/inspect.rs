@@ -70,6 +70,7 @@ fn store_with_everything(dir: &Path) -> RedbPersistence {
         Row::Parked(parked(body(3, b"third", &["first", "gone"]))),
         Row::Parked(parked(body(4, b"fourth", &["third"]))),
         Row::Outgoing(Outgoing {
+            last_sent: WallTime::from_millis(1),
             key: key(2, &[0xff, 0x07]),
             first_sent: seen,
             next_due: WallTime::from_millis(1_700_000_005_000),
