@@ -1,0 +1,58 @@
+//! PROTOCOL section 10, "Lost": a dependency is given up only after `lost_timeout`, and never while it can be had in a
+//! network without faults.
+
+use std::collections::HashMap;
+
+use crate::channel::Event;
+use crate::types::millis;
+
+use super::{Invariant, Scene, Seen};
+
+#[derive(Debug, Default)]
+pub(super) struct Loss {
+    /// When a message was named to a participant first.
+    named: HashMap<(usize, usize), u64>,
+}
+
+impl Invariant for Loss {
+    fn name(&self) -> &'static str {
+        "loss"
+    }
+
+    fn look(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        let registry = scene.registry;
+        match seen {
+            Seen::Received { node, transmission, .. } => {
+                let Some(message) = &transmission.message else { return Ok(()) };
+                let entries = message.causal_history.iter().map(|entry| &entry.id);
+                for index in entries.chain([&message.id]).filter_map(|id| registry.find(id)) {
+                    self.named.entry((*node, index)).or_insert(scene.now_ms);
+                }
+                Ok(())
+            }
+            Seen::Told { node, event: Event::DependencyLost { id }, .. } => {
+                let Some(index) = registry.find(id) else { return Ok(()) };
+                let (channel, message) = (scene.nodes[*node].channel(), registry.message(index));
+                let config = channel.config();
+                let too_old =
+                    message.key.as_ref().is_some_and(|key| channel.meta().stub_floor.as_ref() >= Some(key));
+                if let Some(named) = self.named.get(&(*node, index))
+                    && scene.now_ms - named < millis(config.lost_timeout)
+                    && !too_old
+                {
+                    return Err(format!("p{node} gives {id} up after {} ms", scene.now_ms - named));
+                }
+                let healed = scene.healed_ms.map(|healed| healed + 5 * millis(config.t_max));
+                let had = scene.nodes.iter().any(|other| {
+                    message.key.as_ref().is_some_and(|key| other.channel().log().any(|logged| logged.body.key == *key))
+                });
+                if healed.is_some_and(|healed| scene.now_ms > healed) && had && !message.contested && !message.premature
+                {
+                    return Err(format!("p{node} gives {id} up, which others have and would send"));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
