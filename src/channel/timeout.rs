@@ -25,9 +25,10 @@ impl Channel {
         if let Some(age) = self.config.max_log_age {
             self.evict_older(self.now.wall.as_millis().saturating_sub(millis(age)));
         }
-        self.retain();
         self.answer();
         self.resend();
+        // Answered and given-up messages are no longer needed by their buffers.
+        self.retain();
         if self.sync.due(self.now.running, self.requests.next_due()) {
             self.send_sync();
         }
