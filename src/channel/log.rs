@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::state::{Body, LogKey, Logged, Stub};
-use crate::types::{MessageId, ParticipantId};
+use crate::types::{HistoryEntry, MessageId, ParticipantId};
 
 use super::known::{Known, Standing};
 
@@ -160,17 +160,26 @@ impl Log {
     /// The causal history of the next message: the two newest heads, then the oldest up to `max_heads`; then what
     /// of the log's last `tail` messages is not among them; all of them messages that may be `named`. Also says how
     /// many of the keys are heads.
+    ///
+    /// A sync message takes no head away by naming it. So it brings a `turn`, from which on the rest of its heads is
+    /// taken, or those in the middle would never be named while nobody sends content.
     pub(super) fn causal_history(
         &self,
         max_heads: usize,
         tail: usize,
+        turn: Option<u64>,
         named: impl Fn(&LogKey) -> bool,
     ) -> (Vec<LogKey>, usize) {
-        let mut keys: Vec<LogKey> =
-            self.heads.iter().rev().filter(|key| named(key)).take(max_heads.min(2)).cloned().collect();
-        let newest = keys.clone();
-        let rest = self.heads.iter().filter(|key| named(key) && !newest.contains(key));
-        keys.extend(rest.take(max_heads - newest.len()).cloned());
+        let newest = turn.map_or(max_heads, |_| max_heads - 1).min(2);
+        let mut keys: Vec<LogKey> = self.heads.iter().rev().filter(|key| named(key)).take(newest).cloned().collect();
+        let mut rest: Vec<&LogKey> = self.heads.iter().filter(|key| named(key) && !keys.contains(key)).collect();
+        let room = max_heads - keys.len();
+        if let Some(turn) = turn.filter(|_| rest.len() > room) {
+            let by = usize::try_from(turn % rest.len() as u64).unwrap_or(0);
+            rest.rotate_left(by);
+        }
+        let rest: Vec<LogKey> = rest.into_iter().take(room).cloned().collect();
+        keys.extend(rest);
         let heads = keys.len();
         for key in self.entries.keys().rev().filter(|key| named(key)).take(tail) {
             if !keys.contains(key) {
@@ -178,6 +187,12 @@ impl Log {
             }
         }
         (keys, heads)
+    }
+
+    /// Whether these entries name every head.
+    pub(super) fn heads_are_in(&self, entries: &[HistoryEntry]) -> bool {
+        self.heads.len() <= entries.len()
+            && self.heads.iter().all(|head| entries.iter().any(|entry| entry.id == head.id))
     }
 
     /// Remembers an evicted message.
