@@ -58,6 +58,7 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Report {
     };
     let mut world = World::new(options);
     world.oracle = Oracle::full(&mix.config);
+    world.oracle.verbose = std::env::var_os("RC_SIM_VERBOSE").is_some();
     let mut life = Life { world, rng, mix, down: Vec::new(), away: Vec::new() };
     for _ in 0..life.mix.founders {
         life.join(true);

@@ -40,6 +40,13 @@ pub enum Seen<'a> {
         /// The application chose the id.
         given: bool,
     },
+    /// An honest participant finds after a crash that it had sent content.
+    Recovered {
+        /// Who.
+        node: usize,
+        /// What.
+        message: &'a Message,
+    },
     /// A hostile member sent something that is a message.
     Hostile {
         /// What.
@@ -140,6 +147,8 @@ pub struct Oracle {
     pub looks: u64,
     healed_ms: Option<u64>,
     quiet_ms: Option<u64>,
+    /// Print everything seen to stderr.
+    pub verbose: bool,
 }
 
 impl Oracle {
@@ -153,6 +162,7 @@ impl Oracle {
             looks: 0,
             healed_ms: None,
             quiet_ms: None,
+            verbose: false,
         }
     }
 
@@ -212,6 +222,9 @@ impl Oracle {
         if self.invariants.is_empty() {
             return;
         }
+        if self.verbose {
+            eprintln!("{now_ms} {}", brief(seen));
+        }
         self.registry.register(now_ms, nodes.len(), seen);
         let scene =
             Scene { now_ms, healed_ms: self.healed_ms, quiet_ms: self.quiet_ms, nodes, registry: &self.registry };
@@ -225,4 +238,41 @@ impl Oracle {
         }
         self.registry.note(now_ms, nodes, seen);
     }
+}
+
+/// What is seen, on one line.
+fn brief(seen: &Seen<'_>) -> String {
+    let names = |message: &Message| -> String {
+        let ids = |entries: &[crate::types::HistoryEntry]| -> Vec<String> {
+            entries.iter().map(|entry| short(&entry.id)).collect()
+        };
+        let (names, asks) = (ids(&message.causal_history), ids(&message.repair_request));
+        let lamport = message.lamport.map_or(0, |lamport| lamport.0);
+        format!("{} of {} at {lamport} after {names:?} asks {asks:?}", short(&message.id), message.sender)
+    };
+    match seen {
+        Seen::Sent { node, message, .. } => format!("p{node} sends {}", names(message)),
+        Seen::Recovered { node, message } => format!("p{node} had sent {}", names(message)),
+        Seen::Hostile { message } => format!("hostile {}", names(message)),
+        Seen::Received { node, transmission, fate } => {
+            let message = transmission.message.as_ref().map(names).unwrap_or_default();
+            format!("p{node} <- {:?} {:?} {message}: {fate:?}", transmission.from, transmission.kind)
+        }
+        Seen::Told { node, event: Event::MessageDelivered(delivery), .. } => {
+            let (id, number) = (short(&delivery.body.key.id), delivery.number);
+            format!("p{node} delivers {number} {id} late {} missing {:?}", delivery.late, delivery.missing)
+        }
+        Seen::Told { node, event, .. } => format!("p{node} tells {event:?}"),
+        Seen::Transmitted { node, transmission } => {
+            let message = transmission.message.as_ref().map(names).unwrap_or_default();
+            format!("p{node} -> {:?} {message}", transmission.kind)
+        }
+        Seen::Stepped { node } => format!("p{node} ."),
+        Seen::Restarted { node, torn, .. } => format!("p{node} restarts, torn {torn}"),
+        Seen::Ended => "end".to_owned(),
+    }
+}
+
+fn short(id: &crate::types::MessageId) -> String {
+    id.to_string().chars().take(10).collect()
 }

@@ -143,11 +143,12 @@ impl World {
         }
     }
 
-    /// Ends all cuts, blocks and slowness.
+    /// Ends all cuts, blocks and slowness, and sets the clocks right.
     pub fn heal(&mut self, network: Network) {
         self.network = network;
         self.blocked.clear();
         for node in &mut self.nodes {
+            node.clock = Clock { began_ms: node.clock.began_ms, ..Clock::default() };
             (node.cut, node.slow_ms, node.crash) = (false, 0, None);
         }
     }
@@ -196,18 +197,17 @@ impl World {
         let context = node.clock.context(self.now_ms, entropy);
         let restarted = node.restart(&context);
         self.logged = self.logged + node.channel().stats().log_len - before;
-        let own = node.own_messages();
-        for message in &own {
-            if !self.oracle.registry.is_sent(&message.id) {
-                self.show(&Seen::Sent { node: index, message, given: true });
-            }
-        }
         self.show(&Seen::Restarted {
             node: index,
             saved: &restarted.saved,
             exact: restarted.exact,
             torn: restarted.torn,
         });
+        for message in &self.nodes[index].own_messages() {
+            if !self.oracle.registry.is_sent(&message.id) {
+                self.show(&Seen::Recovered { node: index, message });
+            }
+        }
         self.tell(index, &restarted.events, None);
         self.arm(index);
     }
@@ -343,6 +343,10 @@ impl World {
         if !node.is_up() {
             return Ok(Outcome::Done);
         }
+        // A clock is set back before what is sent under it.
+        let (resets, events): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|event| matches!(event, Event::ClockReset { .. }));
+        self.tell(index, &resets, cause);
         for transmit in transmit.iter().filter(|transmit| transmit.kind == TransmitKind::Content) {
             self.show(&Seen::Sent { node: index, message: &transmit.message, given });
         }

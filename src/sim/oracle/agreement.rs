@@ -34,7 +34,9 @@ impl Invariant for Agreement {
         }
         for (index, message) in scene.registry.all_sent() {
             let Some(key) = &message.key else { continue };
-            if message.contested || message.premature || floor.is_some_and(|floor| key <= floor) {
+            // Of messages that name each other none is a head, so nobody who missed them hears of them.
+            let cycle = scene.registry.is_cycle(index);
+            if message.contested || message.premature || cycle || floor.is_some_and(|floor| key <= floor) {
                 continue;
             }
             let Some((holder, _)) = logs.iter().find(|(_, log)| log.contains(key)) else { continue };

@@ -32,6 +32,8 @@ impl Invariant for Clocks {
                 let bound = &mut self.bounds[*node];
                 *bound = (*bound).max(delivery.body.key.lamport);
             }
+            // A reset that was saved may not have been told before the crash.
+            Seen::Restarted { node, .. } => self.bounds[*node] = scene.nodes[*node].channel().meta().lamport,
             Seen::Told { node, event: Event::ClockReset { to, .. }, .. } => self.bounds[*node] = *to,
             _ => {}
         }

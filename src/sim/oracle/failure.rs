@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::channel::Event;
+use crate::channel::{DeliveryState, Event};
 use crate::types::MessageId;
 
 use super::{Invariant, Scene, Seen};
@@ -18,7 +18,13 @@ impl Invariant for Failure {
         "failure"
     }
 
-    fn look(&mut self, _: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+    fn look(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        if let Seen::Restarted { node, .. } = seen {
+            // What was saved as given up, but not told before the crash, is seen in the buffer.
+            let outgoing = scene.nodes[*node].channel().outgoing();
+            let failed = outgoing.into_iter().filter(|view| view.state == DeliveryState::Failed);
+            self.failed.extend(failed.map(|view| (*node, view.id)));
+        }
         let Seen::Told { node, event, .. } = seen else { return Ok(()) };
         match event {
             Event::MessageAcknowledged { id, after_failure, .. } => {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use crate::channel::Event;
+use crate::state::Row;
 use crate::types::millis;
 
 use super::{Invariant, Scene, Seen};
@@ -24,9 +25,31 @@ impl Invariant for Loss {
         match seen {
             Seen::Received { node, transmission, .. } => {
                 let Some(message) = &transmission.message else { return Ok(()) };
+                // Who waits for a message since then, waits for what that one waits for since then, too.
+                let since = registry.find(&message.id).and_then(|index| self.named.get(&(*node, index)));
+                let since = since.copied().unwrap_or(scene.now_ms);
                 let entries = message.causal_history.iter().map(|entry| &entry.id);
                 for index in entries.chain([&message.id]).filter_map(|id| registry.find(id)) {
-                    self.named.entry((*node, index)).or_insert(scene.now_ms);
+                    let named = self.named.entry((*node, index)).or_insert(since);
+                    *named = since.min(*named);
+                }
+                Ok(())
+            }
+            // What a crash kept from being seen is in the buffers.
+            Seen::Restarted { node, saved, .. } => {
+                let age = saved.meta.as_ref().map_or(0, |meta| meta.age_ms);
+                for row in &saved.rows {
+                    let (id, since) = match row {
+                        Row::Request(request) => (&request.entry.id, request.since_age_ms),
+                        Row::Parked(parked) => (&parked.body.key.id, parked.parked_at_age_ms),
+                        _ => continue,
+                    };
+                    let since = scene.now_ms.saturating_sub(age.saturating_sub(since));
+                    registry.find(id).map(|index| *self.named.entry((*node, index)).or_insert(since));
+                    let Row::Parked(parked) = row else { continue };
+                    for entry in &parked.body.causal_history {
+                        registry.find(&entry.id).map(|index| *self.named.entry((*node, index)).or_insert(since));
+                    }
                 }
                 Ok(())
             }
@@ -46,7 +69,7 @@ impl Invariant for Loss {
                 let had = scene.nodes.iter().any(|other| {
                     message.key.as_ref().is_some_and(|key| other.channel().log().any(|logged| logged.body.key == *key))
                 });
-                if healed.is_some_and(|healed| scene.now_ms > healed) && had && !message.contested && !message.premature
+                if healed.is_some_and(|healed| scene.now_ms > healed) && had && !message.contested && !message.premature && !registry.is_cycle(index)
                 {
                     return Err(format!("p{node} gives {id} up, which others have and would send"));
                 }

@@ -85,6 +85,12 @@ impl Registry {
         self.index.get(id).copied()
     }
 
+    /// Whether a message and another one name each other.
+    #[must_use]
+    pub fn is_cycle(&self, index: usize) -> bool {
+        self.messages[index].names.iter().any(|name| self.messages[*name].names.contains(&index))
+    }
+
     /// All messages that were sent.
     pub fn all_sent(&self) -> impl Iterator<Item = (usize, &Registered)> {
         self.messages.iter().enumerate().filter(|(_, message)| message.key.is_some())
@@ -150,6 +156,7 @@ impl Registry {
                 self.sent += 1;
                 self.add(message, Some(*node), now_ms, *given);
             }
+            Seen::Recovered { node, message } => self.add(message, Some(*node), now_ms, true),
             Seen::Hostile { message } if message.kind() == Some(MessageKind::Content) => {
                 self.add(message, None, now_ms, true);
             }
@@ -160,7 +167,7 @@ impl Registry {
     /// After they looked: who has what.
     pub(super) fn note(&mut self, now_ms: u64, nodes: &[Node], seen: &Seen<'_>) {
         match seen {
-            Seen::Sent { node, message, .. } => {
+            Seen::Sent { node, message, .. } | Seen::Recovered { node, message } => {
                 if let Some(index) = self.find(&message.id) {
                     self.hold(*node, index);
                     set(&mut self.taken, *node, index);
