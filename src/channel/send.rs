@@ -130,6 +130,7 @@ impl Channel {
             .map(|open| open.entry.key.clone())
             .collect();
         above.iter().for_each(|key| self.give_up_sending(key));
+        self.retain();
     }
 
     fn compose(&mut self, id: MessageId, lamport: Lamport, content: Bytes) -> Result<Message, ChannelError> {
