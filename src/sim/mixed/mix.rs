@@ -53,6 +53,8 @@ impl Mix {
         let small = chance(rng, 0.3);
         let crash = part(rng, 0.5, 0.08);
         let t_min = seconds(rng, (1, 5));
+        // Not both buffers tiny: what waits for what fits into neither.
+        let crowded = chance(rng, 0.1);
         let config = Config {
             join: Join::Backfill(u64::MAX),
             max_message_history: if small {
@@ -66,7 +68,7 @@ impl Mix {
             max_resend_attempts: u32::try_from(between(rng, (0, 6))).unwrap_or(5),
             t_min,
             t_max: t_min + seconds(rng, (0, 50)),
-            response_groups: if chance(rng, 0.2) { 2 } else { 1 },
+            response_groups: 1,
             repair_bytes_per_second: if chance(rng, 0.3) { 4_000 } else { 256 << 10 },
             lost_timeout: seconds(rng, (180, 900)),
             // Without confirmation, what is below the floor and was not told when it crashed is never told.
@@ -75,8 +77,8 @@ impl Mix {
             limits: Limits {
                 max_message_bytes: 128 << 10,
                 max_content_bytes: 64 << 10,
-                max_parked: if chance(rng, 0.1) { 8 } else { 10_000 },
-                max_repair_entries: if chance(rng, 0.1) { 6 } else { 1_000 },
+                max_parked: if crowded { 8 } else { 10_000 },
+                max_repair_entries: if !crowded && chance(rng, 0.1) { 6 } else { 1_000 },
                 ..Limits::default()
             },
             ..Config::default()

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::channel::Event;
-use crate::state::Row;
+use crate::state::{LogKey, Row};
 use crate::types::millis;
 
 use super::{Invariant, Scene, Seen};
@@ -13,6 +13,8 @@ use super::{Invariant, Scene, Seen};
 pub(super) struct Loss {
     /// When a message was named to a participant first.
     named: HashMap<(usize, usize), u64>,
+    /// Since when a participant can answer with a message.
+    held: HashMap<(usize, usize), u64>,
 }
 
 impl Invariant for Loss {
@@ -33,6 +35,14 @@ impl Invariant for Loss {
                     let named = self.named.entry((*node, index)).or_insert(since);
                     *named = since.min(*named);
                 }
+                Ok(())
+            }
+            Seen::Sent { node, message, .. } | Seen::Recovered { node, message } => {
+                registry.find(&message.id).map(|index| self.held.insert((*node, index), scene.now_ms));
+                Ok(())
+            }
+            Seen::Told { node, event: Event::MessageDelivered(delivery), .. } => {
+                registry.find(&delivery.body.key.id).map(|index| self.held.insert((*node, index), scene.now_ms));
                 Ok(())
             }
             // What a crash kept from being seen is in the buffers.
@@ -65,11 +75,14 @@ impl Invariant for Loss {
                 {
                     return Err(format!("p{node} gives {id} up after {} ms", scene.now_ms - named));
                 }
-                let healed = scene.healed_ms.map(|healed| healed + 5 * millis(config.t_max));
-                let had = scene.nodes.iter().any(|other| {
-                    message.key.as_ref().is_some_and(|key| other.channel().log().any(|logged| logged.body.key == *key))
+                let Some(healed) = scene.healed_ms else { return Ok(()) };
+                let long_ago = scene.now_ms.saturating_sub(5 * millis(config.t_max));
+                let had = scene.nodes.iter().enumerate().any(|(name, other)| {
+                    let since = self.held.get(&(name, index)).is_some_and(|held| healed.max(*held) < long_ago);
+                    let logged = |key: &LogKey| other.channel().log().any(|logged| logged.body.key == *key);
+                    since && message.key.as_ref().is_some_and(logged)
                 });
-                if healed.is_some_and(|healed| scene.now_ms > healed) && had && !message.contested && !message.premature && !registry.is_cycle(index)
+                if had && !message.contested && !message.premature && !registry.is_cycle(index)
                 {
                     return Err(format!("p{node} gives {id} up, which others have and would send"));
                 }

@@ -175,7 +175,8 @@ impl Registry {
             }
             Seen::Received { node, transmission, fate } => {
                 let Some(message) = &transmission.message else { return };
-                if transmission.from.is_none() {
+                let hostile = self.find(&message.id).is_some_and(|index| self.messages[index].hostile);
+                if transmission.from.is_none() || hostile {
                     self.forged.insert((*node, message.sender.clone()));
                 }
                 if matches!(fate, Some(Fate::Delivered | Fate::Parked { .. } | Fate::Duplicate | Fate::Echo))
