@@ -168,11 +168,17 @@ impl Log {
         max_heads: usize,
         tail: usize,
         turn: Option<u64>,
+        known: &Known,
         named: impl Fn(&LogKey) -> bool,
     ) -> (Vec<LogKey>, usize) {
         let newest = turn.map_or(max_heads, |_| max_heads - 1).min(2);
-        let mut keys: Vec<LogKey> = self.heads.iter().rev().filter(|key| named(key)).take(newest).cloned().collect();
-        let mut rest: Vec<&LogKey> = self.heads.iter().filter(|key| named(key) && !keys.contains(key)).collect();
+        let behind = self.behind_hidden_heads(known, &named);
+        let mut heads: Vec<&LogKey> = self.heads.iter().filter(|key| named(key)).chain(&behind).collect();
+        if !behind.is_empty() {
+            heads.sort_unstable();
+        }
+        let mut keys: Vec<LogKey> = heads.iter().rev().take(newest).copied().cloned().collect();
+        let mut rest: Vec<&LogKey> = heads.into_iter().filter(|key| !keys.contains(key)).collect();
         let room = max_heads - keys.len();
         if let Some(turn) = turn.filter(|_| rest.len() > room) {
             let by = usize::try_from(turn % rest.len() as u64).unwrap_or(0);
@@ -187,6 +193,26 @@ impl Log {
             }
         }
         (keys, heads)
+    }
+
+    /// What stands in for heads that may not be named: what they refer to, as far back as needed.
+    fn behind_hidden_heads(&self, known: &Known, named: impl Fn(&LogKey) -> bool) -> BTreeSet<LogKey> {
+        let mut hidden: Vec<LogKey> = self.heads.iter().filter(|key| !named(key)).cloned().collect();
+        let mut seen: BTreeSet<LogKey> = BTreeSet::new();
+        let mut behind = BTreeSet::new();
+        while let Some(kept) = hidden.pop().and_then(|key| self.entries.get(&key)) {
+            for key in references(&kept.logged.body).filter_map(|id| known.key(id)) {
+                if !self.entries.contains_key(&key) || !seen.insert(key.clone()) {
+                    continue;
+                }
+                if named(&key) {
+                    behind.insert(key);
+                } else {
+                    hidden.push(key);
+                }
+            }
+        }
+        behind
     }
 
     /// Whether these entries name every head.

@@ -140,7 +140,7 @@ impl Channel {
         let named = |key: &LogKey| key.lamport <= limit || self.outgoing.get(key).is_none();
         let turn = content.is_empty().then_some(random);
         let (max, tail) = (self.config.max_causal_heads, self.config.causal_history_size);
-        let (keys, heads) = self.log.causal_history(max, tail, turn, named);
+        let (keys, heads) = self.log.causal_history(max, tail, turn, &self.known, named);
         self.reseed_if_due();
         let mut message = self.bare_message(id, Some(lamport), content);
         message.causal_history = keys.iter().filter_map(|key| self.entry_of(key)).collect();
