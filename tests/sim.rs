@@ -103,7 +103,9 @@ fn every_known_bug_is_caught() {
     for bug in Bug::ALL {
         let caught = (0..MOST).find_map(|seed| {
             let report = mixed::run(seed, Some(*bug));
-            report.violations.first().map(|violation| (seed + 1, violation.to_string()))
+            let violation = report.violations.first()?;
+            // What a seed finds without the bug says nothing of it.
+            mixed::run(seed, None).violations.is_empty().then(|| (seed + 1, violation.to_string()))
         });
         match caught {
             Some((seeds, violation)) => println!("{bug:?} caught after {seeds} seeds: {violation}"),

@@ -93,7 +93,10 @@ impl World {
     ///
     /// # Panics
     /// When the options are refused.
-    pub fn join_with(&mut self, config: Arc<Config>, clock: Clock) -> usize {
+    pub fn join_with(&mut self, mut config: Arc<Config>, clock: Clock) -> usize {
+        if let Some(bug) = self.bug {
+            bug.configure(Arc::make_mut(&mut config));
+        }
         let index = self.nodes.len();
         let clock = Clock { began_ms: self.now_ms, ..clock };
         let context = clock.context(self.now_ms, self.rng.next_u64());

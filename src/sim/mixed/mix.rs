@@ -146,11 +146,13 @@ impl Mix {
 
     /// Within this time after the last fault, everything is delivered everywhere.
     ///
-    /// Made of: what cannot be had any more is given up after `lost_timeout`, and what hangs on that again; what only
-    /// one participant has is named by its next sync message, at most one and a quarter intervals away.
+    /// Made of stages: what cannot be had any more is given up after `lost_timeout`; what hung on it is then named by a
+    /// sync message, at most one and a quarter intervals away, and others wait for what it misses in their turn.
     #[must_use]
     pub fn bound(&self) -> Duration {
-        2 * self.config.lost_timeout + 4 * self.config.max_sync_interval + 20 * self.config.t_max
+        let fakes = self.attack > 0.0 && self.attacks.contains(&Attack::FakeHistory);
+        let stages = if fakes { 4 } else { 2 };
+        stages * (self.config.lost_timeout + 3 * self.config.max_sync_interval) + 20 * self.config.t_max
     }
 }
 

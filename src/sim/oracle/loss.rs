@@ -1,9 +1,9 @@
 //! PROTOCOL section 10, "Lost": a dependency is given up only after `lost_timeout`, and never while it can be had in a
 //! network without faults.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use crate::channel::Event;
+use crate::channel::{Event, Limit};
 use crate::state::{LogKey, Row};
 use crate::types::millis;
 
@@ -15,6 +15,8 @@ pub(super) struct Loss {
     named: HashMap<(usize, usize), u64>,
     /// Since when a participant can answer with a message.
     held: HashMap<(usize, usize), u64>,
+    /// What a participant stopped asking for, because its buffer was full.
+    forgotten: BTreeSet<(usize, usize)>,
 }
 
 impl Invariant for Loss {
@@ -43,6 +45,11 @@ impl Invariant for Loss {
             }
             Seen::Told { node, event: Event::MessageDelivered(delivery), .. } => {
                 registry.find(&delivery.body.key.id).map(|index| self.held.insert((*node, index), scene.now_ms));
+                Ok(())
+            }
+            // Tiny buffers forget what they asked for.
+            Seen::Told { node, event: Event::LimitReached { limit: Limit::RepairRequests, id: Some(id), .. }, .. } => {
+                registry.find(id).map(|index| self.forgotten.insert((*node, index)));
                 Ok(())
             }
             // What a crash kept from being seen is in the buffers.
@@ -82,7 +89,7 @@ impl Invariant for Loss {
                     let logged = |key: &LogKey| other.channel().log().any(|logged| logged.body.key == *key);
                     since && message.key.as_ref().is_some_and(logged)
                 });
-                if had && !message.contested && !message.premature && !registry.is_cycle(index)
+                if had && !self.forgotten.contains(&(*node, index)) && !message.contested && !message.premature && !registry.is_cycle(index)
                 {
                     return Err(format!("p{node} gives {id} up, which others have and would send"));
                 }
