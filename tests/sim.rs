@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use reliable_channel::channel::{Event, Input};
-use reliable_channel::sim::{Network, Options, World};
+use reliable_channel::sim::{Bug, Network, Options, World, mixed};
 
 fn seeds() -> u64 {
     std::env::var("RC_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(20)
@@ -28,7 +28,7 @@ fn two_participants_on_a_perfect_network_agree() {
 #[test]
 fn lossy_groups_converge() {
     for seed in 0..seeds() {
-        let network = Network { loss: 0.3, duplicate: 0.1, delay_ms: (5, 400) };
+        let network = Network { loss: 0.3, duplicate: 0.1, delay_ms: (5, 400), ..Network::default() };
         let mut world = World::new(Options { seed, participants: 5, network, ..Options::default() });
         for turn in 0..60usize {
             world.send(turn % 5, format!("message {turn}"));
@@ -51,7 +51,7 @@ fn lossy_groups_converge() {
 #[test]
 fn the_saved_state_is_the_state() {
     for seed in 0..seeds() {
-        let network = Network { loss: 0.4, duplicate: 0.2, delay_ms: (5, 900) };
+        let network = Network { loss: 0.4, duplicate: 0.2, delay_ms: (5, 900), ..Network::default() };
         let mut world = World::new(Options { seed, participants: 3, network, ..Options::default() });
         for turn in 0..80usize {
             world.send(turn % 3, format!("message {turn}"));
@@ -62,4 +62,55 @@ fn the_saved_state_is_the_state() {
         }
         let _ = world.input(0, Input::SendSync);
     }
+}
+
+/// Every option and every accident from one seed: see `sim::mixed`. `RC_SIM_FROM` sets the first seed.
+#[test]
+fn mixed_worlds_keep_every_invariant() {
+    let from: u64 = std::env::var("RC_SIM_FROM").ok().and_then(|from| from.parse().ok()).unwrap_or(0);
+    let mut bad = Vec::new();
+    for seed in from..from + seeds() {
+        let report = mixed::run(seed, None);
+        if let Some(violation) = report.violations.first() {
+            bad.push(format!("seed {seed}: {violation}"));
+        }
+    }
+    assert!(
+        bad.is_empty(),
+        "{} of {} seeds; replay one with RC_SIM_FROM=<seed> RC_SIM_SEEDS=1 cargo test --release --features testing \
+         --test sim mixed\n{}",
+        bad.len(),
+        seeds(),
+        bad.join("\n")
+    );
+}
+
+#[test]
+fn the_same_seed_makes_the_same_world() {
+    for seed in 0..3 {
+        let (one, two) = (mixed::run(seed, None), mixed::run(seed, None));
+        assert_eq!(one.trace, two.trace, "seed {seed}");
+        assert_eq!((one.sent, one.delivered, one.looks), (two.sent, two.delivered, two.looks), "seed {seed}");
+        assert_ne!(one.trace, mixed::run(seed + 1, None).trace);
+    }
+}
+
+/// Bugs of the public implementations and some of our own making, put back one at a time.
+#[test]
+fn every_known_bug_is_caught() {
+    const MOST: u64 = 400;
+    let mut missed = Vec::new();
+    for bug in Bug::ALL {
+        let caught = (0..MOST).find_map(|seed| {
+            let report = mixed::run(seed, Some(*bug));
+            let violation = report.violations.first()?;
+            // What a seed finds without the bug says nothing of it.
+            mixed::run(seed, None).violations.is_empty().then(|| (seed + 1, violation.to_string()))
+        });
+        match caught {
+            Some((seeds, violation)) => println!("{bug:?} caught after {seeds} seeds: {violation}"),
+            None => missed.push(bug),
+        }
+    }
+    assert!(missed.is_empty(), "not caught in {MOST} seeds: {missed:?}");
 }

@@ -88,6 +88,11 @@ impl Incoming {
         self.waiters.get(id).into_iter().flatten()
     }
 
+    /// The highest message that waits for this one.
+    pub(super) fn last_waiter(&self, id: &MessageId) -> Option<&LogKey> {
+        self.waiters.get(id)?.last()
+    }
+
     /// Puts a message in until `unmet` is empty, which it may be already; to be looked at again at age `expiry`.
     pub(super) fn park(&mut self, parked: Parked, unmet: BTreeSet<MessageId>, expiry: u64) {
         let key = parked.body.key.clone();

@@ -4,11 +4,12 @@
 //! How it moves: [`Log::insert`] on delivery and on send, [`Log::candidate`] and [`Log::remove`] on eviction. A message
 //! that another buffer still needs is pinned; pinned messages neither leave nor count against the limits.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::state::{Body, LogKey, Logged, Stub};
-use crate::types::{MessageId, ParticipantId};
+use crate::types::{HistoryEntry, MessageId, ParticipantId};
 
 use super::known::{Known, Standing};
 
@@ -159,18 +160,59 @@ impl Log {
 
     /// The causal history of the next message: the two newest heads, then the oldest up to `max_heads`; then what
     /// of the log's last `tail` messages is not among them; all of them messages that may be `named`.
-    pub(super) fn causal_history(&self, max_heads: usize, tail: usize, named: impl Fn(&LogKey) -> bool) -> Vec<LogKey> {
-        let mut keys: Vec<LogKey> =
-            self.heads.iter().rev().filter(|key| named(key)).take(max_heads.min(2)).cloned().collect();
-        let newest = keys.clone();
-        let rest = self.heads.iter().filter(|key| named(key) && !newest.contains(key));
-        keys.extend(rest.take(max_heads - newest.len()).cloned());
+    ///
+    /// A sync message takes no head away by naming it. So it brings a `turn`, from which on the rest of its heads is
+    /// taken, or those in the middle would never be named while nobody sends content.
+    pub(super) fn causal_history(
+        &self,
+        max_heads: usize,
+        tail: usize,
+        turn: Option<u64>,
+        known: &Known,
+        named: impl Fn(&LogKey) -> bool,
+    ) -> Vec<LogKey> {
+        // What may not be named is from the future, and so among the newest.
+        let all_named = self.heads.last().is_none_or(&named);
+        let heads = if all_named { Cow::Borrowed(&self.heads) } else { Cow::Owned(self.named_heads(known, &named)) };
+        let newest = turn.map_or(max_heads, |_| max_heads - 1).min(2);
+        let mut keys: Vec<LogKey> = heads.iter().rev().take(newest).cloned().collect();
+        let rest = heads.len() - keys.len();
+        let room = rest.min(max_heads - keys.len());
+        let first = turn.filter(|_| rest > room).map_or(0, |turn| usize::try_from(turn % rest as u64).unwrap_or(0));
+        keys.extend(heads.iter().take(rest).skip(first).chain(heads.iter().take(first)).take(room).cloned());
         for key in self.entries.keys().rev().filter(|key| named(key)).take(tail) {
             if !keys.contains(key) {
                 keys.push(key.clone());
             }
         }
         keys
+    }
+
+    /// Heads that may be named, and in place of the others what they refer to, as far back as needed.
+    fn named_heads(&self, known: &Known, named: impl Fn(&LogKey) -> bool) -> BTreeSet<LogKey> {
+        let mut heads: BTreeSet<LogKey> = self.heads.iter().filter(|key| named(key)).cloned().collect();
+        let mut hidden: Vec<LogKey> = self.heads.iter().filter(|key| !named(key)).cloned().collect();
+        let mut seen: BTreeSet<LogKey> = BTreeSet::new();
+        while let Some(kept) = hidden.pop().and_then(|key| self.entries.get(&key)) {
+            for key in references(&kept.logged.body).filter_map(|id| known.key(id)) {
+                if !self.entries.contains_key(&key) || !seen.insert(key.clone()) {
+                    continue;
+                }
+                if named(&key) {
+                    heads.insert(key);
+                } else {
+                    hidden.push(key);
+                }
+            }
+        }
+        heads
+    }
+
+    /// Whether these entries name every head.
+    pub(super) fn heads_are_in(&self, entries: &[HistoryEntry], known: &Known) -> bool {
+        let head = |entry: &HistoryEntry| known.key(&entry.id).filter(|key| self.heads.contains(key));
+        self.heads.len() <= entries.len()
+            && entries.iter().filter_map(head).collect::<BTreeSet<_>>().len() == self.heads.len()
     }
 
     /// Remembers an evicted message.

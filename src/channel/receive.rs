@@ -13,6 +13,9 @@ use crate::types::{FilterField, HistoryEntry, Lamport, Message, MessageId, Messa
 use super::known::Standing;
 use super::{Channel, ChannelError, Event, Fate, Join, Limit, Outcome, Received, TransmitKind, clock, repair};
 
+/// Steps from a message that would give way to one that waits for it.
+const MAX_CLIMB: usize = 64;
+
 impl Channel {
     pub(super) fn receive(&mut self, message: Message, relay: bool) -> Result<Outcome, ChannelError> {
         let kind = self.check_received(&message).inspect_err(|_| self.stats.refused += 1)?;
@@ -20,7 +23,10 @@ impl Channel {
         let id = message.id.clone();
         if !self.is_own(&message.sender) {
             let random = self.now.random();
-            self.sync.traffic(kind == MessageKind::Content, &self.config, self.now.running, random);
+            // A sync message that does not name what ours would name is no reason to keep silent.
+            if kind != MessageKind::Sync || self.log.heads_are_in(&message.causal_history, &self.known) {
+                self.sync.traffic(kind == MessageKind::Content, &self.config, self.now.running, random);
+            }
             self.review(&message);
         }
         let forward =
@@ -329,10 +335,15 @@ impl Channel {
         self.requests_refill.get_or_insert(at);
     }
 
-    /// Makes room in the incoming buffer: the costliest sender's highest message gives way and stays in repair.
+    /// Makes room in the incoming buffer: the costliest sender's highest message gives way and stays in repair; or what
+    /// waits for that one, if anything does, for it is of less use.
     pub(super) fn enforce_parked(&mut self, max: usize, max_bytes: usize) {
         while self.incoming.len() > max || self.incoming.bytes() > max_bytes {
-            let Some(key) = self.incoming.costliest() else { return };
+            let Some(mut key) = self.incoming.costliest() else { return };
+            for _ in 0..MAX_CLIMB {
+                let Some(waiter) = self.incoming.last_waiter(&key.id).filter(|waiter| **waiter > key) else { break };
+                key = waiter.clone();
+            }
             let Some(waiting) = self.incoming.remove(&key) else { return };
             let body = waiting.parked.body;
             self.effects.delete(RowKey::body(&key));

@@ -130,14 +130,16 @@ impl Channel {
             .map(|open| open.entry.key.clone())
             .collect();
         above.iter().for_each(|key| self.give_up_sending(key));
+        self.retain();
     }
 
     fn compose(&mut self, id: MessageId, lamport: Lamport, content: Bytes) -> Result<Message, ChannelError> {
         // What was sent under a wrong date is refused by all who did not acknowledge it: nobody could wait for it.
         let limit = clock::limit(self.now.wall, self.config.max_clock_drift);
         let named = |key: &LogKey| key.lamport <= limit || self.outgoing.get(key).is_none();
+        let turn = content.is_empty().then_some(lamport.0);
         let (max, tail) = (self.config.max_causal_heads, self.config.causal_history_size);
-        let keys = self.log.causal_history(max, tail, named);
+        let keys = self.log.causal_history(max, tail, turn, &self.known, named);
         self.reseed_if_due();
         let mut message = self.bare_message(id, Some(lamport), content);
         message.causal_history = keys.iter().filter_map(|key| self.entry_of(key)).collect();

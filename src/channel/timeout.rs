@@ -18,6 +18,8 @@ const BATCH_PAUSE: Duration = Duration::from_millis(50);
 impl Channel {
     pub(super) fn timeout(&mut self) {
         self.lose_dependencies();
+        // First what waits for nothing any more: to wait for such a message is no cycle.
+        self.settle();
         self.break_cycles();
         self.settle();
         self.refill_requests();

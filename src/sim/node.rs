@@ -1,14 +1,26 @@
-//! One participant: a channel, its medium, and what it told its application.
+//! One participant: a channel, its medium, its clocks, and what it told its application.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::channel::{Channel, ChannelError, Config, Context, Event, Input, Outcome, Step};
+use crate::channel::{Channel, ChannelError, Config, Context, Event, Input, Outcome, Step, Transmit};
+use crate::state::ChannelData;
 use crate::types::{ChannelId, Message, MessageId};
-use crate::wire;
 
-use super::Medium;
+use super::{Bug, Clock, Medium};
+
+/// When a participant dies in the middle of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// Before anything is saved.
+    BeforeSave,
+    /// Between rows and meta, where a store cannot make them one.
+    BetweenWrites,
+    /// After the save, before anything is transmitted or told.
+    AfterSave,
+}
 
 /// A participant of a [`World`](super::World).
 #[derive(Debug)]
@@ -22,14 +34,72 @@ pub struct Node {
     pub delivered: Vec<MessageId>,
     /// Received bytes that were no message.
     pub undecodable: u64,
+    pub(super) clock: Clock,
+    /// Hears nothing and reaches nobody.
     pub(super) cut: bool,
+    /// Crashed and not restarted yet.
+    pub(super) down: Option<Crash>,
+    /// Dies with the next step that saves something.
+    pub(super) crash: Option<Crash>,
+    /// Extra delay of what it receives, in milliseconds.
+    pub(super) slow_ms: u64,
+    /// State of its link under bursts of loss.
+    pub(super) bad: bool,
+    /// When the world will look at its timers.
+    pub(super) armed: Option<u64>,
+    pub(super) keep_events: bool,
+    /// Highest delivery number told.
+    told: u64,
+    bug: Option<Bug>,
+    asked: BTreeSet<MessageId>,
+    early_meta: Option<Bytes>,
+}
+
+/// What a step of a participant led to, outside of it.
+pub(super) struct Carried {
+    pub(super) transmit: Vec<Transmit>,
+    pub(super) events: Vec<Event>,
+    pub(super) outcome: Result<Outcome, ChannelError>,
+}
+
+/// What a restart led to.
+pub(super) struct Restarted {
+    /// What was saved before.
+    pub(super) saved: ChannelData,
+    /// Whether the memory at the moment of the crash was what was saved.
+    pub(super) exact: bool,
+    /// The crash came between two writes.
+    pub(super) torn: bool,
+    pub(super) events: Vec<Event>,
 }
 
 impl Node {
-    pub(super) fn new(id: ChannelId, name: String, config: Arc<Config>, context: &Context) -> Self {
+    pub(super) fn new(id: ChannelId, name: String, config: Arc<Config>, clock: Clock, context: &Context) -> Self {
+        let medium = Medium::new(id.clone());
         let channel = Channel::new(id, name, config, context).expect("a world's configuration is valid");
-        let (medium, events, delivered) = (Medium::default(), Vec::new(), Vec::new());
-        Self { channel, medium, events, delivered, undecodable: 0, cut: false }
+        Self {
+            channel,
+            medium,
+            events: Vec::new(),
+            delivered: Vec::new(),
+            undecodable: 0,
+            clock,
+            cut: false,
+            down: None,
+            crash: None,
+            slow_ms: 0,
+            bad: false,
+            armed: None,
+            keep_events: true,
+            told: 0,
+            bug: None,
+            asked: BTreeSet::new(),
+            early_meta: None,
+        }
+    }
+
+    pub(super) fn set_bug(&mut self, bug: Option<Bug>) {
+        self.bug = bug;
     }
 
     /// The channel.
@@ -38,57 +108,122 @@ impl Node {
         &self.channel
     }
 
+    /// Whether it runs: it did not crash, or was restarted.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.down.is_none()
+    }
+
     /// Ids of the log, in order.
     pub fn log_ids(&self) -> impl Iterator<Item = &MessageId> {
-        self.channel.log().map(|logged| &logged.body.key.id)
+        let mut logged: Vec<_> = self.channel.log().collect();
+        if self.bug == Some(Bug::ArrivalOrder) {
+            logged.sort_by_key(|logged| logged.seen);
+        }
+        logged.into_iter().map(|logged| &logged.body.key.id)
     }
 
     /// When it wants to be woken, in milliseconds of virtual time.
     pub(super) fn wakes_at(&self) -> Option<u64> {
-        self.channel.poll_timeout().map(crate::types::RunningTime::as_millis)
+        let running = self.channel.poll_timeout().filter(|_| self.is_up())?;
+        Some(self.clock.virtual_ms(running))
     }
 
-    pub(super) fn decode(&mut self, bytes: &Bytes) -> Option<Message> {
-        match wire::decode(bytes, &self.channel.config().limits) {
-            Ok((message, _)) => Some(message),
-            Err(_) => {
-                self.undecodable += 1;
-                None
-            }
-        }
+    /// The number up to which the application could confirm deliveries now.
+    pub(super) fn unconfirmed(&self) -> Option<u64> {
+        (self.channel.config().confirm_deliveries && self.channel.meta().told < self.told).then_some(self.told)
     }
 
     /// Carries one input out: save, then transmit, then tell.
-    pub(super) fn handle(&mut self, context: &Context, input: Input) -> (Vec<Bytes>, Result<Outcome, ChannelError>) {
+    pub(super) fn handle(&mut self, context: &Context, mut input: Input) -> Carried {
         let timeout = input == Input::Timeout;
+        if let Some(bug) = self.bug {
+            match &mut input {
+                Input::Receive(message) => bug.received(&self.channel, message),
+                Input::Send { content, id: id @ None } => *id = bug.id(content),
+                _ => {}
+            }
+        }
         let step = self.channel.handle(context, input);
         if timeout {
             let next = self.channel.poll_timeout();
             assert!(next.is_none_or(|next| next > context.running), "a timeout must do all that is due: {next:?}");
         }
+        if let Some(crash) = self.crash.filter(|_| !step.save.is_empty()) {
+            return self.die(crash, &step);
+        }
         self.carry_out(step)
     }
 
-    pub(super) fn restart(&mut self, context: &Context) {
-        let (id, name) = (self.channel.id().clone(), self.channel.participant().clone());
-        let restored = Channel::restore(id, name, self.channel.config().clone(), self.medium.load(), context);
-        let (channel, step) = restored.expect("a world's configuration is valid");
-        self.channel = channel;
-        let (packets, _) = self.carry_out(step);
-        assert!(packets.is_empty(), "restoring transmits nothing");
+    fn die(&mut self, crash: Crash, step: &Step) -> Carried {
+        match crash {
+            Crash::BeforeSave => {}
+            Crash::BetweenWrites => self.medium.apply_rows(&step.save),
+            Crash::AfterSave => self.medium.apply(&step.save),
+        }
+        (self.crash, self.down) = (None, Some(crash));
+        Carried { transmit: Vec::new(), events: Vec::new(), outcome: Ok(Outcome::Done) }
     }
 
-    fn carry_out(&mut self, step: Step) -> (Vec<Bytes>, Result<Outcome, ChannelError>) {
+    pub(super) fn restart(&mut self, context: &Context) -> Restarted {
+        let saved = self.medium.load();
+        let crash = self.down.take();
+        let whole = !matches!(crash, Some(Crash::BeforeSave | Crash::BetweenWrites));
+        let exact = !whole || saved == self.channel.data();
+        if let Some(bug) = self.bug {
+            bug.restarts(&mut self.medium, self.early_meta.clone());
+        }
+        let (id, name) = (self.channel.id().clone(), self.channel.participant().clone());
+        let restored = Channel::restore(id, name, self.channel.config().clone(), self.medium.load(), context);
+        let (channel, mut step) = restored.expect("a world's configuration is valid");
+        self.channel = channel;
+        self.asked.clear();
+        // The application reads again what it was not told: PROTOCOL section 5.
+        let from = if self.bug == Some(Bug::DeliveredAgain) { self.told.saturating_sub(1) } else { self.told };
+        if !self.channel.config().confirm_deliveries {
+            let unread = self.channel.deliveries_since(from).deliveries;
+            step.events.extend(unread.into_iter().map(Event::MessageDelivered));
+        }
+        let carried = self.carry_out(step);
+        assert!(carried.transmit.is_empty(), "restoring transmits nothing");
+        Restarted { saved, exact, torn: crash == Some(Crash::BetweenWrites), events: carried.events }
+    }
+
+    fn carry_out(&mut self, step: Step) -> Carried {
         self.medium.apply(&step.save);
-        let dialect = self.channel.config().dialect;
-        let encode = |message: &Message| wire::encode(message, dialect).expect("a channel sends what can be encoded");
-        let packets = step.transmit.iter().map(|transmit| encode(&transmit.message)).collect();
-        for event in &step.events {
+        if self.early_meta.is_none() && self.channel.log().nth(2).is_some() {
+            self.early_meta = self.medium.meta_bytes();
+        }
+        let Step { mut transmit, mut events, outcome, .. } = step;
+        if let Some(bug) = self.bug {
+            transmit.retain_mut(|transmit| bug.sends(&self.channel, &mut self.asked, transmit));
+            events.iter_mut().for_each(|event| bug.told(&self.channel, event));
+        }
+        for event in &events {
             if let Event::MessageDelivered(delivery) = event {
+                self.told = self.told.max(delivery.number);
                 self.delivered.push(delivery.body.key.id.clone());
             }
         }
-        self.events.extend(step.events);
-        (packets, step.outcome)
+        if self.keep_events {
+            self.events.extend(events.iter().cloned());
+        }
+        Carried { transmit, events, outcome }
+    }
+
+    /// Own messages of the log, as they were sent.
+    pub(super) fn own_messages(&self) -> Vec<Message> {
+        let own = self.channel.log().filter(|logged| logged.body.sender == *self.channel.participant());
+        own.map(|logged| Message {
+            id: logged.body.key.id.clone(),
+            sender: logged.body.sender.clone(),
+            channel: self.channel.id().clone(),
+            lamport: Some(logged.body.key.lamport),
+            causal_history: logged.body.causal_history.clone(),
+            filter: crate::types::FilterField::Absent,
+            repair_request: Vec::new(),
+            content: logged.body.content.clone(),
+        })
+        .collect()
     }
 }

@@ -1,0 +1,137 @@
+//! Known bugs, put back to see that the oracle finds them: each changes what a participant does, from outside of its
+//! [`Channel`](crate::channel::Channel).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sha3::{Digest, Keccak256};
+
+use crate::channel::{Channel, Config, Event, FilterEvidence, Transmit, TransmitKind};
+use crate::state::Place;
+use crate::types::{HistoryEntry, Message, MessageId};
+
+use super::Medium;
+
+/// A known bug. Most are those of nim-sds 0.3 and @waku/sds 0.0.8, named in PROTOCOL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A dependency that is only parked counts as met (js).
+    ParkedIsMet,
+    /// Messages are delivered as they come, whatever they depend on.
+    NoDependencies,
+    /// Any filter hit is final (nim).
+    AnyHit,
+    /// A missing message is asked for once in its life (js and nim).
+    AskOnce,
+    /// Causal histories name the log's tail alone, no heads (js and nim).
+    TailOnly,
+    /// Nobody sends sync messages (nim).
+    NoSync,
+    /// Repair requests are never answered.
+    NoAnswers,
+    /// A message nobody acknowledged is reported as sent when it is given up (nim).
+    FailureIsSuccess,
+    /// The log is in arrival order (nim).
+    ArrivalOrder,
+    /// The id of a message is a hash of its content alone (js).
+    ContentId,
+    /// Any timestamp is adopted (js and nim).
+    AnyTimestamp,
+    /// What is asked for is answered at once, without bound (js).
+    NoPace,
+    /// A restart loses the newest message.
+    LostRow,
+    /// A restart finds the meta of an earlier save.
+    OldMeta,
+    /// A restart delivers the newest message again.
+    DeliveredAgain,
+    /// The buffer of messages waiting for acknowledgement is not saved.
+    LostOutgoing,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::ParkedIsMet,
+        Self::NoDependencies,
+        Self::AnyHit,
+        Self::AskOnce,
+        Self::TailOnly,
+        Self::NoSync,
+        Self::NoAnswers,
+        Self::FailureIsSuccess,
+        Self::ArrivalOrder,
+        Self::ContentId,
+        Self::AnyTimestamp,
+        Self::NoPace,
+        Self::LostRow,
+        Self::OldMeta,
+        Self::DeliveredAgain,
+        Self::LostOutgoing,
+    ];
+
+    /// Bugs that are a matter of options.
+    pub(super) fn configure(self, config: &mut Config) {
+        match self {
+            Self::AnyHit => config.filter_evidence = FilterEvidence::Hits(1),
+            Self::AnyTimestamp => config.max_clock_drift = Duration::MAX,
+            Self::NoPace => {
+                config.repair_bytes_per_second = u32::MAX;
+                config.limits.max_requests_per_message = usize::MAX;
+            }
+            _ => {}
+        }
+    }
+
+    /// Changes a message before the channel sees it.
+    pub(super) fn received(self, channel: &Channel, message: &mut Message) {
+        match self {
+            Self::ParkedIsMet => {
+                let parked: BTreeSet<MessageId> = channel.incoming().into_iter().map(|view| view.id).collect();
+                message.causal_history.retain(|entry| !parked.contains(&entry.id));
+            }
+            Self::NoDependencies => message.causal_history.clear(),
+            _ => {}
+        }
+    }
+
+    /// Changes a message before it goes out; false when it does not.
+    pub(super) fn sends(self, channel: &Channel, asked: &mut BTreeSet<MessageId>, transmit: &mut Transmit) -> bool {
+        match (self, transmit.kind) {
+            (Self::NoSync, TransmitKind::Sync) | (Self::NoAnswers, TransmitKind::Repair) => return false,
+            (Self::AskOnce, _) => transmit.message.repair_request.retain(|entry| asked.insert(entry.id.clone())),
+            (Self::TailOnly, TransmitKind::Content | TransmitKind::Sync) => {
+                let own = transmit.message.id.clone();
+                let tail = channel.log().rev().filter(|logged| logged.body.key.id != own).take(2);
+                transmit.message.causal_history =
+                    tail.map(|logged| HistoryEntry::new(logged.body.key.id.clone())).collect();
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// Changes what the application hears.
+    pub(super) fn told(self, channel: &Channel, event: &mut Event) {
+        if let (Self::FailureIsSuccess, Event::DeliveryFailed { id, .. }) = (self, &*event) {
+            let by = channel.participant().clone();
+            *event = Event::MessageAcknowledged { id: id.clone(), by, after_failure: false };
+        }
+    }
+
+    /// The id under which content is sent.
+    pub(super) fn id(self, content: &[u8]) -> Option<MessageId> {
+        let hash = || Keccak256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        (self == Self::ContentId).then(|| MessageId::from(hash()))
+    }
+
+    /// Damages what was saved before it is loaded.
+    pub(super) fn restarts(self, medium: &mut Medium, first_meta: Option<bytes::Bytes>) {
+        match self {
+            Self::LostRow => medium.lose_newest(Place::Body),
+            Self::LostOutgoing => medium.lose_newest(Place::Outgoing),
+            Self::OldMeta if first_meta.is_some() => medium.replace_meta(first_meta),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The mixed world: every option and every accident drawn from one seed.
+//!
+//! What: [`Mix`] says which faults a seed enables ("swarm": a random part of them, for faults hide each other), [`run`]
+//! lets that world live. How it moves: a phase with faults, in which only safety is asked for; then everything heals, and
+//! within [`Mix::bound`] everything must be delivered everywhere; then an hour in which nothing but sync messages may pass.
+
+mod mix;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::channel::Input;
+use crate::types::MessageId;
+
+use super::net::{between, chance};
+use super::oracle::{Oracle, Violation};
+use super::{Bug, Clock, Network, Options, World};
+
+pub use mix::Mix;
+
+/// How a mixed world went.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What was drawn.
+    pub mix: Mix,
+    /// What did not hold.
+    pub violations: Vec<Violation>,
+    /// Hash of everything transmitted and told.
+    pub trace: u64,
+    /// Messages sent by honest participants.
+    pub sent: u64,
+    /// Deliveries told.
+    pub delivered: u64,
+    /// Times an invariant looked at something.
+    pub looks: u64,
+    /// Virtual time, in milliseconds.
+    pub virtual_ms: u64,
+}
+
+/// Lets the world of a seed live, with a known bug if one is given.
+///
+/// # Panics
+/// When the drawn options are refused: a defect of this module.
+#[must_use]
+pub fn run(seed: u64, bug: Option<Bug>) -> Report {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5EED);
+    let mix = Mix::draw(&mut rng);
+    let options = Options {
+        seed,
+        participants: 0,
+        network: mix.network.clone(),
+        config: mix.config.clone(),
+        bug,
+        forgetful: false,
+    };
+    let mut world = World::new(options);
+    world.oracle = Oracle::full(&mix.config);
+    world.oracle.verbose = std::env::var_os("RC_SIM_VERBOSE").is_some();
+    let mut life = Life { world, rng, mix, down: Vec::new(), away: Vec::new() };
+    for _ in 0..life.mix.founders {
+        life.join(true);
+    }
+    life.suffer();
+    life.heal();
+    let Life { mut world, mix, .. } = life;
+    world.run_for(mix.bound());
+    world.oracle.settled(world.now_ms());
+    world.run_for(Duration::from_secs(60 * 60));
+    world.end();
+    let registry = &world.oracle.registry;
+    Report {
+        violations: world.oracle.violations.clone(),
+        trace: world.trace(),
+        sent: registry.sent,
+        delivered: registry.delivered,
+        looks: world.oracle.looks,
+        virtual_ms: world.now_ms(),
+        mix,
+    }
+}
+
+struct Life {
+    world: World,
+    rng: ChaCha8Rng,
+    mix: Mix,
+    /// Crashed participants, and when they are opened again.
+    down: Vec<(u64, usize)>,
+    /// Participants cut off, and until when.
+    away: Vec<(u64, usize)>,
+}
+
+impl Life {
+    fn join(&mut self, founder: bool) {
+        let config = self.mix.config_of(founder, &mut self.rng);
+        let clock = match self.mix.clock_offset_ms {
+            0 => Clock::default(),
+            max => Clock { offset_ms: self.signed(max), drift_ppm: self.signed(200), ..Clock::default() },
+        };
+        self.world.join_with(Arc::new(config), clock);
+    }
+
+    fn signed(&mut self, max: u64) -> i64 {
+        let magnitude = i64::try_from(between(&mut self.rng, (0, max))).unwrap_or(0);
+        if chance(&mut self.rng, 0.5) { magnitude } else { -magnitude }
+    }
+
+    fn pick(&mut self) -> usize {
+        usize::try_from(self.rng.next_u64() % self.world.nodes().len() as u64).unwrap_or(0)
+    }
+
+    /// The phase with faults.
+    fn suffer(&mut self) {
+        for turn in 0..self.mix.turns {
+            let wait = between(&mut self.rng, (0, self.mix.pause_ms));
+            self.world.run_for(Duration::from_millis(wait));
+            self.come_back(false);
+            if chance(&mut self.rng, self.mix.send_chance) {
+                let burst = if chance(&mut self.rng, self.mix.burst_chance) { self.mix.burst } else { 1 };
+                (0..burst).for_each(|part| self.send(turn, part));
+            }
+            self.accident();
+        }
+        self.come_back(true);
+    }
+
+    fn send(&mut self, turn: u64, part: u64) {
+        let node = self.pick();
+        let size = between(&mut self.rng, (0, self.mix.content_bytes));
+        let mut content = format!("{turn}.{part} of p{node} ");
+        content.extend(std::iter::repeat_n('x', usize::try_from(size).unwrap_or(0)));
+        if chance(&mut self.rng, self.mix.same_content) {
+            content = "ok".to_owned();
+        }
+        let id = chance(&mut self.rng, self.mix.collide).then(|| {
+            let shared = self.rng.next_u64() % 8;
+            MessageId::from(format!("shared{shared}"))
+        });
+        // A known id or a full buffer is refused: the application's fault, and no accident.
+        let _refused = self.world.input(node, Input::Send { content: content.into(), id });
+    }
+
+    fn accident(&mut self) {
+        let now = self.world.now_ms();
+        if chance(&mut self.rng, self.mix.crash) {
+            let node = self.pick();
+            if let Some(crash) = self.mix.crash_kind(&mut self.rng) {
+                self.world.crash(node, crash);
+            } else if self.world.node(node).is_up() {
+                self.world.restart(node);
+            }
+            let until = now + between(&mut self.rng, (0, self.mix.downtime_ms));
+            self.down.push((until, node));
+        }
+        if chance(&mut self.rng, self.mix.away) {
+            let node = self.pick();
+            self.world.set_cut(node, true);
+            let until = now + between(&mut self.rng, (1_000, self.mix.away_ms));
+            self.away.push((until, node));
+        }
+        if chance(&mut self.rng, self.mix.partition) {
+            let (from, to) = (self.pick(), self.pick());
+            let blocked = chance(&mut self.rng, 0.6);
+            self.world.set_blocked(from, to, blocked);
+        }
+        if chance(&mut self.rng, self.mix.slow) {
+            let (node, extra) = (self.pick(), between(&mut self.rng, (0, 20_000)));
+            self.world.set_slow(node, extra);
+        }
+        if chance(&mut self.rng, self.mix.jump) {
+            let by = self.signed(self.mix.jump_ms);
+            let node = self.pick();
+            self.world.jump(node, by);
+        }
+        if chance(&mut self.rng, self.mix.join) && self.world.nodes().len() < self.mix.most {
+            self.join(false);
+        }
+        if chance(&mut self.rng, self.mix.attack) {
+            let attack = self.mix.attacks[usize::try_from(self.rng.next_u64()).unwrap_or(0) % self.mix.attacks.len()];
+            self.world.attack(attack);
+        }
+        if chance(&mut self.rng, self.mix.sync) {
+            let node = self.pick();
+            let _ = self.world.input(node, Input::SendSync);
+        }
+    }
+
+    /// Opens who is down long enough, and connects who was away long enough.
+    fn come_back(&mut self, all: bool) {
+        let now = self.world.now_ms();
+        let due = |(until, _): &(u64, usize)| all || *until <= now;
+        let (back, still): (Vec<_>, Vec<_>) = self.down.drain(..).partition(due);
+        self.down = still;
+        for (_, node) in back {
+            if !self.world.node(node).is_up() {
+                self.world.restart(node);
+            }
+        }
+        let (back, still): (Vec<_>, Vec<_>) = self.away.drain(..).partition(due);
+        self.away = still;
+        back.into_iter().for_each(|(_, node)| self.world.set_cut(node, false));
+    }
+
+    fn heal(&mut self) {
+        self.world.heal(Network::default());
+        for node in 0..self.world.nodes().len() {
+            if !self.world.node(node).is_up() {
+                self.world.restart(node);
+            }
+        }
+        if self.mix.closing {
+            for node in 0..self.world.nodes().len() {
+                let _ = self.world.input(node, Input::Send { content: "bye".into(), id: None });
+            }
+        }
+        let now = self.world.now_ms();
+        self.world.oracle.healed(now);
+    }
+}

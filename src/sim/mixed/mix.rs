@@ -1,0 +1,159 @@
+//! What one seed draws: the size of the world, the options of its channels, and a part of all faults.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
+
+use crate::channel::{Config, Join};
+use crate::types::Limits;
+
+use super::super::net::{between, chance};
+use super::super::{Attack, Burst, Crash, Network};
+
+/// Everything drawn. Chances are per turn.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names of `Life`'s accidents")]
+pub struct Mix {
+    pub founders: usize,
+    pub most: usize,
+    pub turns: u64,
+    pub pause_ms: u64,
+    pub network: Network,
+    pub config: Config,
+    pub send_chance: f64,
+    pub burst_chance: f64,
+    pub burst: u64,
+    pub content_bytes: u64,
+    pub same_content: f64,
+    pub collide: f64,
+    pub crash: f64,
+    pub torn: bool,
+    pub downtime_ms: u64,
+    pub away: f64,
+    pub away_ms: u64,
+    pub partition: f64,
+    pub slow: f64,
+    pub clock_offset_ms: u64,
+    pub jump: f64,
+    pub jump_ms: u64,
+    pub join: f64,
+    pub from_now: bool,
+    pub attack: f64,
+    pub attacks: Vec<Attack>,
+    pub sync: f64,
+    pub closing: bool,
+}
+
+impl Mix {
+    pub(super) fn draw(rng: &mut ChaCha8Rng) -> Self {
+        let seconds = |rng: &mut ChaCha8Rng, bounds| Duration::from_secs(between(rng, bounds));
+        let founders = usize::try_from(between(rng, (2, 6))).unwrap_or(2);
+        let most = founders + usize::try_from(between(rng, (1, 3))).unwrap_or(1);
+        let small = chance(rng, 0.3);
+        let crash = part(rng, 0.5, 0.08);
+        let t_min = seconds(rng, (1, 5));
+        // Not both buffers tiny: what waits for what fits into neither.
+        let crowded = chance(rng, 0.1);
+        let config = Config {
+            join: Join::Backfill(u64::MAX),
+            max_message_history: if small { usize::try_from(between(rng, (5, 40))).unwrap_or(5) } else { 1_000 },
+            causal_history_size: usize::try_from(between(rng, (0, 4))).unwrap_or(2),
+            max_causal_heads: usize::try_from(between(rng, (1, 10))).unwrap_or(10),
+            resend_interval: seconds(rng, (1, 8)),
+            max_resend_attempts: u32::try_from(between(rng, (0, 6))).unwrap_or(5),
+            t_min,
+            t_max: t_min + seconds(rng, (0, 50)),
+            response_groups: 1,
+            repair_bytes_per_second: if chance(rng, 0.3) { 4_000 } else { 256 << 10 },
+            lost_timeout: seconds(rng, (180, 900)),
+            // Without confirmation, what is below the floor and was not told when it crashed is never told.
+            confirm_deliveries: small || chance(rng, 0.3),
+            max_sync_interval: seconds(rng, (60, 900)),
+            limits: Limits {
+                max_message_bytes: 128 << 10,
+                max_content_bytes: 64 << 10,
+                max_parked: if crowded { 8 } else { 10_000 },
+                max_repair_entries: if !crowded && chance(rng, 0.1) { 6 } else { 1_000 },
+                ..Limits::default()
+            },
+            ..Config::default()
+        };
+        let far = chance(rng, 0.15);
+        let mut attacks: Vec<Attack> = Attack::ALL.iter().copied().filter(|_| chance(rng, 0.5)).collect();
+        if far {
+            // A clock days ahead would accept what all others refuse.
+            attacks.retain(|attack| !matches!(attack, Attack::FarFuture | Attack::NearFuture));
+        }
+        let attack = if attacks.is_empty() { 0.0 } else { part(rng, 0.35, 0.2) };
+        let burst = chance(rng, 0.3).then_some(Burst { begins: 0.02, ends: 0.1, loss: 0.9 });
+        let delay = (1, if chance(rng, 0.3) { 8_000 } else { 300 });
+        Self {
+            founders,
+            most,
+            turns: between(rng, (20, 120)),
+            pause_ms: if chance(rng, 0.3) { 20_000 } else { 3_000 },
+            network: Network { loss: part(rng, 0.8, 0.6), burst, duplicate: part(rng, 0.5, 0.5), delay_ms: delay },
+            config,
+            send_chance: 0.3 + part(rng, 1.0, 0.5),
+            burst_chance: part(rng, 0.3, 0.1),
+            burst: between(rng, (2, 30)),
+            content_bytes: if chance(rng, 0.2) { 2_000 } else { 40 },
+            same_content: part(rng, 0.4, 0.3),
+            collide: part(rng, 0.1, 0.1),
+            crash,
+            torn: chance(rng, 0.5),
+            downtime_ms: if chance(rng, 0.3) { 600_000 } else { 10_000 },
+            away: part(rng, 0.4, 0.05),
+            away_ms: if chance(rng, 0.3) { 1_200_000 } else { 60_000 },
+            partition: part(rng, 0.4, 0.1),
+            slow: part(rng, 0.3, 0.05),
+            clock_offset_ms: if chance(rng, 0.4) { 120_000 } else { 0 },
+            jump: part(rng, 0.3, 0.05),
+            jump_ms: if far { 4 * 24 * 60 * 60 * 1_000 } else { 20 * 60 * 1_000 },
+            join: part(rng, 0.5, 0.05),
+            from_now: chance(rng, 0.5),
+            attack,
+            attacks,
+            sync: part(rng, 0.2, 0.1),
+            closing: chance(rng, 0.5),
+        }
+    }
+
+    /// Options of one participant.
+    pub(super) fn config_of(&self, founder: bool, rng: &mut ChaCha8Rng) -> Config {
+        let join = match (founder, self.from_now) {
+            (true, _) => Join::Backfill(u64::MAX),
+            (false, true) => Join::FromNow,
+            (false, false) => Join::Backfill(if chance(rng, 0.5) { u64::MAX } else { between(rng, (0, 20)) }),
+        };
+        Config { join, ..self.config.clone() }
+    }
+
+    /// How a crash comes: in the middle of a step, or `None` for one between two steps.
+    pub(super) fn crash_kind(&self, rng: &mut ChaCha8Rng) -> Option<Crash> {
+        match rng.next_u64() % 4 {
+            0 => Some(Crash::BeforeSave),
+            1 if self.torn => Some(Crash::BetweenWrites),
+            2 => Some(Crash::AfterSave),
+            _ => None,
+        }
+    }
+
+    /// Within this time after the last fault, everything is delivered everywhere.
+    ///
+    /// Made of stages: what cannot be had any more is given up after `lost_timeout`; what hung on it is then named by a
+    /// sync message, at most one and a quarter intervals away, and others wait for what it misses in their turn.
+    #[must_use]
+    pub fn bound(&self) -> Duration {
+        let fakes = self.attack > 0.0 && self.attacks.contains(&Attack::FakeHistory);
+        let stages = if fakes { 4 } else { 2 };
+        stages * (self.config.lost_timeout + 3 * self.config.max_sync_interval) + 20 * self.config.t_max
+    }
+}
+
+/// With this chance, something up to `max`; else nothing.
+fn part(rng: &mut ChaCha8Rng, enabled: f64, max: f64) -> f64 {
+    let share = f64::from(rng.next_u32()) / f64::from(u32::MAX) * max;
+    if chance(rng, enabled) { share } else { 0.0 }
+}

@@ -1,0 +1,48 @@
+//! PROTOCOL section 5: a message is delivered after everything it depends on.
+//!
+//! A dependency counts as met without delivery when it is lost (and then the delivery names it) or declared met, and for
+//! messages at or below floor or horizon. Exempt are dependencies that a hostile member made up, for it may make cycles.
+
+use std::collections::BTreeSet;
+
+use crate::channel::Event;
+use crate::state::LogKey;
+
+use super::{Invariant, Scene, Seen};
+
+#[derive(Debug)]
+pub(super) struct Causality;
+
+impl Invariant for Causality {
+    fn name(&self) -> &'static str {
+        "causal order"
+    }
+
+    fn look(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        let Seen::Told { node, event, .. } = seen else { return Ok(()) };
+        let Event::MessageDelivered(delivery) = event else { return Ok(()) };
+        let registry = scene.registry;
+        let key: &LogKey = &delivery.body.key;
+        let Some(index) = registry.find(&key.id) else { return Ok(()) };
+        let message = registry.message(index);
+        let meta = scene.nodes[*node].channel().meta();
+        let old = meta.horizon.is_some_and(|horizon| key.lamport <= horizon)
+            || meta.floor.as_ref().is_some_and(|floor| key <= floor);
+        if message.contested || message.hostile || old {
+            return Ok(());
+        }
+        let missing: BTreeSet<_> = delivery.missing.iter().collect();
+        for name in message.names.iter().filter(|name| **name != index) {
+            let dependency = registry.message(*name);
+            let met = registry.has(*node, *name)
+                || registry.is_declared(*node, *name)
+                || (registry.is_lost(*node, *name) && missing.contains(&dependency.id))
+                || dependency.contested
+                || dependency.hostile;
+            if !met {
+                return Err(format!("p{node} delivers {} before {}", key.id, dependency.id));
+            }
+        }
+        Ok(())
+    }
+}

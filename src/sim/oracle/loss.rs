@@ -1,0 +1,106 @@
+//! PROTOCOL section 10, "Lost": a dependency is given up only after `lost_timeout`, and never while it can be had in a
+//! network without faults.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::channel::{Event, Limit};
+use crate::state::{LogKey, Row};
+use crate::types::millis;
+
+use super::{Invariant, Scene, Seen};
+
+#[derive(Debug, Default)]
+pub(super) struct Loss {
+    /// When a message was named to a participant first.
+    named: HashMap<(usize, usize), u64>,
+    /// Since when a participant can answer with a message.
+    held: HashMap<(usize, usize), u64>,
+    /// What a participant stopped asking for, because its buffer was full.
+    forgotten: BTreeSet<(usize, usize)>,
+}
+
+impl Invariant for Loss {
+    fn name(&self) -> &'static str {
+        "loss"
+    }
+
+    fn look(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        let registry = scene.registry;
+        match seen {
+            Seen::Received { node, transmission, .. } => {
+                let Some(message) = &transmission.message else { return Ok(()) };
+                // Who waits for a message since then, waits for what that one waits for since then, too.
+                let since = registry.find(&message.id).and_then(|index| self.named.get(&(*node, index)));
+                let since = since.copied().unwrap_or(scene.now_ms);
+                let entries = message.causal_history.iter().map(|entry| &entry.id);
+                for index in entries.chain([&message.id]).filter_map(|id| registry.find(id)) {
+                    let named = self.named.entry((*node, index)).or_insert(since);
+                    *named = since.min(*named);
+                }
+                Ok(())
+            }
+            Seen::Sent { node, message, .. } | Seen::Recovered { node, message } => {
+                registry.find(&message.id).map(|index| self.held.insert((*node, index), scene.now_ms));
+                Ok(())
+            }
+            Seen::Told { node, event: Event::MessageDelivered(delivery), .. } => {
+                registry.find(&delivery.body.key.id).map(|index| self.held.insert((*node, index), scene.now_ms));
+                Ok(())
+            }
+            // Tiny buffers forget what they asked for.
+            Seen::Told {
+                node, event: Event::LimitReached { limit: Limit::RepairRequests, id: Some(id), .. }, ..
+            } => {
+                registry.find(id).map(|index| self.forgotten.insert((*node, index)));
+                Ok(())
+            }
+            // What a crash kept from being seen is in the buffers.
+            Seen::Restarted { node, saved, .. } => {
+                let age = saved.meta.as_ref().map_or(0, |meta| meta.age_ms);
+                for row in &saved.rows {
+                    let (id, since) = match row {
+                        Row::Request(request) => (&request.entry.id, request.since_age_ms),
+                        Row::Parked(parked) => (&parked.body.key.id, parked.parked_at_age_ms),
+                        _ => continue,
+                    };
+                    let since = scene.now_ms.saturating_sub(age.saturating_sub(since));
+                    registry.find(id).map(|index| *self.named.entry((*node, index)).or_insert(since));
+                    let Row::Parked(parked) = row else { continue };
+                    for entry in &parked.body.causal_history {
+                        registry.find(&entry.id).map(|index| *self.named.entry((*node, index)).or_insert(since));
+                    }
+                }
+                Ok(())
+            }
+            Seen::Told { node, event: Event::DependencyLost { id }, .. } => {
+                let Some(index) = registry.find(id) else { return Ok(()) };
+                let (channel, message) = (scene.nodes[*node].channel(), registry.message(index));
+                let config = channel.config();
+                let too_old = message.key.as_ref().is_some_and(|key| channel.meta().stub_floor.as_ref() >= Some(key));
+                if let Some(named) = self.named.get(&(*node, index))
+                    && scene.now_ms - named < millis(config.lost_timeout)
+                    && !too_old
+                {
+                    return Err(format!("p{node} gives {id} up after {} ms", scene.now_ms - named));
+                }
+                let Some(healed) = scene.healed_ms else { return Ok(()) };
+                let long_ago = scene.now_ms.saturating_sub(5 * millis(config.t_max));
+                let had = scene.nodes.iter().enumerate().any(|(name, other)| {
+                    let since = self.held.get(&(name, index)).is_some_and(|held| healed.max(*held) < long_ago);
+                    let logged = |key: &LogKey| other.channel().log().any(|logged| logged.body.key == *key);
+                    since && message.key.as_ref().is_some_and(logged)
+                });
+                if had
+                    && !self.forgotten.contains(&(*node, index))
+                    && !message.contested
+                    && !message.premature
+                    && !registry.is_cycle(index)
+                {
+                    return Err(format!("p{node} gives {id} up, which others have and would send"));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

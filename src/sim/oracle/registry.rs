@@ -1,0 +1,303 @@
+//! All messages ever sent, and who has which: what the invariants compare with.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+
+use crate::channel::{Event, Fate, TransmitKind};
+use crate::state::LogKey;
+use crate::types::{Lamport, Message, MessageId, MessageKind, ParticipantId};
+
+use super::super::{EPOCH_MS, Node};
+use super::Seen;
+
+/// Beyond this a timestamp may be refused by some participant's clock.
+const PREMATURE_MS: u64 = 23 * 60 * 60 * 1_000;
+
+/// A message, known from its sending or only by name.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// Its id.
+    pub id: MessageId,
+    /// Its place in the log, once sent.
+    pub key: Option<LogKey>,
+    /// Who it says sent it.
+    pub sender: Option<ParticipantId>,
+    /// Index of the honest participant that sent it.
+    pub from: Option<usize>,
+    /// When, in virtual milliseconds.
+    pub sent_ms: u64,
+    /// Its content.
+    pub content: Bytes,
+    /// What it names.
+    pub names: Vec<usize>,
+    /// Two different messages were sent under this id.
+    pub contested: bool,
+    /// The application chose the id.
+    pub given: bool,
+    /// A hostile member sent it.
+    pub hostile: bool,
+    /// Its timestamp may be refused.
+    pub premature: bool,
+    /// Participants that delivered or sent it.
+    pub holders: usize,
+}
+
+/// The index of a participant's name.
+#[must_use]
+pub fn participant(name: &ParticipantId) -> Option<usize> {
+    name.as_str()?.strip_prefix('p')?.parse().ok()
+}
+
+/// All messages by index, and sets of indices per participant.
+#[derive(Debug, Default)]
+pub struct Registry {
+    index: HashMap<MessageId, usize>,
+    messages: Vec<Registered>,
+    had: Vec<Vec<bool>>,
+    taken: Vec<Vec<bool>>,
+    lost: Vec<BTreeSet<usize>>,
+    declared: Vec<BTreeSet<usize>>,
+    /// Receivers, and names under which a hostile member spoke to them.
+    forged: BTreeSet<(usize, ParticipantId)>,
+    repaired: BTreeSet<usize>,
+    transmitted: HashMap<TransmitKind, u64>,
+    /// Messages that an honest participant sent.
+    pub sent: u64,
+    /// Deliveries told.
+    pub delivered: u64,
+    /// Milliseconds from sending to delivery, one for each delivery of an honest message.
+    pub latencies: Vec<u32>,
+    /// Milliseconds from sending to the first acknowledgement.
+    pub acknowledged_after: Vec<u32>,
+}
+
+impl Registry {
+    /// A message by index.
+    #[must_use]
+    pub fn message(&self, index: usize) -> &Registered {
+        &self.messages[index]
+    }
+
+    /// The index of an id.
+    #[must_use]
+    pub fn find(&self, id: &MessageId) -> Option<usize> {
+        self.index.get(id).copied()
+    }
+
+    /// Whether a message and another one name each other.
+    #[must_use]
+    pub fn is_cycle(&self, index: usize) -> bool {
+        self.messages[index].names.iter().any(|name| self.messages[*name].names.contains(&index))
+    }
+
+    /// All messages that were sent.
+    pub fn all_sent(&self) -> impl Iterator<Item = (usize, &Registered)> {
+        self.messages.iter().enumerate().filter(|(_, message)| message.key.is_some())
+    }
+
+    /// Whether a message with this id was sent.
+    #[must_use]
+    pub fn is_sent(&self, id: &MessageId) -> bool {
+        self.find(id).is_some_and(|index| self.messages[index].key.is_some())
+    }
+
+    /// Whether a participant sent it or told its application of it.
+    #[must_use]
+    pub fn has(&self, node: usize, index: usize) -> bool {
+        bit(&self.had, node, index)
+    }
+
+    /// Whether a participant received it, waiting for others or not.
+    #[must_use]
+    pub fn took(&self, node: usize, index: usize) -> bool {
+        bit(&self.taken, node, index)
+    }
+
+    /// Whether a participant gave it up as lost.
+    #[must_use]
+    pub fn is_lost(&self, node: usize, index: usize) -> bool {
+        self.lost.get(node).is_some_and(|lost| lost.contains(&index))
+    }
+
+    /// Whether a participant's application declared it met.
+    #[must_use]
+    pub fn is_declared(&self, node: usize, index: usize) -> bool {
+        self.declared.get(node).is_some_and(|declared| declared.contains(&index))
+    }
+
+    /// Whether a hostile member spoke to a participant under this name.
+    #[must_use]
+    pub fn is_forged(&self, node: usize, name: &ParticipantId) -> bool {
+        self.forged.contains(&(node, name.clone()))
+    }
+
+    /// Packets of this kind.
+    #[must_use]
+    pub fn transmitted(&self, kind: TransmitKind) -> u64 {
+        self.transmitted.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// Distinct messages that somebody rebroadcast for others.
+    #[must_use]
+    pub fn repaired(&self) -> u64 {
+        self.repaired.len() as u64
+    }
+
+    /// Before the invariants look: new messages.
+    pub(super) fn register(&mut self, now_ms: u64, nodes: usize, seen: &Seen<'_>) {
+        for sets in [&mut self.had, &mut self.taken] {
+            sets.resize(sets.len().max(nodes), Vec::new());
+        }
+        self.lost.resize(nodes, BTreeSet::new());
+        self.declared.resize(nodes, BTreeSet::new());
+        match seen {
+            Seen::Sent { node, message, given } => {
+                self.sent += 1;
+                self.add(message, Some(*node), now_ms, *given);
+            }
+            Seen::Recovered { node, message } => self.add(message, Some(*node), now_ms, true),
+            Seen::Hostile { message } if message.kind() == Some(MessageKind::Content) => {
+                self.add(message, None, now_ms, true);
+            }
+            _ => {}
+        }
+    }
+
+    /// After they looked: who has what.
+    pub(super) fn note(&mut self, now_ms: u64, nodes: &[Node], seen: &Seen<'_>) {
+        match seen {
+            Seen::Sent { node, message, .. } | Seen::Recovered { node, message } => {
+                if let Some(index) = self.find(&message.id) {
+                    self.hold(*node, index);
+                    set(&mut self.taken, *node, index);
+                }
+            }
+            Seen::Received { node, transmission, fate } => {
+                let Some(message) = &transmission.message else { return };
+                let hostile = self.find(&message.id).is_some_and(|index| self.messages[index].hostile);
+                if transmission.from.is_none() || hostile {
+                    self.forged.insert((*node, message.sender.clone()));
+                }
+                if matches!(fate, Some(Fate::Delivered | Fate::Parked { .. } | Fate::Duplicate | Fate::Echo))
+                    && message.kind() == Some(MessageKind::Content)
+                {
+                    let index = self.intern(&message.id);
+                    set(&mut self.taken, *node, index);
+                }
+            }
+            Seen::Told { node, event: Event::MessageDelivered(delivery), .. } => {
+                let index = self.intern(&delivery.body.key.id);
+                set(&mut self.taken, *node, index);
+                self.delivered += 1;
+                if self.hold(*node, index) && self.messages[index].from.is_some() {
+                    let after = now_ms.saturating_sub(self.messages[index].sent_ms);
+                    self.latencies.push(u32::try_from(after).unwrap_or(u32::MAX));
+                }
+            }
+            Seen::Told { node, event: Event::DependencyLost { id }, .. } => {
+                let index = self.intern(id);
+                self.lost[*node].insert(index);
+            }
+            Seen::Told { event: Event::MessageAcknowledged { id, .. }, .. } => {
+                if let Some(index) = self.find(id) {
+                    let after = now_ms.saturating_sub(self.messages[index].sent_ms);
+                    self.acknowledged_after.push(u32::try_from(after).unwrap_or(u32::MAX));
+                }
+            }
+            Seen::Transmitted { transmission, .. } => {
+                let Some(kind) = transmission.kind else { return };
+                *self.transmitted.entry(kind).or_default() += 1;
+                if let (TransmitKind::Repair, Some(message)) = (kind, &transmission.message) {
+                    let index = self.intern(&message.id);
+                    self.repaired.insert(index);
+                }
+            }
+            // What was received before a crash and is saved was received, though nobody saw it.
+            Seen::Restarted { node, .. } => {
+                let channel = nodes[*node].channel();
+                let logged = channel.log().map(|logged| logged.body.key.id.clone());
+                let parked = channel.incoming().into_iter().map(|view| view.id);
+                for id in logged.chain(parked).collect::<Vec<_>>() {
+                    let index = self.intern(&id);
+                    set(&mut self.taken, *node, index);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An application declared a dependency met.
+    pub fn declare(&mut self, node: usize, id: &MessageId) {
+        let index = self.intern(id);
+        self.declared.resize(self.declared.len().max(node + 1), BTreeSet::new());
+        self.declared[node].insert(index);
+    }
+
+    pub(super) fn intern(&mut self, id: &MessageId) -> usize {
+        if let Some(index) = self.index.get(id) {
+            return *index;
+        }
+        let index = self.messages.len();
+        self.index.insert(id.clone(), index);
+        self.messages.push(Registered {
+            id: id.clone(),
+            key: None,
+            sender: None,
+            from: None,
+            sent_ms: 0,
+            content: Bytes::new(),
+            names: Vec::new(),
+            contested: false,
+            given: false,
+            hostile: false,
+            premature: false,
+            holders: 0,
+        });
+        index
+    }
+
+    fn add(&mut self, message: &Message, from: Option<usize>, now_ms: u64, given: bool) {
+        let index = self.intern(&message.id);
+        let names: Vec<usize> = message.causal_history.iter().map(|entry| self.intern(&entry.id)).collect();
+        let registered = &mut self.messages[index];
+        let lamport = message.lamport.unwrap_or(Lamport(0));
+        let key = LogKey { lamport, id: message.id.clone() };
+        if let Some(known) = &registered.key {
+            let same = *known == key
+                && registered.sender.as_ref() == Some(&message.sender)
+                && registered.content == message.content;
+            registered.contested |= !same;
+            registered.given |= given;
+            return;
+        }
+        registered.key = Some(key);
+        registered.sender = Some(message.sender.clone());
+        registered.from = from;
+        registered.sent_ms = now_ms;
+        registered.content = message.content.clone();
+        registered.names = names;
+        registered.given = given;
+        registered.hostile = from.is_none();
+        registered.premature = lamport.0 > EPOCH_MS + now_ms + PREMATURE_MS;
+    }
+
+    fn hold(&mut self, node: usize, index: usize) -> bool {
+        let fresh = !self.has(node, index);
+        set(&mut self.had, node, index);
+        self.messages[index].holders += usize::from(fresh);
+        fresh
+    }
+}
+
+fn bit(sets: &[Vec<bool>], node: usize, index: usize) -> bool {
+    sets.get(node).and_then(|set| set.get(index)).copied().unwrap_or(false)
+}
+
+fn set(sets: &mut [Vec<bool>], node: usize, index: usize) {
+    let Some(set) = sets.get_mut(node) else { return };
+    if set.len() <= index {
+        set.resize(index + 1, false);
+    }
+    set[index] = true;
+}

@@ -1,0 +1,422 @@
+//! The world itself: who gets which input when.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::hash::Hasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use siphasher::sip::SipHasher13;
+
+use crate::channel::{ChannelError, Config, Event, Input, Outcome, TransmitKind};
+use crate::types::{ChannelId, MessageId};
+use crate::wire;
+
+use super::net::{Queue, between, chance};
+use super::node::Carried;
+use super::oracle::{Oracle, Seen};
+use super::{Bug, Clock, Crash, Network, Node, Options, Transmission};
+
+/// Participants, network and time.
+#[derive(Debug)]
+pub struct World {
+    pub(super) rng: ChaCha8Rng,
+    config: Arc<Config>,
+    pub(super) channel: ChannelId,
+    network: Network,
+    queue: Queue,
+    wakes: BinaryHeap<Reverse<(u64, usize)>>,
+    nodes: Vec<Node>,
+    /// Directed pairs between which nothing passes.
+    blocked: BTreeSet<(usize, usize)>,
+    now_ms: u64,
+    bug: Option<Bug>,
+    forgetful: bool,
+    /// Sum of all logs' lengths: no need to compare logs whose lengths differ.
+    logged: usize,
+    /// What watches.
+    pub oracle: Oracle,
+    trace: SipHasher13,
+    /// Packets handed to the network.
+    pub transmissions: u64,
+    /// Bytes of them.
+    pub transmitted_bytes: u64,
+}
+
+impl World {
+    /// A world at time 0.
+    ///
+    /// # Panics
+    /// When the options' configuration is refused.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let mut config = options.config;
+        if let Some(bug) = options.bug {
+            bug.configure(&mut config);
+        }
+        let mut world = Self {
+            rng: ChaCha8Rng::seed_from_u64(options.seed),
+            config: Arc::new(config),
+            channel: ChannelId::from("sim"),
+            network: options.network,
+            queue: Queue::default(),
+            wakes: BinaryHeap::new(),
+            nodes: Vec::new(),
+            blocked: BTreeSet::new(),
+            now_ms: 0,
+            bug: options.bug,
+            forgetful: options.forgetful,
+            logged: 0,
+            oracle: Oracle::blind(),
+            trace: SipHasher13::new(),
+            transmissions: 0,
+            transmitted_bytes: 0,
+        };
+        (0..options.participants).for_each(|_| {
+            world.join();
+        });
+        world
+    }
+
+    /// Adds a participant with the world's options; returns its index.
+    ///
+    /// # Panics
+    /// When the options' configuration is refused.
+    pub fn join(&mut self) -> usize {
+        self.join_with(self.config.clone(), Clock::default())
+    }
+
+    /// Adds a participant with options and clocks of its own; returns its index.
+    ///
+    /// # Panics
+    /// When the options are refused.
+    pub fn join_with(&mut self, mut config: Arc<Config>, clock: Clock) -> usize {
+        if let Some(bug) = self.bug {
+            bug.configure(Arc::make_mut(&mut config));
+        }
+        let index = self.nodes.len();
+        let clock = Clock { began_ms: self.now_ms, ..clock };
+        let context = clock.context(self.now_ms, self.rng.next_u64());
+        let mut node = Node::new(self.channel.clone(), format!("p{index}"), config, clock, &context);
+        node.set_bug(self.bug);
+        node.medium.forgetful = self.forgetful;
+        node.keep_events = !self.forgetful;
+        self.nodes.push(node);
+        self.arm(index);
+        index
+    }
+
+    /// Virtual time since the world began, in milliseconds.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// A participant.
+    #[must_use]
+    pub fn node(&self, index: usize) -> &Node {
+        &self.nodes[index]
+    }
+
+    /// All participants.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Changes how the network misbehaves from now on.
+    pub fn set_network(&mut self, network: Network) {
+        self.network = network;
+    }
+
+    /// Cuts a participant off, or connects it again.
+    pub fn set_cut(&mut self, index: usize, cut: bool) {
+        self.nodes[index].cut = cut;
+    }
+
+    /// Blocks what one participant sends to another, or lets it pass again.
+    pub fn set_blocked(&mut self, from: usize, to: usize, blocked: bool) {
+        if blocked {
+            self.blocked.insert((from, to));
+        } else {
+            self.blocked.remove(&(from, to));
+        }
+    }
+
+    /// Ends all cuts, blocks and slowness, and sets the clocks right.
+    pub fn heal(&mut self, network: Network) {
+        self.network = network;
+        self.blocked.clear();
+        for node in &mut self.nodes {
+            node.clock = Clock { began_ms: node.clock.began_ms, ..Clock::default() };
+            (node.cut, node.slow_ms, node.crash) = (false, 0, None);
+        }
+    }
+
+    /// Delays everything that a participant receives by this much more.
+    pub fn set_slow(&mut self, index: usize, extra_ms: u64) {
+        self.nodes[index].slow_ms = extra_ms;
+    }
+
+    /// Lets a participant's wall clock jump.
+    pub fn jump(&mut self, index: usize, by_ms: i64) {
+        let clock = &mut self.nodes[index].clock;
+        clock.offset_ms = clock.offset_ms.saturating_add(by_ms);
+    }
+
+    /// Lets a participant die with its next step that saves something.
+    pub fn crash(&mut self, index: usize, crash: Crash) {
+        self.nodes[index].crash = Some(crash);
+    }
+
+    /// Lets a participant send content; returns the id.
+    ///
+    /// # Panics
+    /// When the channel refuses it.
+    pub fn send(&mut self, index: usize, content: impl Into<Bytes>) -> MessageId {
+        match self.input(index, Input::Send { content: content.into(), id: None }) {
+            Ok(Outcome::Sent(id)) => id,
+            other => panic!("send refused: {other:?}"),
+        }
+    }
+
+    /// Gives a participant an input and carries its step out.
+    ///
+    /// # Errors
+    /// What the channel refuses.
+    pub fn input(&mut self, index: usize, input: Input) -> Result<Outcome, ChannelError> {
+        self.drive(index, input, None)
+    }
+
+    /// Opens a participant again from what it saved; one that runs is dropped without warning first.
+    pub fn restart(&mut self, index: usize) {
+        let entropy = self.rng.next_u64();
+        let node = &mut self.nodes[index];
+        let before = node.channel().stats().log_len;
+        node.clock.began_ms = self.now_ms;
+        let context = node.clock.context(self.now_ms, entropy);
+        let restarted = node.restart(&context);
+        self.logged = self.logged + node.channel().stats().log_len - before;
+        self.show(&Seen::Restarted {
+            node: index,
+            saved: &restarted.saved,
+            exact: restarted.exact,
+            torn: restarted.torn,
+        });
+        for message in &self.nodes[index].own_messages() {
+            if !self.oracle.registry.is_sent(&message.id) {
+                self.show(&Seen::Recovered { node: index, message });
+            }
+        }
+        self.tell(index, &restarted.events, None);
+        self.arm(index);
+    }
+
+    /// Hands bytes of a hostile member to the network.
+    pub fn inject(&mut self, bytes: Bytes) {
+        let message = wire::decode(&bytes, &self.config.limits).ok().map(|(message, _)| message);
+        if let Some(message) = &message {
+            self.show(&Seen::Hostile { message });
+        }
+        self.broadcast(Transmission { from: None, kind: None, bytes, message });
+    }
+
+    /// Lets this much virtual time pass.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now_ms.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        while self.advance(end) {}
+        self.now_ms = end;
+    }
+
+    /// Runs until all logs are the same, or this much time has passed; true if they are.
+    pub fn run_until_converged(&mut self, within: Duration) -> bool {
+        self.run_until(within, World::is_converged)
+    }
+
+    /// Runs until something holds, looked at whenever something happened, or this much time has passed; true if it does.
+    pub fn run_until(&mut self, within: Duration, mut holds: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now_ms.saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+        while !holds(self) {
+            if !self.advance(end) {
+                self.now_ms = end;
+                return holds(self);
+            }
+        }
+        true
+    }
+
+    /// Whether all logs are the same.
+    #[must_use]
+    pub fn is_converged(&self) -> bool {
+        let Some(first) = self.nodes.first() else { return true };
+        let len = first.channel().stats().log_len;
+        len * self.nodes.len() == self.logged && self.nodes[1..].iter().all(|node| node.log_ids().eq(first.log_ids()))
+    }
+
+    /// Messages in all logs together.
+    #[must_use]
+    pub fn logged(&self) -> usize {
+        self.logged
+    }
+
+    /// Takes all events told so far by a participant.
+    pub fn take_events(&mut self, index: usize) -> Vec<Event> {
+        std::mem::take(&mut self.nodes[index].events)
+    }
+
+    /// A hash of everything that was transmitted and told so far.
+    #[must_use]
+    pub fn trace(&self) -> u64 {
+        self.trace.finish()
+    }
+
+    /// Shows the oracle that the world ends, in a phase without faults.
+    pub fn end(&mut self) {
+        self.show(&Seen::Ended);
+    }
+
+    /// Does what comes next, if it comes before `end`.
+    fn advance(&mut self, end: u64) -> bool {
+        let packet = self.queue.next_at().unwrap_or(u64::MAX);
+        let wake = self.wakes.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
+        let at = packet.min(wake);
+        if at > end || at == u64::MAX {
+            return false;
+        }
+        self.now_ms = self.now_ms.max(at);
+        if packet <= wake {
+            self.arrive()
+        } else {
+            self.wake()
+        }
+        true
+    }
+
+    fn arrive(&mut self) {
+        let Some((to, transmission)) = self.queue.pop() else { return };
+        let node = &mut self.nodes[to];
+        if node.cut || !node.is_up() {
+            return;
+        }
+        match &transmission.message {
+            // A refused message is the peer's fault; the channel counts it.
+            Some(message) => drop(self.drive(to, Input::Receive(message.clone()), Some(&transmission))),
+            None => node.undecodable += 1,
+        }
+    }
+
+    fn wake(&mut self) {
+        let Some(Reverse((at, index))) = self.wakes.pop() else { return };
+        let node = &mut self.nodes[index];
+        if node.armed != Some(at) {
+            return;
+        }
+        node.armed = None;
+        match node.wakes_at() {
+            Some(due) if due <= self.now_ms => drop(self.drive(index, Input::Timeout, None)),
+            _ => self.arm(index),
+        }
+    }
+
+    /// Remembers when to look at a participant's timers, unless that is remembered for earlier already.
+    fn arm(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let Some(at) = node.wakes_at() else { return };
+        if node.armed.is_none_or(|armed| at < armed) {
+            node.armed = Some(at);
+            self.wakes.push(Reverse((at, index)));
+        }
+    }
+
+    fn drive(&mut self, index: usize, input: Input, cause: Option<&Transmission>) -> Result<Outcome, ChannelError> {
+        let given = matches!(input, Input::Send { id: Some(_), .. });
+        let entropy = self.rng.next_u64();
+        let node = &mut self.nodes[index];
+        if !node.is_up() {
+            return Ok(Outcome::Done);
+        }
+        let before = node.channel().stats().log_len;
+        let context = node.clock.context(self.now_ms, entropy);
+        let Carried { transmit, events, outcome } = node.handle(&context, input);
+        self.logged = self.logged + node.channel().stats().log_len - before;
+        if !node.is_up() {
+            return Ok(Outcome::Done);
+        }
+        // A clock is set back before what is sent under it.
+        let (resets, events): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|event| matches!(event, Event::ClockReset { .. }));
+        self.tell(index, &resets, cause);
+        for transmit in transmit.iter().filter(|transmit| transmit.kind == TransmitKind::Content) {
+            self.show(&Seen::Sent { node: index, message: &transmit.message, given });
+        }
+        if let Some(cause) = cause {
+            let fate = match &outcome {
+                Ok(Outcome::Received(received)) => Some(&received.fate),
+                _ => None,
+            };
+            self.show(&Seen::Received { node: index, transmission: cause, fate });
+        }
+        self.tell(index, &events, cause);
+        self.show(&Seen::Stepped { node: index });
+        for transmit in transmit {
+            self.transmit(index, &transmit);
+        }
+        // The application confirms what it was told, sooner or later.
+        if let Some(number) = self.nodes[index].unconfirmed()
+            && chance(&mut self.rng, 0.5)
+        {
+            let _ = self.drive(index, Input::DeliveriesTold(number), None);
+        }
+        self.arm(index);
+        outcome
+    }
+
+    fn tell(&mut self, index: usize, events: &[Event], cause: Option<&Transmission>) {
+        for event in events {
+            if self.oracle.is_watching() {
+                self.trace.write(format!("{} {index} {event:?}", self.now_ms).as_bytes());
+            }
+            self.show(&Seen::Told { node: index, event, cause });
+        }
+    }
+
+    fn show(&mut self, seen: &Seen<'_>) {
+        self.oracle.look(self.now_ms, &self.nodes, seen);
+    }
+
+    fn transmit(&mut self, from: usize, transmit: &crate::channel::Transmit) {
+        let dialect = self.nodes[from].channel().config().dialect;
+        let bytes = wire::encode(&transmit.message, dialect).expect("a channel sends what can be encoded");
+        let decoded = wire::decode(&bytes, &self.config.limits).expect("what a channel sends can be decoded");
+        self.transmissions += 1;
+        self.transmitted_bytes += bytes.len() as u64;
+        let transmission =
+            Transmission { from: Some(from), kind: Some(transmit.kind), bytes, message: Some(decoded.0) };
+        self.show(&Seen::Transmitted { node: from, transmission: &transmission });
+        if !self.nodes[from].cut {
+            self.broadcast(transmission);
+        }
+    }
+
+    fn broadcast(&mut self, transmission: Transmission) {
+        if self.oracle.is_watching() {
+            self.trace.write_u64(self.now_ms);
+            self.trace.write(&transmission.bytes);
+        }
+        let mut arrivals = Vec::with_capacity(self.nodes.len());
+        for (to, node) in self.nodes.iter_mut().enumerate() {
+            let Some(from) = transmission.from.or(Some(usize::MAX)).filter(|from| *from != to) else { continue };
+            if !self.blocked.is_empty() && self.blocked.contains(&(from, to)) {
+                continue;
+            }
+            for delay in self.network.fates(&mut self.rng, &mut node.bad).into_iter().flatten() {
+                let slow = if node.slow_ms == 0 { 0 } else { between(&mut self.rng, (0, node.slow_ms)) };
+                arrivals.push((self.now_ms + delay + slow, to));
+            }
+        }
+        self.queue.push(Arc::new(transmission), arrivals);
+    }
+}
