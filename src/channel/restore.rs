@@ -133,6 +133,7 @@ impl Channel {
             sync,
             pace,
             resends_allowed: now.running,
+            cycles_allowed: now.running,
             losses_checked: now.running,
             stats: Stats::default(),
             effects: Effects::default(),
