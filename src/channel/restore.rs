@@ -273,7 +273,8 @@ impl Channel {
             let passed = wall.saturating_sub(seen.as_millis());
             let heard = RunningTime::from_millis(self.now.running.as_millis().saturating_sub(passed));
             self.filter.insert(&body.key.id, IdHash::of(&body.key.id), heard);
-            let recent = passed <= millis(self.config.acknowledgement_delay.1) * u64::from(self.config.response_groups);
+            let longest = self.config.acknowledgement_delay.1.saturating_mul(self.config.response_groups);
+            let recent = passed <= millis(longest);
             if recent && body.sender != self.participant {
                 self.sync.must_acknowledge(&body.key.id, &body.sender, &self.config, self.now.running, random);
             }
