@@ -231,10 +231,11 @@ impl Channel {
     }
 
     fn load_response(&mut self, response: Response) -> bool {
-        let Some(key) = self.known.key(&response.id).filter(|key| self.log.get(key).is_some()) else { return false };
+        let Some(key) = self.known.key(&response.id) else { return false };
+        let Some(bytes) = self.log.get(&key).map(|logged| log::cost(&logged.body)) else { return false };
         let due = self.due_at(response.due, self.config.t_max);
         self.log.pin(&key);
-        self.responses.insert(&response, due);
+        self.responses.insert(&response, due, bytes);
         true
     }
 
