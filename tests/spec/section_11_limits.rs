@@ -292,6 +292,17 @@ fn parked_bytes_are_bounded_too() {
 }
 
 #[test]
+fn every_byte_of_a_causal_entry_counts_as_parked() {
+    let entry = HistoryEntry { sender: Some("s".repeat(200).as_str().into()), ..HistoryEntry::new("missing") };
+    let mut alice = peer("alice");
+    alice.receive(&Message { causal_history: vec![entry], ..message("bob", "m1", 1, &[]) });
+    let with_sender = alice.channel.stats().parked_bytes;
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "m1", 1, &["missing"]));
+    assert_eq!(with_sender, alice.channel.stats().parked_bytes + 200);
+}
+
+#[test]
 fn a_message_larger_than_the_whole_incoming_buffer_gives_way_at_once_and_stays_in_repair() {
     let mut alice = peer_with("alice", |config| config.limits.max_parked_bytes = 1_000);
     let big = Message { content: content(2_000), ..message("bob", "big", 1, &["nothing"]) };
