@@ -288,6 +288,8 @@ pub struct Channel {
     pace: repair::Pace,
     /// Resends wait for this after a batch of them.
     resends_allowed: RunningTime,
+    /// Looking for messages that wait for each other waits for this after a look.
+    cycles_allowed: RunningTime,
     /// When losses were looked for last.
     losses_checked: RunningTime,
     stats: Stats,

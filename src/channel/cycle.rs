@@ -2,15 +2,20 @@
 //!
 //! How it moves: a message that waited for `lost_timeout` is looked at. What it waits for falls into knots, the strongly
 //! connected components of "waits for"; knots come out dependencies first, so that letting each go in turn keeps
-//! causal order everywhere but within a knot, where there is none. Linear in messages and dependencies.
+//! causal order everywhere but within a knot, where there is none. Each look is linear in messages and dependencies,
+//! however many messages are due, and looks are a second apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::time::Duration;
 
 use crate::state::LogKey;
 use crate::types::{MessageId, millis};
 
 use super::Channel;
+
+/// Between looks at what has waited too long: what came in at a thousand moments is not walked a thousand times.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Messages that wait for each other; most often a single one.
 #[derive(Debug)]
@@ -34,11 +39,16 @@ struct Visit {
 impl Channel {
     /// Messages that wait for each other, and for nothing else, wait in vain: they go ahead, the lowest first.
     pub(super) fn break_cycles(&mut self) {
+        if self.now.running < self.cycles_allowed {
+            return;
+        }
+        let mut judged = BTreeMap::new();
         while let Some((age, key)) = self.incoming.next_expiry().cloned() {
             if age > self.meta.age_ms {
                 return;
             }
-            let knots = self.knots(&key);
+            self.cycles_allowed = self.now.running.after(LOOK_PAUSE);
+            let knots = self.knots(&key, &mut judged);
             // What may still come decides over all that was looked at: none is looked at again before then.
             let again = self.meta.age_ms.saturating_add(millis(self.config.t_max)).saturating_add(1);
             knots.iter().flat_map(|knot| &knot.members).for_each(|key| self.incoming.set_expiry(key, again));
@@ -51,8 +61,9 @@ impl Channel {
         }
     }
 
-    /// The knots of the parked messages that this one waits for, itself included, dependencies first.
-    fn knots(&mut self, root: &LogKey) -> Vec<Knot> {
+    /// The knots of the parked messages that this one waits for, itself included, dependencies first; but for those
+    /// `judged` already, hopeful or not.
+    fn knots(&mut self, root: &LogKey, judged: &mut BTreeMap<LogKey, bool>) -> Vec<Knot> {
         let mut knots = Vec::new();
         let mut numbers = BTreeMap::from([(root.clone(), 0)]);
         let mut visits = vec![Visit { key: root.clone(), low: 0, open: true, hopeful: false }];
@@ -68,6 +79,10 @@ impl Channel {
                     visits[at].hopeful = true;
                     continue;
                 };
+                if let Some(hopeful) = judged.get(&key) {
+                    visits[at].hopeful |= hopeful;
+                    continue;
+                }
                 match numbers.get(&key) {
                     Some(&to) if visits[to].open => visits[at].low = visits[at].low.min(to),
                     Some(&to) => visits[at].hopeful |= visits[to].hopeful,
@@ -89,7 +104,8 @@ impl Channel {
                 for number in &members {
                     (visits[*number].open, visits[*number].hopeful) = (false, hopeful);
                 }
-                let members = members.into_iter().map(|number| visits[number].key.clone()).collect();
+                let members: BTreeSet<_> = members.into_iter().map(|number| visits[number].key.clone()).collect();
+                judged.extend(members.iter().map(|key| (key.clone(), hopeful)));
                 knots.push(Knot { members, hopeful });
             }
             if let Some((parent, _)) = path.last() {

@@ -21,7 +21,10 @@ pub(super) fn cost(body: &Body) -> usize {
     let entries: usize = body
         .causal_history
         .iter()
-        .map(|entry| 64 + entry.id.len() + entry.hint.as_ref().map_or(0, bytes::Bytes::len))
+        .map(|entry| {
+            let (hint, sender) = (entry.hint.as_ref(), entry.sender.as_ref());
+            64 + entry.id.len() + hint.map_or(0, bytes::Bytes::len) + sender.map_or(0, ParticipantId::len)
+        })
         .sum();
     OVERHEAD + body.key.id.len() + body.sender.len() + body.content.len() + entries
 }

@@ -133,6 +133,7 @@ impl Channel {
             sync,
             pace,
             resends_allowed: now.running,
+            cycles_allowed: now.running,
             losses_checked: now.running,
             stats: Stats::default(),
             effects: Effects::default(),
@@ -230,10 +231,11 @@ impl Channel {
     }
 
     fn load_response(&mut self, response: Response) -> bool {
-        let Some(key) = self.known.key(&response.id).filter(|key| self.log.get(key).is_some()) else { return false };
+        let Some(key) = self.known.key(&response.id) else { return false };
+        let Some(bytes) = self.log.get(&key).map(|logged| log::cost(&logged.body)) else { return false };
         let due = self.due_at(response.due, self.config.t_max);
         self.log.pin(&key);
-        self.responses.insert(&response, due);
+        self.responses.insert(&response, due, bytes);
         true
     }
 
@@ -272,7 +274,8 @@ impl Channel {
             let passed = wall.saturating_sub(seen.as_millis());
             let heard = RunningTime::from_millis(self.now.running.as_millis().saturating_sub(passed));
             self.filter.insert(&body.key.id, IdHash::of(&body.key.id), heard);
-            let recent = passed <= millis(self.config.acknowledgement_delay.1) * u64::from(self.config.response_groups);
+            let longest = self.config.acknowledgement_delay.1.saturating_mul(self.config.response_groups);
+            let recent = passed <= millis(longest);
             if recent && body.sender != self.participant {
                 self.sync.must_acknowledge(&body.key.id, &body.sender, &self.config, self.now.running, random);
             }

@@ -124,20 +124,21 @@ impl Channel {
         }
         let Some(key) = self.known.key(id) else { return };
         let Some(logged) = self.log.get(&key) else { return };
-        let sender = logged.body.sender.clone();
+        let (sender, bytes) = (logged.body.sender.clone(), super::log::cost(&logged.body));
         let (config, now) = (&self.config, self.now.running);
         let recent = self.filter.last_heard(id).is_some_and(|heard| now.since(heard) < config.t_min / 2);
         if recent || !repair::in_response_group(config.response_groups, &self.participant, &sender, id) {
             return;
         }
-        if self.responses.len() >= config.limits.max_repair_entries {
+        // What is to be answered stays in the log, beyond its limits: so much of it, and no more.
+        if self.responses.len() >= config.limits.max_repair_entries || self.responses.bytes() >= config.max_log_bytes {
             self.effects.limit(Limit::RepairResponses, Some(id.clone()), Some(by.clone()));
             return;
         }
         let due = now.after(repair::response_wait(config, &self.participant, &sender, id));
         let response = Response { id: id.clone(), due: self.now.wall_at(due) };
         self.log.pin(&key);
-        self.responses.insert(&response, due);
+        self.responses.insert(&response, due, bytes);
         self.effects.put(Row::Response(response));
         self.effects.tell(Event::RepairRequested { id: id.clone(), by: by.clone() });
     }

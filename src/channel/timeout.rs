@@ -44,7 +44,7 @@ impl Channel {
     pub fn poll_timeout(&self) -> Option<RunningTime> {
         let resend = self.outgoing.next_due().map(|due| due.max(self.resends_allowed));
         let response = self.responses.next_due().map(|due| due.max(self.pace.opens_at()));
-        let cycle = self.incoming.next_expiry().map(|(age, _)| self.at_age(*age));
+        let cycle = self.incoming.next_expiry().map(|(age, _)| self.at_age(*age).max(self.cycles_allowed));
         let loss = self.next_loss();
         let sync = Some(self.sync.next_due(self.requests.next_due()));
         let eviction = self.config.max_log_age.and_then(|age| self.next_eviction(age));

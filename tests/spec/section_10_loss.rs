@@ -5,7 +5,7 @@ use reliable_channel::channel::{Delivery, Event, Fate, Input, Limit};
 use reliable_channel::state::{MarkKind, Row};
 use reliable_channel::types::{Message, MessageId};
 
-use crate::harness::{Peer, message, missing, peer, peer_with, repairs, seconds, sync, t_req, wake};
+use crate::harness::{Peer, chain, message, missing, peer, peer_with, repairs, seconds, sync, t_req, wake};
 
 const MINUTE: u64 = 60_000;
 
@@ -329,6 +329,35 @@ fn a_ring_of_5000_messages_ends_the_same_way_at_linear_cost() {
     assert_eq!(delivered.len(), 5_000);
     assert_eq!(delivered[0], "m00000");
     assert!(large < 12 * small, "{small} units for 500, {large} for 5,000");
+}
+
+/// Messages that wait one for the other, the first of them for one that never comes and was asked for too seldom.
+fn work_of_hopeful_chain(len: u64, parked_apart: u64) -> u64 {
+    let mut alice = peer_with("alice", |config| {
+        config.lost_timeout = seconds(4);
+        config.t_min = seconds(600);
+        config.t_max = seconds(600);
+    });
+    for message in chain(len + 1).into_iter().skip(1) {
+        alice.now += parked_apart;
+        let context = alice.context();
+        assert!(alice.channel.handle(&context, Input::Receive(message)).outcome.is_ok());
+    }
+    alice.saved = alice.channel.data();
+    let before = alice.channel.stats().work;
+    alice.sleep(4_000 - (len * parked_apart).min(4_000) + 1);
+    alice.run_for(2_000 + len * parked_apart);
+    assert_eq!(alice.channel.stats().parked_len as u64, len);
+    alice.channel.stats().work - before
+}
+
+#[test]
+fn a_chain_that_waits_on_for_what_may_still_come_costs_each_look_no_more_than_its_length() {
+    for parked_apart in [0, 1] {
+        let (small, large) = (work_of_hopeful_chain(200, parked_apart), work_of_hopeful_chain(2_000, parked_apart));
+        assert!(large < 40 * small, "{small} units for 200, {large} for 2,000");
+        assert!(large < 10 * 2_000, "{large}");
+    }
 }
 
 #[test]

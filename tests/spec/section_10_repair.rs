@@ -392,6 +392,26 @@ fn at_most_1_000_responses_pend() {
 }
 
 #[test]
+fn answers_that_pend_keep_no_more_than_the_log_may_hold_once_more() {
+    let mut alice = peer_with("alice", |config| {
+        config.max_log_bytes = 100_000;
+        config.repair_bytes_per_second = 1;
+    });
+    for n in 0..100 {
+        let (id, asked) = (format!("m{n}"), format!("m{}", n.max(5) - 5));
+        alice.receive(&Message { content: vec![b'x'; 10_000].into(), ..message("bob", &id, n, &[]) });
+        alice.receive(&sync("eve", n, &[], &[&asked]));
+        alice.run_for(600);
+    }
+    assert!(alice.channel.stats().log_bytes < 220_000, "{}", alice.channel.stats().log_bytes);
+    assert!(
+        alice.events.iter().any(|event| matches!(event, Event::LimitReached { limit: Limit::RepairResponses, .. }))
+    );
+    alice.reboot();
+    assert!(alice.channel.stats().log_bytes < 220_000);
+}
+
+#[test]
 fn answers_are_paced_and_may_go_into_debt_by_one_message() {
     let mut alice = peer_with("alice", |config| config.repair_bytes_per_second = 1_000);
     let mut due = Vec::new();

@@ -1,7 +1,9 @@
 //! PROTOCOL section 11: limits, and bad input.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use reliable_channel::channel::{ChannelError, Event, Fate, Input, Limit, Outcome};
+use reliable_channel::channel::{ChannelError, Config, Event, Fate, Input, Limit, Outcome};
 use reliable_channel::filter::{IdHash, ReceivedFilter};
 use reliable_channel::types::{
     ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId,
@@ -290,6 +292,17 @@ fn parked_bytes_are_bounded_too() {
 }
 
 #[test]
+fn every_byte_of_a_causal_entry_counts_as_parked() {
+    let entry = HistoryEntry { sender: Some("s".repeat(200).as_str().into()), ..HistoryEntry::new("missing") };
+    let mut alice = peer("alice");
+    alice.receive(&Message { causal_history: vec![entry], ..message("bob", "m1", 1, &[]) });
+    let with_sender = alice.channel.stats().parked_bytes;
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "m1", 1, &["missing"]));
+    assert_eq!(with_sender, alice.channel.stats().parked_bytes + 200);
+}
+
+#[test]
 fn a_message_larger_than_the_whole_incoming_buffer_gives_way_at_once_and_stays_in_repair() {
     let mut alice = peer_with("alice", |config| config.limits.max_parked_bytes = 1_000);
     let big = Message { content: content(2_000), ..message("bob", "big", 1, &["nothing"]) };
@@ -430,4 +443,50 @@ fn parked_messages_below_the_floor_cost_an_eviction_nothing() {
         alice.channel.stats().work - before
     };
     assert_eq!(work(10), work(90));
+}
+
+/// Everything that sets a timer, again and again, restarts among it.
+fn drive(change: impl Fn(&mut Config)) {
+    let mut alice = peer_with("alice", |config| change(config));
+    for n in 0..40_u64 {
+        alice.input(Input::Receive(message("bob", &format!("gap{n}"), n, &[&format!("missing{n}")]))).unwrap();
+        alice.input(Input::Receive(message("bob", &format!("m{n}"), n, &[]))).unwrap();
+        alice.input(Input::Receive(sync("carol", n, &[], &[&format!("m{n}")]))).unwrap();
+        alice.send("text");
+        wake(&mut alice);
+        let due = alice.channel.poll_timeout().unwrap().as_millis();
+        assert!(due > alice.now, "after a timeout, the next lies later than now");
+        alice.now = due.min(alice.now + 60_000);
+        if n % 10 == 9 {
+            alice.reboot();
+        }
+    }
+}
+
+#[test]
+fn no_duration_however_short_or_long_makes_a_channel_panic_or_wake_for_ever() {
+    type Set = fn(&mut Config, Duration);
+    let options: [Set; 8] = [
+        |config, time| {
+            (config.resend_interval, config.max_resend_interval) = (time, time.max(config.max_resend_interval))
+        },
+        |config, time| config.acknowledgement_window = time,
+        |config, time| config.acknowledgement_delay = (Duration::ZERO, time),
+        |config, time| (config.acknowledgement_delay, config.response_groups) = ((time, time), 3),
+        |config, time| (config.sync_interval, config.max_sync_interval) = (time, time),
+        |config, time| (config.t_min, config.t_max) = (time, time),
+        |config, time| config.lost_timeout = time,
+        |config, time| (config.t_max, config.resend_interval, config.max_resend_interval) = (time, time, time),
+    ];
+    let times = [Duration::from_nanos(1), Duration::from_millis(1), Duration::from_millis(1 << 60), Duration::MAX];
+    for (option, set) in options.iter().enumerate() {
+        for time in times {
+            let mut config = Config::default();
+            set(&mut config, time);
+            match config.validate() {
+                Ok(()) => drive(|config| set(config, time)),
+                Err(error) => assert_eq!(time, times[0], "option {option}: {error}"),
+            }
+        }
+    }
 }
