@@ -113,7 +113,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// Items a stream's reader may be behind before it misses some. Default 4,096.
+    /// Items a stream's reader may be behind before it misses some. Default 4,096. Each may keep a whole message in
+    /// memory, whatever the log has given up: choose less where messages are large and readers slow.
     pub fn stream_capacity(mut self, items: usize) -> Self {
         self.stream_capacity = items;
         self
@@ -144,6 +145,10 @@ impl ManagerBuilder {
             if zero {
                 return Err(ConfigError::Zero(name).into());
             }
+        }
+        // Room for all items is taken now; too much would be a panic.
+        if self.stream_capacity > 1 << 24 {
+            return Err(ConfigError::OutOfRange { name: "stream_capacity", rule: "at most 16,777,216" }.into());
         }
         let runtime = Handle::try_current().map_err(|_| ManagerError::NoRuntime)?;
         let seed = match self.seed {

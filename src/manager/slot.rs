@@ -298,7 +298,10 @@ impl Slot {
     pub(super) fn close(&self, why: Closed) {
         let discarded = {
             let mut state = self.lock();
-            state.closed = Some(why);
+            // What a defect left half changed must not be saved at the end.
+            if state.closed != Some(Closed::Failed) || why == Closed::Removed {
+                state.closed = Some(why);
+            }
             if why == Closed::Removed {
                 state.owed = Owed::default();
                 state.failing = None;
@@ -315,10 +318,10 @@ impl Slot {
         }
     }
 
-    /// Takes inputs again.
+    /// Takes inputs again, after [`Closed::Leaving`].
     pub(super) fn reopen(self: &Arc<Self>, shared: &Shared) {
         let mut state = self.lock();
-        state.closed = None;
+        state.closed.take_if(|closed| *closed == Closed::Leaving);
         self.rearm(shared, &mut state);
     }
 

@@ -167,6 +167,35 @@ async fn shutdown_and_close_save_what_is_owed() {
     assert_saved(&manager, &memory).await;
 }
 
+/// A state that makes the channel panic where overflow is checked: the last delivery number is taken.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn what_a_defect_left_half_changed_is_never_saved() {
+    for close in [true, false] {
+        let memory = MemoryPersistence::new();
+        let manager = opened(builder("alice").persistence(Arc::new(memory.clone()))).await;
+        let messages = messages_of_bob(2).await;
+        manager.unwrap_received(messages[1].clone()).await.unwrap();
+        manager.close_channel(CHANNEL).await.unwrap();
+        let mut meta = memory.load_channel(&channel()).await.unwrap().meta.unwrap();
+        meta.next_delivery = u64::MAX;
+        memory.save_channel_meta(&channel(), &meta).await.unwrap();
+        manager.ensure_channel(CHANNEL).await.unwrap();
+        let before = memory.load_channel(&channel()).await.unwrap();
+
+        let stopped = manager.unwrap_received(messages[0].clone()).await;
+        assert!(matches!(stopped, Err(ManagerError::ChannelFailed(_))), "{stopped:?}");
+        if close {
+            manager.close_channel(CHANNEL).await.unwrap();
+            manager.ensure_channel(CHANNEL).await.unwrap();
+            assert_eq!(manager.incoming(&channel()).unwrap().len(), 1);
+        } else {
+            assert!(manager.shutdown().await.is_clean());
+        }
+        assert_eq!(memory.load_channel(&channel()).await.unwrap(), before);
+    }
+}
+
 #[tokio::test]
 async fn a_store_that_panics_has_failed() {
     struct Panics;

@@ -24,6 +24,8 @@ fn options_are_checked() {
         let config = Config { max_message_history: 0, ..Config::default() };
         let zero = ReliabilityManager::builder("alice").config(config.clone()).build();
         assert!(matches!(zero, Err(ManagerError::Config(ConfigError::Zero("max_message_history")))), "{zero:?}");
+        let endless = ReliabilityManager::builder("alice").stream_capacity(usize::MAX).build();
+        assert!(matches!(endless, Err(ManagerError::Config(ConfigError::OutOfRange { .. }))), "{endless:?}");
         let manager = builder("alice").build().unwrap();
         let zero = manager.ensure_channel_with(CHANNEL, config).await.unwrap_err();
         assert_eq!(zero.fault(), Blame::Caller);
