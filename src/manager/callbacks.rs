@@ -22,7 +22,8 @@ use crate::types::{ChannelId, HistoryEntry, MessageId, ParticipantId};
 /// callbacks of its own channel alone (and, once 1,024 steps wait for it, that channel's calls). They may call the
 /// manager, see [`ReliabilityManager::current`], and wait for it with `Handle::current().block_on(..)`.
 /// A closure must not keep a [`ReliabilityManager`], which would then never be dropped; a
-/// [`WeakManager`](super::WeakManager) is fine. A panic in a closure is logged and goes no further.
+/// [`WeakManager`](super::WeakManager) is fine. A panic in a closure is logged and goes no further; it
+/// counts as having returned.
 #[derive(Clone, Default)]
 pub struct Callbacks {
     events: Vec<Arc<Listener<ManagerEvent>>>,
