@@ -7,9 +7,12 @@
 
 mod callbacks;
 mod cancel;
+mod clock;
 mod exchange;
 mod failures;
 mod lifecycle;
+mod place;
+mod restart;
 mod streams;
 
 use std::future::Future;
