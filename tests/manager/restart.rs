@@ -18,63 +18,12 @@ use reliable_channel::types::{Dialect, FilterField, HistoryEntry, Lamport, Limit
 use reliable_channel::wire;
 
 use super::place::Place;
+use super::script::{Call, Came, EPOCH, Random, conversation, peer};
 use super::*;
 
-const EPOCH: WallTime = WallTime::from_millis(1_700_000_000_000);
 const LENGTH: usize = 300;
 const OPERATIONS: usize = 500;
 const HOUR: Duration = Duration::from_secs(3_600);
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
-/// A peer that saves nothing.
-async fn peer(name: &str, clock: &ManualClock) -> ReliabilityManager {
-    opened(builder(name).clock(Arc::new(clock.clone())).seed(name.len() as u64)).await
-}
-
-/// A conversation of three managers, each of which hears two thirds of what the others say.
-async fn conversation(random: &mut Random) -> Vec<Wrapped> {
-    let clock = ManualClock::new(EPOCH);
-    let ends = [peer("bob", &clock).await, peer("carol", &clock).await, peer("dave", &clock).await];
-    let mut said = Vec::new();
-    for number in 0..LENGTH {
-        clock.advance(Duration::from_secs(2));
-        let from = random.below(3) as usize;
-        let wrapped =
-            ends[from].wrap_outgoing_with_id(CHANNEL, format!("m{number:03}"), format!("text {number}")).await.unwrap();
-        for (to, end) in ends.iter().enumerate() {
-            if to != from && random.below(3) > 0 {
-                end.unwrap_received(wrapped.bytes.clone()).await.unwrap();
-            }
-        }
-        said.push(wrapped);
-    }
-    said
-}
-
-/// One call.
-#[derive(Clone, Debug)]
-enum Call {
-    Wrap(String),
-    WrapAs(MessageId),
-    WrapEphemeral,
-    Unwrap(Bytes),
-    Sync,
-    Met(MessageId),
-    Hint(MessageId, Bytes),
-    Confirm(u64),
-    Sweep,
-}
 
 /// `alice` in one of her two lives.
 struct Life {
@@ -127,25 +76,14 @@ impl Life {
         assert!(self.sent().is_empty(), "a start sends nothing");
     }
 
-    /// What came of a call, as text: the message without its filter, the fate, or the error.
+    /// What came of a call; of a message wrapped, all but its filter.
     async fn call(&mut self, call: Call) -> String {
-        let manager = self.manager();
-        let wrapped = |wrapped: Result<Wrapped, _>| {
-            format!("{:?}", wrapped.map(|wrapped| (wrapped.id, without_filter(&wrapped.bytes))))
-        };
-        let answer = match call {
-            Call::Wrap(text) => wrapped(manager.wrap_outgoing(CHANNEL, text).await),
-            Call::WrapAs(id) => wrapped(manager.wrap_outgoing_with_id(CHANNEL, id, "text").await),
-            Call::WrapEphemeral => wrapped(manager.wrap_ephemeral(CHANNEL, "now").await),
-            Call::Unwrap(bytes) => format!("{:?}", manager.unwrap_received(bytes).await),
-            Call::Sync => format!("{:?}", manager.sync_now(CHANNEL).await),
-            Call::Met(id) => format!("{:?}", manager.mark_dependencies_met(CHANNEL, [id]).await),
-            Call::Hint(id, hint) => format!("{:?}", manager.set_retrieval_hint(CHANNEL, id, hint).await),
-            Call::Confirm(number) => format!("{:?}", manager.confirm_deliveries(CHANNEL, number).await),
-            Call::Sweep => format!("{:?}", manager.sweep(CHANNEL).await),
+        let came = match call.make(self.manager()).await {
+            Came::Wrapped(wrapped) => format!("{:?} {:?}", wrapped.id, without_filter(&wrapped.bytes)),
+            Came::Other(answer) => answer,
         };
         self.note_told();
-        answer
+        came
     }
 
     fn note_told(&mut self) {
@@ -312,7 +250,7 @@ impl Pair {
 
 async fn run(place: fn() -> Place, seed: u64) -> Stats {
     let mut random = Random(seed);
-    let said = conversation(&mut random).await;
+    let said = conversation(&mut random, LENGTH).await;
     let mut pair = Pair::new(place, seed.is_multiple_of(2)).await;
     pair.pass(1_000).await;
     let mut at = 0;
