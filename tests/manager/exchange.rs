@@ -3,14 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use async_trait::async_trait;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use reliable_channel::channel::Fate;
-use reliable_channel::state::{ChannelData, ChannelMeta, Commit, HistoryUpdate};
-use reliable_channel::store::PersistenceError;
 use tokio::task::LocalSet;
 
+use super::crash::CrashAfterCommit;
 use super::*;
 
 /// A broadcast that loses a third of what it carries, and delays and reorders the rest.
@@ -98,42 +96,6 @@ async fn a_restart_goes_on_from_the_store() {
     assert_eq!(released.released, [released.message.id.clone(), parked.message.id]);
 }
 
-/// Saves, and never comes back to say so.
-struct CrashAfterCommit(MemoryPersistence);
-
-#[async_trait]
-impl Persistence for CrashAfterCommit {
-    async fn save_channel_meta(&self, channel: &ChannelId, meta: &ChannelMeta) -> Result<(), PersistenceError> {
-        self.0.save_channel_meta(channel, meta).await
-    }
-
-    async fn update_history(&self, channel: &ChannelId, update: &HistoryUpdate) -> Result<(), PersistenceError> {
-        self.0.update_history(channel, update).await
-    }
-
-    async fn load_channel(&self, channel: &ChannelId) -> Result<ChannelData, PersistenceError> {
-        self.0.load_channel(channel).await
-    }
-
-    async fn drop_channel(&self, channel: &ChannelId) -> Result<(), PersistenceError> {
-        self.0.drop_channel(channel).await
-    }
-
-    async fn set_retrieval_hint(
-        &self,
-        channel: &ChannelId,
-        id: &MessageId,
-        hint: &Bytes,
-    ) -> Result<(), PersistenceError> {
-        self.0.set_retrieval_hint(channel, id, hint).await
-    }
-
-    async fn commit(&self, channel: &ChannelId, commit: &Commit) -> Result<(), PersistenceError> {
-        self.0.commit(channel, commit).await?;
-        std::future::pending().await
-    }
-}
-
 #[test]
 fn a_crash_between_commit_and_events_loses_no_delivery() {
     let store = MemoryPersistence::new();
@@ -145,7 +107,7 @@ fn a_crash_between_commit_and_events_loses_no_delivery() {
         manager.unwrap_received(messages[0].clone()).await.unwrap();
     });
     first.block_on(async {
-        let manager = opened(builder("alice").persistence(Arc::new(CrashAfterCommit(store.clone())))).await;
+        let manager = opened(builder("alice").persistence(CrashAfterCommit::new(Arc::new(store.clone()), 1))).await;
         let mut events = manager.events();
         let call = tokio::spawn({
             let (manager, bytes) = (manager.clone(), messages[1].clone());
@@ -174,8 +136,10 @@ fn a_crash_between_commit_and_events_loses_no_delivery() {
 async fn a_runtime_that_ends_leaves_calls_with_an_error() {
     let store = MemoryPersistence::new();
     let elsewhere = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let manager =
-        elsewhere.spawn(opened(builder("alice").persistence(Arc::new(CrashAfterCommit(store.clone()))))).await.unwrap();
+    let manager = elsewhere
+        .spawn(opened(builder("alice").persistence(CrashAfterCommit::new(Arc::new(store.clone()), 1))))
+        .await
+        .unwrap();
     let calls = ["being saved", "queued"].map(|text| {
         let manager = manager.clone();
         tokio::spawn(async move { manager.wrap_outgoing(CHANNEL, text).await })

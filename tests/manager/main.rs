@@ -5,11 +5,18 @@
 #![cfg(all(feature = "manager", feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod batches;
 mod callbacks;
 mod cancel;
+mod clock;
+mod crash;
 mod exchange;
 mod failures;
+mod failures_unseen;
 mod lifecycle;
+mod place;
+mod restart;
+mod script;
 mod streams;
 
 use std::future::Future;
