@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::filter::{IdHash, RollingFilter, RollingFilterConfig};
-use crate::state::{ChannelData, ChannelMeta, LogKey, Outgoing, Parked, Request, Response, Row, RowKey};
+use crate::state::{ChannelData, ChannelMeta, LogKey, Logged, Outgoing, Parked, Request, Response, Row, RowKey};
 use crate::types::{ChannelId, Lamport, MessageId, ParticipantId, RunningTime, WallTime, millis};
 
 use super::effects::Effects;
@@ -65,6 +65,7 @@ impl Channel {
         channel.hints.extend(data.hints);
         if let Some(mismatch) = mismatch {
             channel.mended(mismatch.to_string());
+            channel.mend_horizon();
         }
         channel.resume();
         let step = channel.step(Ok(Outcome::Done));
@@ -187,6 +188,24 @@ impl Channel {
                 self.mended(format!("{:?} entry of {} belonged to nothing", key.place, key.id));
                 self.effects.delete(key);
             }
+        }
+    }
+
+    /// Rows that came to the store without their meta may have been delivered under a horizon that it did not hold yet.
+    fn mend_horizon(&mut self) {
+        let unmet = |logged: &Logged, id: &MessageId| {
+            self.known.standing(id) == Standing::Unknown && self.marks.get(id).is_none() && !logged.missing.contains(id)
+        };
+        let horizon = self
+            .log
+            .iter()
+            .filter(|logged| logged.delivery.is_some() && !self.is_old(&logged.body.key))
+            .filter(|logged| log::references(&logged.body).any(|id| unmet(logged, id)))
+            .map(|logged| logged.body.key.lamport)
+            .max();
+        if horizon.is_some() {
+            self.meta.horizon = self.meta.horizon.max(horizon);
+            self.release_old();
         }
     }
 

@@ -64,9 +64,10 @@ impl Medium {
             let key = snapshot::parse_row_key(&snapshot::row_key(key)).expect("the codec wrote this key");
             snapshot::decode_row(&self.channel, &key, bytes.clone()).expect("the codec wrote this row")
         };
-        let meta = self.meta.clone().map(|bytes| {
-            snapshot::decode_meta(&self.channel, bytes).expect("the codec wrote this meta")
-        });
+        let meta = self
+            .meta
+            .clone()
+            .map(|bytes| snapshot::decode_meta(&self.channel, bytes).expect("the codec wrote this meta"));
         let hint = |(id, bytes): (&MessageId, &Bytes)| {
             let hint = snapshot::decode_hint(&self.channel, id, bytes.clone()).expect("the codec wrote this hint");
             (id.clone(), hint)

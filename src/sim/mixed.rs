@@ -97,11 +97,7 @@ impl Life {
         let config = self.mix.config_of(founder, &mut self.rng);
         let clock = match self.mix.clock_offset_ms {
             0 => Clock::default(),
-            max => Clock {
-                offset_ms: self.signed(max),
-                drift_ppm: self.signed(200),
-                ..Clock::default()
-            },
+            max => Clock { offset_ms: self.signed(max), drift_ppm: self.signed(200), ..Clock::default() },
         };
         self.world.join_with(Arc::new(config), clock);
     }

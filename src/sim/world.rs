@@ -287,7 +287,11 @@ impl World {
             return false;
         }
         self.now_ms = self.now_ms.max(at);
-        if packet <= wake { self.arrive() } else { self.wake() }
+        if packet <= wake {
+            self.arrive()
+        } else {
+            self.wake()
+        }
         true
     }
 
@@ -327,12 +331,7 @@ impl World {
         }
     }
 
-    fn drive(
-        &mut self,
-        index: usize,
-        input: Input,
-        cause: Option<&Transmission>,
-    ) -> Result<Outcome, ChannelError> {
+    fn drive(&mut self, index: usize, input: Input, cause: Option<&Transmission>) -> Result<Outcome, ChannelError> {
         let given = matches!(input, Input::Send { id: Some(_), .. });
         let entropy = self.rng.next_u64();
         let node = &mut self.nodes[index];

@@ -17,7 +17,9 @@ use reliable_channel::sim::mixed;
 /// Many participants in one simulated channel, everything from one seed. Exit code 0 only if every seed ends with the same
 /// log everywhere and no invariant broken.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: reliable-channel simulate --participants 20 --messages 200 --loss 0.3 --seed 1 --seeds 10")]
+#[command(
+    after_help = "Example: reliable-channel simulate --participants 20 --messages 200 --loss 0.3 --seed 1 --seeds 10"
+)]
 pub struct Args {
     /// Number of participants.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=100_000))]

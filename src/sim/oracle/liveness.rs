@@ -31,7 +31,10 @@ impl Invariant for Liveness {
                 let lost = hidden[name].contains(&index);
                 if !lost && must_have(node, key) && !registry.has(name, index) {
                     let waits = registry.took(name, index);
-                    return Err(format!("p{name} never delivered {} of {:?} (received: {waits})", key.id, message.sender));
+                    return Err(format!(
+                        "p{name} never delivered {} of {:?} (received: {waits})",
+                        key.id, message.sender
+                    ));
                 }
             }
         }

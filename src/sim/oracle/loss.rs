@@ -48,7 +48,9 @@ impl Invariant for Loss {
                 Ok(())
             }
             // Tiny buffers forget what they asked for.
-            Seen::Told { node, event: Event::LimitReached { limit: Limit::RepairRequests, id: Some(id), .. }, .. } => {
+            Seen::Told {
+                node, event: Event::LimitReached { limit: Limit::RepairRequests, id: Some(id), .. }, ..
+            } => {
                 registry.find(id).map(|index| self.forgotten.insert((*node, index)));
                 Ok(())
             }
@@ -74,8 +76,7 @@ impl Invariant for Loss {
                 let Some(index) = registry.find(id) else { return Ok(()) };
                 let (channel, message) = (scene.nodes[*node].channel(), registry.message(index));
                 let config = channel.config();
-                let too_old =
-                    message.key.as_ref().is_some_and(|key| channel.meta().stub_floor.as_ref() >= Some(key));
+                let too_old = message.key.as_ref().is_some_and(|key| channel.meta().stub_floor.as_ref() >= Some(key));
                 if let Some(named) = self.named.get(&(*node, index))
                     && scene.now_ms - named < millis(config.lost_timeout)
                     && !too_old
@@ -89,7 +90,11 @@ impl Invariant for Loss {
                     let logged = |key: &LogKey| other.channel().log().any(|logged| logged.body.key == *key);
                     since && message.key.as_ref().is_some_and(logged)
                 });
-                if had && !self.forgotten.contains(&(*node, index)) && !message.contested && !message.premature && !registry.is_cycle(index)
+                if had
+                    && !self.forgotten.contains(&(*node, index))
+                    && !message.contested
+                    && !message.premature
+                    && !registry.is_cycle(index)
                 {
                     return Err(format!("p{node} gives {id} up, which others have and would send"));
                 }
