@@ -65,7 +65,7 @@ impl Channel {
         channel.hints.extend(data.hints);
         if let Some(mismatch) = mismatch {
             channel.mended(mismatch.to_string());
-            channel.mend_horizon();
+            channel.mend_bounds();
         }
         channel.resume();
         let step = channel.step(Ok(Outcome::Done));
@@ -191,8 +191,10 @@ impl Channel {
         }
     }
 
-    /// Rows that came to the store without their meta may have been delivered under a horizon that it did not hold yet.
-    fn mend_horizon(&mut self) {
+    /// Rows that came to the store without their meta tell of a floor and a horizon that it did not hold yet: stubs lie at
+    /// or below the floor, and what was delivered without its dependencies at or below either.
+    fn mend_bounds(&mut self) {
+        self.meta.floor = self.meta.floor.take().max(self.log.stubs().map(|stub| stub.key).max());
         let unmet = |logged: &Logged, id: &MessageId| {
             self.known.standing(id) == Standing::Unknown && self.marks.get(id).is_none() && !logged.missing.contains(id)
         };
@@ -203,10 +205,8 @@ impl Channel {
             .filter(|logged| log::references(&logged.body).any(|id| unmet(logged, id)))
             .map(|logged| logged.body.key.lamport)
             .max();
-        if horizon.is_some() {
-            self.meta.horizon = self.meta.horizon.max(horizon);
-            self.release_old();
-        }
+        self.meta.horizon = self.meta.horizon.max(horizon);
+        self.release_old();
     }
 
     fn load_parked(&mut self, parked: Vec<Parked>) {
