@@ -96,7 +96,7 @@ impl Loop {
         for transmit in step.transmit {
             self.sent += 1;
             println!("{:>6} ms  {} sends {:?}", self.now_ms, self.channels[of].participant(), transmit.kind);
-            if self.sent % 2 == 0 {
+            if self.sent.is_multiple_of(2) {
                 let bytes = wire::encode(&transmit.message, self.channels[of].config().dialect)?;
                 self.in_flight.insert((self.now_ms + 20, self.sent), (1 - of, bytes));
             }

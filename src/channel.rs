@@ -10,6 +10,7 @@ pub mod event;
 pub mod view;
 
 mod clock;
+mod cycle;
 mod delivery;
 mod effects;
 mod incoming;
@@ -28,6 +29,7 @@ mod timeout;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -93,6 +95,8 @@ pub enum Input {
     },
     /// Do what is due.
     Timeout,
+    /// Save now what otherwise waits for the next change: before the channel is closed.
+    Checkpoint,
 }
 
 /// What an input led to: data, to be carried out in this order: `save`, `transmit`, `events`.
@@ -245,6 +249,13 @@ pub enum ChannelError {
     },
 }
 
+impl ChannelError {
+    /// Whether a limit of PROTOCOL section 11 was hit.
+    fn is_limit(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::OutgoingFull | Self::PeerLimit { .. } | Self::ClockDrift { .. })
+    }
+}
+
 /// One conversation, as one participant sees it.
 #[derive(Debug)]
 pub struct Channel {
@@ -277,11 +288,16 @@ pub struct Channel {
     pace: repair::Pace,
     /// Resends wait for this after a batch of them.
     resends_allowed: RunningTime,
+    /// Looking for messages that wait for each other waits for this after a look.
+    cycles_allowed: RunningTime,
     /// When losses were looked for last.
     losses_checked: RunningTime,
     stats: Stats,
     effects: effects::Effects,
 }
+
+/// Age that a crash may give back while something is waited for.
+const AGE_LAG_MS: u64 = 10_000;
 
 /// The present input's time and entropy.
 #[derive(Debug)]
@@ -310,11 +326,13 @@ impl Channel {
     /// Takes one input in and says what it led to.
     pub fn handle(&mut self, context: &Context, input: Input) -> Step {
         self.advance(context);
+        let checkpoint = input == Input::Checkpoint;
         let outcome = match input {
             Input::Send { content, id } => self.send(content, id),
             Input::SendEphemeral { content } => self.send_ephemeral(content),
             Input::SendSync => {
                 self.send_sync();
+                self.retain();
                 Ok(Outcome::Done)
             }
             Input::Receive(message) => self.receive(message, false),
@@ -333,26 +351,31 @@ impl Channel {
                 self.timeout();
                 Ok(Outcome::Done)
             }
+            Input::Checkpoint => Ok(Outcome::Done),
         };
-        self.step(outcome)
+        self.step(outcome, checkpoint)
     }
 
     /// Sets the time. A pause longer than any timer is not counted as waiting: the machine slept.
     fn advance(&mut self, context: &Context) {
         let running = context.running.max(self.now.running);
-        let longest = self.config.t_max.max(self.config.max_resend_interval).saturating_mul(2);
-        let passed = running.since(self.now.running).min(longest);
+        let passed = running.since(self.now.running).min(self.longest_pause());
         self.meta.age_ms = self.meta.age_ms.saturating_add(millis(passed));
         let entropy = context.entropy ^ self.now.entropy.rotate_left(17);
         self.now = Now { wall: context.wall, running, entropy };
     }
 
-    fn step(&mut self, outcome: Result<Outcome, ChannelError>) -> Step {
+    fn longest_pause(&self) -> Duration {
+        self.config.t_max.max(self.config.max_resend_interval).saturating_mul(2)
+    }
+
+    fn step(&mut self, outcome: Result<Outcome, ChannelError>, checkpoint: bool) -> Step {
         self.stats.work += 1 + self.effects.rows_changed() as u64;
         self.stats.limits_hit += self.effects.limits;
         self.effects.limits = 0;
+        self.stats.limits_hit += u64::from(outcome.as_ref().is_err_and(ChannelError::is_limit));
         self.refresh_meta();
-        let save = if self.effects.saves() || self.meta_changed() {
+        let save = if self.effects.saves() || self.meta_changed() || checkpoint && self.meta != self.saved {
             self.saved = self.meta.clone();
             self.stored = true;
             self.effects.commit(Some(self.meta.clone()))
@@ -381,8 +404,13 @@ impl Channel {
         self.meta.newest = self.log.newest().cloned();
     }
 
-    /// Whether the meta changed in more than what may wait for the next commit.
+    /// Whether the meta changed in more than what may wait for the next commit. While something is waited for, the age
+    /// waits only so long: else an application that runs for a minute at a time would never get any older.
     fn meta_changed(&self) -> bool {
+        let waits = self.incoming.len() > 0 || self.requests.len() > 0;
+        if waits && self.meta.age_ms.saturating_sub(self.saved.age_ms) >= AGE_LAG_MS {
+            return true;
+        }
         let waiting = ChannelMeta { age_ms: self.meta.age_ms, told: self.meta.told, ..self.saved.clone() };
         waiting != self.meta
     }

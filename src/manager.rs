@@ -29,8 +29,10 @@ mod error;
 mod events;
 mod memory;
 mod owed;
+mod read;
 mod shared;
 mod slot;
+mod step;
 mod timers;
 
 use std::sync::{Arc, Weak};
@@ -47,16 +49,12 @@ pub use shared::OnSaveFailure;
 
 #[cfg(doc)]
 use crate::channel::Channel;
-use crate::channel::{
-    Config, Deliveries, DeliveryState, Fate, IncomingView, Input, Outcome, OutgoingView, Received, RequestView,
-    ResponseView, Stats,
-};
-use crate::state::{ChannelData, Logged};
-use crate::store::PersistenceError;
+use crate::channel::{Config, Fate, Input, Outcome, Received};
 use crate::types::{ChannelId, Dialect, Message, MessageId, ParticipantId};
 use crate::wire;
 use shared::Shared;
-use slot::{Answer, Slot};
+use slot::Slot;
+use step::Answer;
 
 /// Makes messages reliable in any number of channels (see the module page). A cheap handle: clones are the same
 /// manager, which ends with the last one.
@@ -157,7 +155,12 @@ impl ReliabilityManager {
     ///
     /// # Errors
     /// As there, and [`ManagerError::Config`] for options that are refused.
-    pub async fn ensure_channel_with(&self, channel: impl Into<ChannelId>, config: Config) -> Result<(), ManagerError> {
+    pub async fn ensure_channel_with(
+        &self,
+        channel: impl Into<ChannelId>,
+        mut config: Config,
+    ) -> Result<(), ManagerError> {
+        config.confirm_deliveries |= self.shared.callbacks.hear_deliveries();
         config.validate()?;
         self.shared.open(&channel.into(), &Arc::new(config)).await
     }
@@ -392,61 +395,6 @@ impl ReliabilityManager {
     #[must_use]
     pub fn transmissions(&self) -> TransmitStream {
         self.shared.feeds.transmissions()
-    }
-}
-
-/// Looking at channels. Every method fails with [`ManagerError::UnknownChannel`] for a channel that is not open.
-#[allow(clippy::missing_errors_doc)]
-impl ReliabilityManager {
-    /// Deliveries with numbers above `number`, in order, as the events told them: for a start after a crash (see the
-    /// module page) and for a stream's reader that was told it [`Lagged`].
-    pub fn deliveries_since(&self, channel: &ChannelId, number: u64) -> Result<Deliveries, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.deliveries_since(number))
-    }
-
-    /// The log, in the order all participants share.
-    pub fn log(&self, channel: &ChannelId) -> Result<Vec<Logged>, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.log().cloned().collect())
-    }
-
-    /// How far an own message has come; `None` for one that is not known any more.
-    pub fn delivery_state(&self, channel: &ChannelId, id: &MessageId) -> Result<Option<DeliveryState>, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.delivery_state(id))
-    }
-
-    /// Own messages that nobody has acknowledged yet.
-    pub fn outgoing(&self, channel: &ChannelId) -> Result<Vec<OutgoingView>, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.outgoing())
-    }
-
-    /// Messages that wait for dependencies.
-    pub fn incoming(&self, channel: &ChannelId) -> Result<Vec<IncomingView>, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.incoming())
-    }
-
-    /// Missing messages that are, or will be, asked for.
-    pub fn repair_requests(&self, channel: &ChannelId) -> Result<Vec<RequestView>, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.requests())
-    }
-
-    /// Messages that will be rebroadcast for others.
-    pub fn repair_responses(&self, channel: &ChannelId) -> Result<Vec<ResponseView>, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.responses())
-    }
-
-    /// Counters and sizes.
-    pub fn stats(&self, channel: &ChannelId) -> Result<Stats, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.stats())
-    }
-
-    /// Why the channel's last save failed; `None` when the store has everything.
-    pub fn save_failure(&self, channel: &ChannelId) -> Result<Option<Arc<PersistenceError>>, ManagerError> {
-        Ok(self.slot(channel)?.save_failure())
-    }
-
-    /// Everything that is, or is owed to be, in the store: for backups, and for tests of stores.
-    pub fn data(&self, channel: &ChannelId) -> Result<ChannelData, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.data())
     }
 }
 

@@ -91,6 +91,8 @@ pub struct Outgoing {
     pub key: LogKey,
     /// When it was first sent.
     pub first_sent: WallTime,
+    /// When it was sent last.
+    pub last_sent: WallTime,
     /// When it is due again.
     pub next_due: WallTime,
     /// Resends so far.

@@ -320,7 +320,8 @@ pub struct Limits {
     pub max_outgoing: usize,
     /// Bytes of such messages. Default 64 MiB.
     pub max_outgoing_bytes: usize,
-    /// Entries in each of the two repair buffers. Default 1,000.
+    /// Entries in each of the two repair buffers. Default 1,000. Messages to answer with, which stay in the log until
+    /// then, take no more than the log's bytes once more.
     pub max_repair_entries: usize,
     /// Entries that one parked message may hold in the outgoing repair buffer. Default 256.
     pub max_repair_entries_per_message: usize,

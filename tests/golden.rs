@@ -181,7 +181,7 @@ fn values_are_compact() {
     let asked = Request { entry, due: common::NOW, sent: 1, heard: 2, since_age_ms: 3_600_000 };
     let bare = Request { entry: HistoryEntry::new(id.as_str()), ..asked.clone() };
     for (row, what, most) in [
-        (Row::Outgoing(sent), "outgoing", 32),
+        (Row::Outgoing(sent), "outgoing", 40),
         (Row::Outgoing(evident), "outgoing, evidence of one sender (4 seeds)", 160),
         (Row::Stub(Stub { key, sender: id.as_str().into() }), "stub", 80),
         (Row::Request(bare), "request", 40),

@@ -189,6 +189,8 @@ impl Config {
             }
         }
         let rules = [
+            // Timers count in milliseconds: what is due after none of them would be due for ever.
+            ("t_max", "at least a millisecond", self.t_max >= Duration::from_millis(1)),
             ("max_resend_interval", "at least resend_interval", self.max_resend_interval >= self.resend_interval),
             ("max_sync_interval", "at least sync_interval", self.max_sync_interval >= self.sync_interval),
             (

@@ -113,18 +113,22 @@ impl Channel {
         self.log.get(&key).map(|logged| logged.seen.as_millis())
     }
 
-    /// Parked messages at or below floor or horizon wait no longer for what was never received.
-    pub(super) fn release_old(&mut self) {
+    /// Everything up to this key is old: the floor or the horizon, whichever is higher.
+    pub(super) fn old_up_to(&self) -> Option<LogKey> {
         let horizon = self
             .meta
             .horizon
             .map(|lamport| LogKey { lamport: Lamport(lamport.0.saturating_add(1)), id: MessageId::new("") });
-        let Some(bound) = self.meta.floor.clone().max(horizon) else { return };
-        if self.incoming.lowest().is_none_or(|lowest| *lowest > bound) {
-            return;
-        }
+        self.meta.floor.clone().max(horizon)
+    }
+
+    /// Parked messages that have become old, since this was [`old_up_to`](Self::old_up_to), wait no longer for what was
+    /// never received: some may be ready.
+    pub(super) fn release_old(&mut self, before: Option<&LogKey>) {
+        let Some(bound) = self.old_up_to() else { return };
         let mut freed = Vec::new();
-        for (key, waiting) in self.incoming.up_to(&bound) {
+        for (key, waiting) in self.incoming.between(before, &bound) {
+            self.stats.work += 1;
             for id in waiting.unmet.iter().filter(|id| self.known.standing(id) == Standing::Unknown) {
                 freed.push((key.clone(), id.clone()));
             }
@@ -133,7 +137,6 @@ impl Channel {
             self.incoming.met_for(key, id);
         }
         self.drop_unwanted(freed.iter().map(|(_, id)| id));
-        self.settle();
     }
 
     /// Gives a dependency up, or takes the application's word for it: who waits for it, waits no longer.
@@ -174,16 +177,17 @@ impl Channel {
             if self.outgoing.remove(&key).is_some() {
                 self.effects.delete(RowKey::outgoing(&key));
             }
+            let before = self.old_up_to();
             self.meta.floor = self.meta.floor.take().max(Some(key));
             self.leave_stub(&logged);
-            self.release_old();
+            self.release_old(before.as_ref());
+            self.settle();
         }
     }
 
     pub(super) fn leave_stub(&mut self, logged: &Logged) {
         let stub = Stub { key: logged.body.key.clone(), sender: logged.body.sender.clone() };
         self.known.set(&stub.key, Standing::Stub);
-        self.hints.remove(&stub.key.id);
         self.log.add_stub(&stub);
         self.effects.put(Row::Stub(stub));
     }
@@ -193,6 +197,7 @@ impl Channel {
         while self.log.stubs_len() > max {
             let Some(key) = self.log.drop_stub() else { break };
             self.known.forget(&key.id);
+            self.hints.remove(&key.id);
             self.effects.delete(RowKey::body(&key));
             self.meta.stub_floor = self.meta.stub_floor.take().max(Some(key));
         }

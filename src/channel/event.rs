@@ -147,6 +147,8 @@ pub enum Limit {
     Parked,
     /// The outgoing repair buffer: the entry asked most often gave way.
     RepairRequests,
+    /// Missing dependencies of one message: the rest is asked for later.
+    RepairRequestsPerMessage,
     /// The incoming repair buffer: a request was not taken in.
     RepairResponses,
     /// Repair requests in one message: the rest was skipped.

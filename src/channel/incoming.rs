@@ -5,6 +5,7 @@
 //! Each dependency of each message is struck once: N messages in reverse order cost O(N log N) in all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use crate::state::{LogKey, Parked};
 use crate::types::{MessageId, ParticipantId};
@@ -63,13 +64,13 @@ impl Incoming {
         self.waiting.values()
     }
 
-    /// Parked messages from the lowest to this key.
-    pub(super) fn up_to(&self, key: &LogKey) -> impl Iterator<Item = (&LogKey, &Waiting)> {
-        self.waiting.range(..=key)
-    }
-
-    pub(super) fn lowest(&self) -> Option<&LogKey> {
-        self.waiting.first_key_value().map(|(key, _)| key)
+    /// Parked messages above `after`, which is not above `to`, up to and including `to`.
+    pub(super) fn between<'a>(
+        &'a self,
+        after: Option<&LogKey>,
+        to: &LogKey,
+    ) -> impl Iterator<Item = (&'a LogKey, &'a Waiting)> {
+        self.waiting.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Included(to)))
     }
 
     /// Whether somebody waits for this message.
@@ -82,8 +83,14 @@ impl Incoming {
         self.waiters.iter()
     }
 
+    /// Who waits for this message, lowest first.
     pub(super) fn waiters(&self, id: &MessageId) -> impl Iterator<Item = &LogKey> {
         self.waiters.get(id).into_iter().flatten()
+    }
+
+    /// The highest message that waits for this one.
+    pub(super) fn last_waiter(&self, id: &MessageId) -> Option<&LogKey> {
+        self.waiters.get(id)?.last()
     }
 
     /// Puts a message in until `unmet` is empty, which it may be already; to be looked at again at age `expiry`.

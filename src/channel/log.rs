@@ -4,6 +4,7 @@
 //! How it moves: [`Log::insert`] on delivery and on send, [`Log::candidate`] and [`Log::remove`] on eviction. A message
 //! that another buffer still needs is pinned; pinned messages neither leave nor count against the limits.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -20,7 +21,10 @@ pub(super) fn cost(body: &Body) -> usize {
     let entries: usize = body
         .causal_history
         .iter()
-        .map(|entry| 64 + entry.id.len() + entry.hint.as_ref().map_or(0, bytes::Bytes::len))
+        .map(|entry| {
+            let (hint, sender) = (entry.hint.as_ref(), entry.sender.as_ref());
+            64 + entry.id.len() + hint.map_or(0, bytes::Bytes::len) + sender.map_or(0, ParticipantId::len)
+        })
         .sum();
     OVERHEAD + body.key.id.len() + body.sender.len() + body.content.len() + entries
 }
@@ -158,8 +162,7 @@ impl Log {
     }
 
     /// The causal history of the next message: the two newest heads, then the oldest up to `max_heads`; then what
-    /// of the log's last `tail` messages is not among them; all of them messages that may be `named`. Also says how
-    /// many of the keys are heads.
+    /// of the log's last `tail` messages is not among them; all of them messages that may be `named`.
     ///
     /// A sync message takes no head away by naming it. So it brings a `turn`, from which on the rest of its heads is
     /// taken, or those in the middle would never be named while nobody sends content.
@@ -170,55 +173,49 @@ impl Log {
         turn: Option<u64>,
         known: &Known,
         named: impl Fn(&LogKey) -> bool,
-    ) -> (Vec<LogKey>, usize) {
+    ) -> Vec<LogKey> {
+        // What may not be named is from the future, and so among the newest.
+        let all_named = self.heads.last().is_none_or(&named);
+        let heads = if all_named { Cow::Borrowed(&self.heads) } else { Cow::Owned(self.named_heads(known, &named)) };
         let newest = turn.map_or(max_heads, |_| max_heads - 1).min(2);
-        let behind = self.behind_hidden_heads(known, &named);
-        let mut heads: Vec<&LogKey> = self.heads.iter().filter(|key| named(key)).chain(&behind).collect();
-        if !behind.is_empty() {
-            heads.sort_unstable();
-        }
-        let mut keys: Vec<LogKey> = heads.iter().rev().take(newest).copied().cloned().collect();
-        let mut rest: Vec<&LogKey> = heads.into_iter().filter(|key| !keys.contains(key)).collect();
-        let room = max_heads - keys.len();
-        if let Some(turn) = turn.filter(|_| rest.len() > room) {
-            let by = usize::try_from(turn % rest.len() as u64).unwrap_or(0);
-            rest.rotate_left(by);
-        }
-        let rest: Vec<LogKey> = rest.into_iter().take(room).cloned().collect();
-        keys.extend(rest);
-        let heads = keys.len();
+        let mut keys: Vec<LogKey> = heads.iter().rev().take(newest).cloned().collect();
+        let rest = heads.len() - keys.len();
+        let room = rest.min(max_heads - keys.len());
+        let first = turn.filter(|_| rest > room).map_or(0, |turn| usize::try_from(turn % rest as u64).unwrap_or(0));
+        keys.extend(heads.iter().take(rest).skip(first).chain(heads.iter().take(first)).take(room).cloned());
         for key in self.entries.keys().rev().filter(|key| named(key)).take(tail) {
             if !keys.contains(key) {
                 keys.push(key.clone());
             }
         }
-        (keys, heads)
+        keys
     }
 
-    /// What stands in for heads that may not be named: what they refer to, as far back as needed.
-    fn behind_hidden_heads(&self, known: &Known, named: impl Fn(&LogKey) -> bool) -> BTreeSet<LogKey> {
+    /// Heads that may be named, and in place of the others what they refer to, as far back as needed.
+    fn named_heads(&self, known: &Known, named: impl Fn(&LogKey) -> bool) -> BTreeSet<LogKey> {
+        let mut heads: BTreeSet<LogKey> = self.heads.iter().filter(|key| named(key)).cloned().collect();
         let mut hidden: Vec<LogKey> = self.heads.iter().filter(|key| !named(key)).cloned().collect();
         let mut seen: BTreeSet<LogKey> = BTreeSet::new();
-        let mut behind = BTreeSet::new();
         while let Some(kept) = hidden.pop().and_then(|key| self.entries.get(&key)) {
             for key in references(&kept.logged.body).filter_map(|id| known.key(id)) {
                 if !self.entries.contains_key(&key) || !seen.insert(key.clone()) {
                     continue;
                 }
                 if named(&key) {
-                    behind.insert(key);
+                    heads.insert(key);
                 } else {
                     hidden.push(key);
                 }
             }
         }
-        behind
+        heads
     }
 
     /// Whether these entries name every head.
-    pub(super) fn heads_are_in(&self, entries: &[HistoryEntry]) -> bool {
+    pub(super) fn heads_are_in(&self, entries: &[HistoryEntry], known: &Known) -> bool {
+        let head = |entry: &HistoryEntry| known.key(&entry.id).filter(|key| self.heads.contains(key));
         self.heads.len() <= entries.len()
-            && self.heads.iter().all(|head| entries.iter().any(|entry| entry.id == head.id))
+            && entries.iter().filter_map(head).collect::<BTreeSet<_>>().len() == self.heads.len()
     }
 
     /// Remembers an evicted message.

@@ -21,8 +21,6 @@ const MAX_SEEDS: usize = 8;
 pub(super) struct Open {
     pub(super) entry: Entry,
     pub(super) due: RunningTime,
-    /// When it went out last, or was loaded.
-    pub(super) sent: RunningTime,
     hash: IdHash,
     bytes: usize,
 }
@@ -81,7 +79,7 @@ impl Outgoing {
         self.open.values()
     }
 
-    pub(super) fn add(&mut self, entry: Entry, due: RunningTime, now: RunningTime, bytes: usize) {
+    pub(super) fn add(&mut self, entry: Entry, due: RunningTime, bytes: usize) {
         let key = entry.key.clone();
         if !entry.failed {
             self.schedule.insert((due, key.clone()));
@@ -89,7 +87,7 @@ impl Outgoing {
             self.active += 1;
         }
         let hash = IdHash::of(&key.id);
-        self.open.insert(key, Open { entry, due, sent: now, hash, bytes });
+        self.open.insert(key, Open { entry, due, hash, bytes });
     }
 
     /// Takes an entry out: acknowledged, or its message was evicted.
@@ -172,7 +170,7 @@ impl Outgoing {
         self.schedule.remove(&(open.due, key.clone()));
         if resent {
             open.entry.attempts += 1;
-            open.sent = now;
+            open.entry.last_sent = WallTime::from_millis(wall_ms);
         }
         open.due = now.after(wait);
         open.entry.next_due = WallTime::from_millis(wall_ms.saturating_add(millis(wait)));

@@ -13,6 +13,9 @@ use crate::types::{FilterField, HistoryEntry, Lamport, Message, MessageId, Messa
 use super::known::Standing;
 use super::{Channel, ChannelError, Event, Fate, Join, Limit, Outcome, Received, TransmitKind, clock, repair};
 
+/// Steps from a message that would give way to one that waits for it.
+const MAX_CLIMB: usize = 64;
+
 impl Channel {
     pub(super) fn receive(&mut self, message: Message, relay: bool) -> Result<Outcome, ChannelError> {
         let kind = self.check_received(&message).inspect_err(|_| self.stats.refused += 1)?;
@@ -21,7 +24,7 @@ impl Channel {
         if !self.is_own(&message.sender) {
             let random = self.now.random();
             // A sync message that does not name what ours would name is no reason to keep silent.
-            if kind != MessageKind::Sync || self.log.heads_are_in(&message.causal_history) {
+            if kind != MessageKind::Sync || self.log.heads_are_in(&message.causal_history, &self.known) {
                 self.sync.traffic(kind == MessageKind::Content, &self.config, self.now.running, random);
             }
             self.review(&message);
@@ -29,6 +32,7 @@ impl Channel {
         let forward =
             relay.then(|| Message { filter: FilterField::Absent, repair_request: Vec::new(), ..message.clone() });
         let fate = match kind {
+            MessageKind::Ephemeral if self.is_own(&message.sender) => Fate::Echo,
             MessageKind::Ephemeral => {
                 let Message { id, sender, content, .. } = message;
                 self.effects.tell(Event::EphemeralReceived { id, sender, content });
@@ -41,7 +45,7 @@ impl Channel {
             MessageKind::Content => self.take_content(message),
         };
         if let Some(message) = forward
-            && !matches!(fate, Fate::Duplicate | Fate::Echo | Fate::Conflict | Fate::TooOld | Fate::GaveWay)
+            && !matches!(fate, Fate::Duplicate | Fate::Echo | Fate::Conflict | Fate::TooOld)
         {
             self.effects.transmit(TransmitKind::Relay, message);
         }
@@ -53,7 +57,7 @@ impl Channel {
     /// What the application says need not be waited for.
     pub(super) fn dependencies_met(&mut self, ids: Vec<MessageId>) -> Result<Outcome, ChannelError> {
         let max = self.config.limits.max_id_bytes;
-        if ids.iter().any(|id| id.is_empty() || id.len() > max) {
+        if ids.iter().any(|id| id.is_empty() || id.len() > max || id.as_str().is_none()) {
             return Err(ChannelError::InvalidId { max });
         }
         for id in ids {
@@ -76,11 +80,15 @@ impl Channel {
         }
         let Some(kind) = message.kind() else { return Err(ChannelError::NoKind) };
         let entries = || message.causal_history.iter().chain(&message.repair_request);
-        let ids = entries().map(|entry| entry.id.len()).chain([message.id.len(), sender.len()]);
-        let senders = entries().filter_map(|entry| entry.sender.as_ref()).map(ParticipantId::len);
-        for len in ids.chain(senders) {
-            if len == 0 || len > limits.max_id_bytes {
-                return over("max_id_bytes", len, limits.max_id_bytes);
+        let ids = entries().map(|entry| entry.id.as_bytes()).chain([message.id.as_bytes(), sender.as_bytes()]);
+        let senders = entries().filter_map(|entry| entry.sender.as_ref()).map(ParticipantId::as_bytes);
+        for id in ids.chain(senders) {
+            if id.is_empty() || id.len() > limits.max_id_bytes {
+                return over("max_id_bytes", id.len(), limits.max_id_bytes);
+            }
+            // `wire` refuses it of a peer; what was named once could never be sent.
+            if std::str::from_utf8(id).is_err() {
+                return Err(ChannelError::InvalidId { max: limits.max_id_bytes });
             }
         }
         let hint = entries().filter_map(|entry| entry.hint.as_ref()).map(bytes::Bytes::len).max().unwrap_or(0);
@@ -111,15 +119,20 @@ impl Channel {
         if self.is_own(&message.sender) || newcomer || self.is_old(&key) {
             return;
         }
-        let missing: Vec<_> =
-            message.causal_history.iter().filter(|entry| self.is_missing(&entry.id)).cloned().collect();
-        let fresh = self.not_asked_for(&missing);
-        if missing.is_empty() || !self.may_chase(fresh, lamport, false) {
+        let mut named = BTreeSet::from([&message.id]);
+        let missing: Vec<_> = message
+            .causal_history
+            .iter()
+            .filter(|entry| self.is_missing(&entry.id) && named.insert(&entry.id))
+            .cloned()
+            .collect();
+        if missing.is_empty() || !self.may_chase(&missing, lamport, false) {
             return;
         }
         let age = self.meta.age_ms;
+        let fresh = missing.iter().any(|entry| self.requests.get(&entry.id).is_none());
         self.ask_for(&missing, age, Some(&message.sender));
-        if fresh > 0 {
+        if fresh {
             self.effects.tell(Event::MissingDependencies { id: message.id.clone(), missing });
         }
     }
@@ -146,7 +159,9 @@ impl Channel {
         self.take_into_filter(&key.id);
         let parked = Parked { body, seen: self.now.wall, parked_at_age_ms: since };
         if unmet.is_empty() {
-            self.deliver(parked);
+            // Setting the horizon may have made others ready: the lowest goes first.
+            let expiry = self.loss_age(since);
+            self.incoming.park(parked, unmet, expiry);
             self.settle();
             return Fate::Delivered;
         }
@@ -206,44 +221,48 @@ impl Channel {
         let mut missing = Vec::new();
         for entry in body.causal_history.iter().filter(|entry| entry.id != body.key.id) {
             self.stats.work += 1;
-            if self.known.standing(&entry.id) == Standing::Parked {
+            if self.is_waiting(&entry.id) {
                 unmet.insert(entry.id.clone());
             } else if self.is_missing(&entry.id) && unmet.insert(entry.id.clone()) {
                 missing.push(entry.clone());
             }
         }
-        let fresh = self.not_asked_for(&missing);
-        if self.is_old(&body.key) || !self.may_chase(fresh, body.key.lamport, true) {
-            // Only what is parked is waited for; setting the horizon may have delivered some of it just now.
-            unmet.retain(|id| self.known.standing(id) == Standing::Parked);
+        if self.is_old(&body.key) || !self.may_chase(&missing, body.key.lamport, true) {
+            // Only what is parked is waited for.
+            unmet.retain(|id| self.is_waiting(id));
             missing.clear();
         }
         (unmet, missing)
     }
 
-    fn not_asked_for(&self, missing: &[HistoryEntry]) -> u64 {
-        missing.iter().filter(|entry| self.requests.get(&entry.id).is_none()).count() as u64
+    /// Whether a message is here but waits itself, so that who depends on it must wait too.
+    pub(super) fn is_waiting(&self, id: &MessageId) -> bool {
+        self.known.standing(id) == Standing::Parked && self.marks.get(id).is_none()
     }
 
-    fn is_missing(&self, id: &MessageId) -> bool {
+    /// Whether a message was never received and counts.
+    pub(super) fn is_missing(&self, id: &MessageId) -> bool {
         self.known.standing(id) == Standing::Unknown && self.marks.get(id).is_none()
     }
 
-    /// Whether a newcomer chases this many more missing messages (PROTOCOL section 5, "Joining"); where not, the horizon is
-    /// set and what lies at or below it counts as met.
-    fn may_chase(&mut self, missing: u64, lamport: Lamport, content: bool) -> bool {
+    /// Whether a newcomer chases these missing messages, each counted once (PROTOCOL section 5, "Joining"); where not,
+    /// the horizon is set and what lies at or below it counts as met.
+    fn may_chase(&mut self, missing: &[HistoryEntry], lamport: Lamport, content: bool) -> bool {
         if self.meta.horizon.is_some() {
             return true;
         }
-        if matches!(self.config.join, Join::Backfill(_)) && self.meta.backfill_left >= missing {
+        let chased = |id| self.incoming.is_awaited(id) || self.requests.get(id).is_some();
+        let fresh = missing.iter().filter(|entry| !chased(&entry.id)).count() as u64;
+        if matches!(self.config.join, Join::Backfill(_)) && self.meta.backfill_left >= fresh {
             if self.meta.backfill_left != u64::MAX {
-                self.meta.backfill_left -= missing;
+                self.meta.backfill_left -= fresh;
             }
             return true;
         }
         if content {
+            let before = self.old_up_to();
             self.meta.horizon = Some(lamport);
-            self.release_old();
+            self.release_old(before.as_ref());
         }
         false
     }
@@ -283,6 +302,7 @@ impl Channel {
     pub(super) fn ask_for(&mut self, missing: &[HistoryEntry], since: u64, by: Option<&ParticipantId>) {
         let max = self.config.limits.max_repair_entries_per_message;
         if missing.len() > max {
+            self.effects.limit(Limit::RepairRequestsPerMessage, None, by.cloned());
             self.refill_later();
         }
         for entry in missing.iter().take(max) {
@@ -320,7 +340,8 @@ impl Channel {
     pub(super) fn enforce_parked(&mut self, max: usize, max_bytes: usize) {
         while self.incoming.len() > max || self.incoming.bytes() > max_bytes {
             let Some(mut key) = self.incoming.costliest() else { return };
-            while let Some(waiter) = self.incoming.waiters(&key.id).last().filter(|waiter| **waiter > key) {
+            for _ in 0..MAX_CLIMB {
+                let Some(waiter) = self.incoming.last_waiter(&key.id).filter(|waiter| **waiter > key) else { break };
                 key = waiter.clone();
             }
             let Some(waiting) = self.incoming.remove(&key) else { return };
@@ -332,7 +353,7 @@ impl Channel {
             self.effects.limit(Limit::Parked, Some(key.id.clone()), Some(body.sender.clone()));
             let entry = HistoryEntry { id: key.id.clone(), hint: None, sender: Some(body.sender.clone()) };
             let old: Vec<LogKey> =
-                self.incoming.waiters(&key.id).filter(|waiter| self.is_old(waiter)).cloned().collect();
+                self.incoming.waiters(&key.id).take_while(|waiter| self.is_old(waiter)).cloned().collect();
             old.iter().for_each(|waiter| self.incoming.met_for(waiter, &key.id));
             self.ask_for(&[entry], waiting.parked.parked_at_age_ms, Some(&body.sender));
             self.drop_unwanted(&waiting.unmet);

@@ -160,13 +160,27 @@ impl Requests {
 /// The incoming repair buffer.
 #[derive(Debug)]
 pub(super) struct Responses {
-    entries: IdMap<MessageId, (RunningTime, WallTime)>,
+    entries: IdMap<MessageId, Promised>,
     schedule: BTreeSet<(RunningTime, MessageId)>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Promised {
+    due: RunningTime,
+    wall: WallTime,
+    /// What the message takes, which stays in the log until it is answered.
+    bytes: usize,
 }
 
 impl Responses {
     pub(super) fn new(keys: Keyed) -> Self {
-        Self { entries: HashMap::with_hasher(keys), schedule: BTreeSet::new() }
+        Self { entries: HashMap::with_hasher(keys), schedule: BTreeSet::new(), bytes: 0 }
+    }
+
+    /// Bytes of the messages asked for.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn len(&self) -> usize {
@@ -180,20 +194,25 @@ impl Responses {
     /// Entries by T_resp, lowest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (RunningTime, Response)> {
         self.schedule.iter().map(|(due, id)| {
-            let wall = self.entries.get(id).map_or(WallTime::default(), |entry| entry.1);
+            let wall = self.entries.get(id).map_or(WallTime::default(), |promised| promised.wall);
             (*due, Response { id: id.clone(), due: wall })
         })
     }
 
-    pub(super) fn insert(&mut self, response: &Response, due: RunningTime) {
+    /// Promises to send a message that takes `bytes`.
+    pub(super) fn insert(&mut self, response: &Response, due: RunningTime, bytes: usize) {
         self.remove(&response.id);
-        self.entries.insert(response.id.clone(), (due, response.due));
+        self.entries.insert(response.id.clone(), Promised { due, wall: response.due, bytes });
+        self.bytes += bytes;
         self.schedule.insert((due, response.id.clone()));
     }
 
     pub(super) fn remove(&mut self, id: &MessageId) -> bool {
         match self.entries.remove(id) {
-            Some((due, _)) => self.schedule.remove(&(due, id.clone())),
+            Some(promised) => {
+                self.bytes -= promised.bytes;
+                self.schedule.remove(&(promised.due, id.clone()))
+            }
             None => false,
         }
     }

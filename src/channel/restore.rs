@@ -68,7 +68,7 @@ impl Channel {
             channel.mend_bounds();
         }
         channel.resume();
-        let step = channel.step(Ok(Outcome::Done));
+        let step = channel.step(Ok(Outcome::Done), false);
         Ok((channel, step))
     }
 
@@ -134,6 +134,7 @@ impl Channel {
             sync,
             pace,
             resends_allowed: now.running,
+            cycles_allowed: now.running,
             losses_checked: now.running,
             stats: Stats::default(),
             effects: Effects::default(),
@@ -220,11 +221,7 @@ impl Channel {
         for row in fresh {
             let old = self.is_old(&row.body.key);
             let unmet: BTreeSet<MessageId> = log::references(&row.body)
-                .filter(|id| match self.known.standing(id) {
-                    Standing::Parked => true,
-                    Standing::Unknown => !old && self.marks.get(id).is_none(),
-                    _ => false,
-                })
+                .filter(|id| self.is_waiting(id) || (!old && self.is_missing(id)))
                 .cloned()
                 .collect();
             let expiry = self.loss_age(row.parked_at_age_ms);
@@ -239,13 +236,12 @@ impl Channel {
         if !entry.failed {
             self.log.pin(&entry.key);
         }
-        self.outgoing.add(entry, due, self.now.running, cost);
+        self.outgoing.add(entry, due, cost);
         true
     }
 
     fn load_request(&mut self, request: Request) -> bool {
-        let missing =
-            self.known.standing(&request.entry.id) == Standing::Unknown && self.marks.get(&request.entry.id).is_none();
+        let missing = self.known.standing(&request.entry.id) == Standing::Unknown;
         if missing {
             let due = self.due_at(request.due, self.config.t_max.max(self.config.t_min).saturating_mul(2));
             self.requests.insert(request, due);
@@ -254,10 +250,11 @@ impl Channel {
     }
 
     fn load_response(&mut self, response: Response) -> bool {
-        let Some(key) = self.known.key(&response.id).filter(|key| self.log.get(key).is_some()) else { return false };
+        let Some(key) = self.known.key(&response.id) else { return false };
+        let Some(bytes) = self.log.get(&key).map(|logged| log::cost(&logged.body)) else { return false };
         let due = self.due_at(response.due, self.config.t_max);
         self.log.pin(&key);
-        self.responses.insert(&response, due);
+        self.responses.insert(&response, due, bytes);
         true
     }
 
@@ -296,7 +293,8 @@ impl Channel {
             let passed = wall.saturating_sub(seen.as_millis());
             let heard = RunningTime::from_millis(self.now.running.as_millis().saturating_sub(passed));
             self.filter.insert(&body.key.id, IdHash::of(&body.key.id), heard);
-            let recent = passed <= millis(self.config.acknowledgement_delay.1) * u64::from(self.config.response_groups);
+            let longest = self.config.acknowledgement_delay.1.saturating_mul(self.config.response_groups);
+            let recent = passed <= millis(longest);
             if recent && body.sender != self.participant {
                 self.sync.must_acknowledge(&body.key.id, &body.sender, &self.config, self.now.running, random);
             }
@@ -349,10 +347,13 @@ impl Channel {
         Some(Delivery { number, body, position, late: logged.late, missing })
     }
 
-    /// The running time of a wall time on disk, at most `longest` away.
+    /// The running time of a wall time on disk, at most `longest` away; overdue ones keep their order.
     fn due_at(&self, due: WallTime, longest: Duration) -> RunningTime {
-        let wait = due.as_millis().saturating_sub(self.now.wall.as_millis()).min(millis(longest));
-        self.now.running.after(Duration::from_millis(wait))
+        let (due, wall) = (due.as_millis(), self.now.wall.as_millis());
+        if due < wall {
+            return RunningTime::from_millis(self.now.running.as_millis().saturating_sub(wall - due));
+        }
+        self.now.running.after(Duration::from_millis((due - wall).min(millis(longest))))
     }
 
     fn mended(&mut self, what: String) {

@@ -1,6 +1,9 @@
 //! What a received message says about our own: acknowledgements and repair requests (PROTOCOL sections 7 and 10;
 //! LIP-109 "Review ACK Status", "SDS-R receive message").
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use crate::filter::ReceivedFilter;
 use crate::state::{LogKey, Place, Response, Row, RowKey};
 use crate::types::{Message, MessageId, ParticipantId};
@@ -70,8 +73,9 @@ impl Channel {
             && !open.entry.failed
         {
             let wait = super::outgoing::wait(&self.config, &self.participant, open, self.now.wall);
-            let later = open.sent.after(wait).max(open.due).since(self.now.running);
             let (running, wall) = (self.now.running, self.now.wall.as_millis());
+            let passed = Duration::from_millis(wall.saturating_sub(open.entry.last_sent.as_millis()));
+            let later = wait.saturating_sub(passed).max(open.due.since(running));
             self.outgoing.reschedule(key, false, running, wall, later);
         }
         self.save_outgoing(key);
@@ -105,7 +109,8 @@ impl Channel {
         if message.repair_request.len() > max {
             self.effects.limit(Limit::RequestsPerMessage, None, Some(message.sender.clone()));
         }
-        for entry in message.repair_request.iter().take(max) {
+        let mut named = BTreeSet::new();
+        for entry in message.repair_request.iter().take(max).filter(|entry| named.insert(&entry.id)) {
             self.rearm(&entry.id, |request| request.heard = request.heard.saturating_add(1));
             self.consider_response(&entry.id, &message.sender);
         }
@@ -119,20 +124,21 @@ impl Channel {
         }
         let Some(key) = self.known.key(id) else { return };
         let Some(logged) = self.log.get(&key) else { return };
-        let sender = logged.body.sender.clone();
+        let (sender, bytes) = (logged.body.sender.clone(), super::log::cost(&logged.body));
         let (config, now) = (&self.config, self.now.running);
         let recent = self.filter.last_heard(id).is_some_and(|heard| now.since(heard) < config.t_min / 2);
         if recent || !repair::in_response_group(config.response_groups, &self.participant, &sender, id) {
             return;
         }
-        if self.responses.len() >= config.limits.max_repair_entries {
+        // What is to be answered stays in the log, beyond its limits: so much of it, and no more.
+        if self.responses.len() >= config.limits.max_repair_entries || self.responses.bytes() >= config.max_log_bytes {
             self.effects.limit(Limit::RepairResponses, Some(id.clone()), Some(by.clone()));
             return;
         }
         let due = now.after(repair::response_wait(config, &self.participant, &sender, id));
         let response = Response { id: id.clone(), due: self.now.wall_at(due) };
         self.log.pin(&key);
-        self.responses.insert(&response, due);
+        self.responses.insert(&response, due, bytes);
         self.effects.put(Row::Response(response));
         self.effects.tell(Event::RepairRequested { id: id.clone(), by: by.clone() });
     }

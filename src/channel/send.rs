@@ -134,25 +134,25 @@ impl Channel {
     }
 
     fn compose(&mut self, id: MessageId, lamport: Lamport, content: Bytes) -> Result<Message, ChannelError> {
-        let random = self.now.random();
         // What was sent under a wrong date is refused by all who did not acknowledge it: nobody could wait for it.
         let limit = clock::limit(self.now.wall, self.config.max_clock_drift);
         let named = |key: &LogKey| key.lamport <= limit || self.outgoing.get(key).is_none();
-        let turn = content.is_empty().then_some(random);
+        let turn = content.is_empty().then_some(lamport.0);
         let (max, tail) = (self.config.max_causal_heads, self.config.causal_history_size);
-        let (keys, heads) = self.log.causal_history(max, tail, turn, &self.known, named);
+        let keys = self.log.causal_history(max, tail, turn, &self.known, named);
         self.reseed_if_due();
         let mut message = self.bare_message(id, Some(lamport), content);
         message.causal_history = keys.iter().filter_map(|key| self.entry_of(key)).collect();
         message.filter = self.filter.field();
         message.repair_request = self.due_requests();
-        self.trim(&mut message, heads);
+        // Heads after the two newest come next time: else many short ones of others would keep us from sending at all.
+        self.trim(&mut message, 2);
         self.check_size(&message)?;
         Ok(message)
     }
 
-    /// Drops what does not fit into `max_transmit_bytes`: repair requests, then the filter, then causal history
-    /// beyond its first `keep` entries (PROTOCOL section 1).
+    /// Drops what does not fit into `max_transmit_bytes`: repair requests, then the filter, then causal history from
+    /// its end, but for its first `keep` entries (PROTOCOL section 1).
     fn trim(&self, message: &mut Message, keep: usize) {
         let Some(max) = self.config.max_transmit_bytes else { return };
         let dialect = self.config.dialect;
@@ -247,6 +247,7 @@ impl Channel {
         let entry = Outgoing {
             key: key.clone(),
             first_sent: self.now.wall,
+            last_sent: self.now.wall,
             next_due: self.now.wall_at(due),
             attempts: 0,
             failed: false,
@@ -255,7 +256,7 @@ impl Channel {
         };
         self.log.pin(key);
         self.effects.put(Row::Outgoing(entry.clone()));
-        self.outgoing.add(entry, due, self.now.running, super::log::cost(&body));
+        self.outgoing.add(entry, due, super::log::cost(&body));
         self.incoming.met(&key.id);
         self.settle();
     }

@@ -62,7 +62,7 @@ impl Schedule {
         let (min, max) = config.acknowledgement_delay;
         let waiting = self.acknowledgement.get_or_insert_with(|| {
             let span = millis(max.saturating_sub(min));
-            let wait = min + Duration::from_millis(random % (span + 1));
+            let wait = min.saturating_add(Duration::from_millis(random % span.saturating_add(1)));
             Acknowledgement {
                 due: now.after(wait.saturating_mul(config.response_groups)),
                 messages: BTreeMap::new(),

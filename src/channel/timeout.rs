@@ -1,7 +1,6 @@
 //! What happens because time passes (PROTOCOL sections 8, 9 and 10): losses, retention by age, repair answers,
 //! resends, sync messages; and when to come back.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::state::{LogKey, MarkKind};
@@ -29,13 +28,13 @@ impl Channel {
         }
         self.answer();
         self.resend();
-        // Answered and given-up messages are no longer needed by their buffers.
-        self.retain();
         if self.sync.due(self.now.running, self.requests.next_due()) {
             self.send_sync();
         }
         let random = self.now.random();
         self.sync.turn(&self.config, self.now.running, random);
+        // Last: what was answered or given up need not be kept any more.
+        self.retain();
         self.effects.released.clear();
     }
 
@@ -45,16 +44,17 @@ impl Channel {
     pub fn poll_timeout(&self) -> Option<RunningTime> {
         let resend = self.outgoing.next_due().map(|due| due.max(self.resends_allowed));
         let response = self.responses.next_due().map(|due| due.max(self.pace.opens_at()));
-        let cycle = self.incoming.next_expiry().map(|(age, _)| self.at_age(*age));
+        let cycle = self.incoming.next_expiry().map(|(age, _)| self.at_age(*age).max(self.cycles_allowed));
         let loss = self.next_loss();
         let sync = Some(self.sync.next_due(self.requests.next_due()));
         let eviction = self.config.max_log_age.and_then(|age| self.next_eviction(age));
         [resend, response, cycle, loss, sync, eviction, self.requests_refill].into_iter().flatten().min()
     }
 
-    /// The running time at which the channel has this age.
+    /// The running time at which the channel has this age, or the longest pause that counts, whichever comes first.
     fn at_age(&self, age: u64) -> RunningTime {
-        self.now.running.after(Duration::from_millis(age.saturating_sub(self.meta.age_ms)))
+        let wait = Duration::from_millis(age.saturating_sub(self.meta.age_ms));
+        self.now.running.after(wait.min(self.longest_pause()))
     }
 
     fn next_loss(&self) -> Option<RunningTime> {
@@ -88,50 +88,6 @@ impl Channel {
             self.stats.lost += 1;
             self.effects.tell(Event::DependencyLost { id });
         }
-    }
-
-    /// Messages that wait for each other, and for nothing else, wait in vain: they go ahead, the lowest first.
-    fn break_cycles(&mut self) {
-        while let Some((age, key)) = self.incoming.next_expiry().cloned() {
-            if age > self.meta.age_ms {
-                return;
-            }
-            let (below, hopeful) = self.below(&key);
-            // All that were looked at share this one's fate: none is looked at again before then.
-            let again = self.meta.age_ms.saturating_add(millis(self.config.t_max)).saturating_add(1);
-            below.iter().for_each(|key| self.incoming.set_expiry(key, again));
-            if hopeful {
-                continue;
-            }
-            for key in &below {
-                let unmet: Vec<MessageId> =
-                    self.incoming.get(key).into_iter().flat_map(|waiting| waiting.unmet.iter().cloned()).collect();
-                unmet.iter().for_each(|id| self.incoming.met_for(key, id));
-                self.settle();
-            }
-        }
-    }
-
-    /// The parked messages that this one waits for, itself included, and whether any waits for a message never received.
-    fn below(&mut self, key: &LogKey) -> (BTreeSet<LogKey>, bool) {
-        let mut seen = BTreeSet::from([key.clone()]);
-        let mut work = vec![key.clone()];
-        let mut hopeful = false;
-        while let Some(key) = work.pop() {
-            let Some(waiting) = self.incoming.get(&key) else { continue };
-            for id in &waiting.unmet {
-                self.stats.work += 1;
-                match self.known.key(id) {
-                    Some(dependency) if self.known.standing(id) == Standing::Parked => {
-                        if seen.insert(dependency.clone()) {
-                            work.push(dependency);
-                        }
-                    }
-                    _ => hopeful = true,
-                }
-            }
-        }
-        (seen, hopeful)
     }
 
     /// Asks for missing messages that found no place in the repair buffer before.

@@ -35,6 +35,7 @@ pub struct ManagerBuilder {
     max_log_bytes: u64,
     max_parked_bytes: u64,
     stream_capacity: usize,
+    seed: Option<u64>,
 }
 
 impl ManagerBuilder {
@@ -51,6 +52,7 @@ impl ManagerBuilder {
             max_log_bytes: 256 << 20,
             max_parked_bytes: 256 << 20,
             stream_capacity: 4_096,
+            seed: None,
         }
     }
 
@@ -72,7 +74,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// Closures to call. Default: none.
+    /// Closures to call. Default: none. With `on_event` or `on_message_ready`, deliveries are confirmed when these
+    /// return, and what was not confirmed is delivered again after a crash ([`Config::confirm_deliveries`]).
     pub fn callbacks(mut self, callbacks: Callbacks) -> Self {
         self.callbacks = callbacks;
         self
@@ -98,7 +101,7 @@ impl ManagerBuilder {
     }
 
     /// Bytes of log in memory that all channels together should not exceed. Default 256 MiB. The channel that grows
-    /// beyond gives its oldest messages up, but keeps an equal share.
+    /// beyond gives its oldest messages up, but keeps an equal share; those with more than theirs follow.
     pub fn max_log_bytes(mut self, bytes: u64) -> Self {
         self.max_log_bytes = bytes;
         self
@@ -116,12 +119,21 @@ impl ManagerBuilder {
         self
     }
 
+    /// Where the manager's random choices (filter seeds, the spread of timers) start. Default: from the system, which is
+    /// right everywhere but in runs to be repeated exactly: together with a [`ManualClock`](super::ManualClock), the same
+    /// seed and calls give the same bytes.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
     /// The manager. Its tasks run in the tokio runtime this is called in; its methods may be awaited anywhere.
     ///
     /// # Errors
     /// [`ManagerError::Config`] for options that are refused, [`ManagerError::NoRuntime`] outside a runtime,
     /// [`ManagerError::Entropy`] where the system gives no random bits.
-    pub fn build(self) -> Result<ReliabilityManager, ManagerError> {
+    pub fn build(mut self) -> Result<ReliabilityManager, ManagerError> {
+        self.config.confirm_deliveries |= self.callbacks.hear_deliveries();
         self.config.validate()?;
         let max = self.config.limits.max_id_bytes;
         let len = self.participant.len();
@@ -134,7 +146,10 @@ impl ManagerBuilder {
             }
         }
         let runtime = Handle::try_current().map_err(|_| ManagerError::NoRuntime)?;
-        let seed = getrandom::u64().map_err(|error| ManagerError::Entropy(error.to_string()))?;
+        let seed = match self.seed {
+            Some(seed) => seed,
+            None => getrandom::u64().map_err(|error| ManagerError::Entropy(error.to_string()))?,
+        };
         Ok(ReliabilityManager::from_shared(Arc::new(Shared {
             participant: self.participant,
             config: Arc::new(self.config),

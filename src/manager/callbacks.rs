@@ -28,6 +28,7 @@ pub struct Callbacks {
     events: Vec<Arc<Listener<ManagerEvent>>>,
     transmissions: Vec<Arc<Listener<Transmission>>>,
     hints: Option<Arc<HintProvider>>,
+    hear_deliveries: bool,
 }
 
 type Listener<T> = dyn Fn(&T) + Send + Sync;
@@ -44,12 +45,14 @@ impl Callbacks {
     #[must_use]
     pub fn on_event(mut self, call: impl Fn(&ManagerEvent) + Send + Sync + 'static) -> Self {
         self.events.push(Arc::new(call));
+        self.hear_deliveries = true;
         self
     }
 
     /// Called with every message delivered.
     #[must_use]
-    pub fn on_message_ready(self, call: impl Fn(&ChannelId, &Delivery) + Send + Sync + 'static) -> Self {
+    pub fn on_message_ready(mut self, call: impl Fn(&ChannelId, &Delivery) + Send + Sync + 'static) -> Self {
+        self.hear_deliveries = true;
         self.on_channel_event(move |channel, event| {
             if let Event::MessageDelivered(delivery) = event {
                 call(channel, delivery);
@@ -121,12 +124,18 @@ impl Callbacks {
         self
     }
 
-    fn on_channel_event(self, call: impl Fn(&ChannelId, &Event) + Send + Sync + 'static) -> Self {
-        self.on_event(move |event| {
+    fn on_channel_event(mut self, call: impl Fn(&ChannelId, &Event) + Send + Sync + 'static) -> Self {
+        self.events.push(Arc::new(move |event: &ManagerEvent| {
             if let ManagerEvent::Channel { channel, event } = event {
                 call(channel, event);
             }
-        })
+        }));
+        self
+    }
+
+    /// Whether one of the closures is called with deliveries, and so confirms them by returning.
+    pub(super) fn hear_deliveries(&self) -> bool {
+        self.hear_deliveries
     }
 
     pub(super) fn want_events(&self) -> bool {

@@ -16,7 +16,8 @@ use super::callbacks;
 use super::drain::{self, without_panic};
 use super::error::ManagerError;
 use super::shared::Shared;
-use super::slot::{Closed, Slot, Waiting};
+use super::slot::{Closed, Slot};
+use super::step::Waiting;
 use crate::channel::{Config, RestoreError};
 use crate::store::PersistenceError;
 use crate::types::ChannelId;
@@ -258,12 +259,13 @@ impl Shared {
 
     async fn closing(self: &Arc<Self>, slot: Arc<Slot>, inside_callback: bool) -> Result<(), ManagerError> {
         slot.close(Closed::Leaving);
+        slot.quiet(!inside_callback).await;
+        slot.checkpoint(self);
         if let Err(error) = self.settle_debts(&slot).await {
             slot.reopen(self);
             self.directory.set(&slot.id.clone(), Some(Entry::Live(slot)));
             return Err(error.into());
         }
-        slot.quiet(!inside_callback).await;
         debug!(channel = %slot.id, "closed");
         self.directory.set(&slot.id, None);
         Ok(())
@@ -297,6 +299,7 @@ impl Shared {
         let inside = callbacks::is_inside();
         let end = self.shut_down.get_or_init(|| {
             self.directory.write().shut_down = true;
+            self.directory.slots().iter().for_each(|slot| slot.close(Closed::ShutDown));
             self.timers.stop();
             let (done, end) = watch::channel(None);
             let shared = self.clone();
@@ -317,15 +320,17 @@ impl Shared {
             drop(ended(end).await);
         }
         let slots = self.directory.slots();
+        // Those that were being opened, or failed to close, meanwhile.
         slots.iter().for_each(|slot| slot.close(Closed::ShutDown));
         let mut report = ShutdownReport::default();
+        for slot in &slots {
+            slot.quiet(!inside_callback).await;
+        }
+        slots.iter().for_each(|slot| slot.checkpoint(self));
         for slot in &slots {
             if let Err(error) = self.settle_debts(slot).await {
                 report.unsaved.push((slot.id.clone(), error));
             }
-        }
-        for slot in slots.iter().filter(|_| !inside_callback) {
-            slot.quiet(true).await;
         }
         report.unsaved.sort_by(|(a, _), (b, _)| a.cmp(b));
         let flush = catch_unwind(AssertUnwindSafe(|| self.store.flush()));

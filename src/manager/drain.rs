@@ -4,6 +4,9 @@
 //! callback that waits for a call on its own channel waits for the drainer, which must not wait for the callback. How
 //! it moves: [`start`] polls the drainer once on the caller's own thread, which is all it takes when the store answers
 //! at once; else the drainer becomes a task. Both end when there is nothing left to do.
+//!
+//! Steps that queue up while the store is busy share the next commit, so a busy channel pays one sync for many
+//! operations. They are the oldest ones queued, without a gap: what the store has is the state after one of them.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +22,8 @@ use super::error::ManagerError;
 use super::events::{ManagerEvent, Transmission};
 use super::owed::Failing;
 use super::shared::{OnSaveFailure, Shared};
-use super::slot::{Answer, Pending, Slot, Told};
+use super::slot::Slot;
+use super::step::{Answer, Pending, Told};
 use crate::channel::{Event, Input};
 use crate::state::Commit;
 use crate::store::{PersistenceError, PersistenceErrorKind};
@@ -27,7 +31,9 @@ use crate::types::ChannelId;
 use crate::wire;
 
 /// Steps after which a drainer lets others run.
-const STEPS_PER_TURN: u32 = 32;
+const STEPS_PER_TURN: usize = 32;
+/// Steps that share one commit at most.
+const MAX_BATCH: usize = 64;
 
 /// Starts the drainer of a slot whose `draining` the caller has just set.
 pub(super) fn start(shared: &Arc<Shared>, slot: &Arc<Slot>) {
@@ -40,15 +46,16 @@ pub(super) fn start(shared: &Arc<Shared>, slot: &Arc<Slot>) {
 
 async fn drain(shared: Arc<Shared>, slot: Arc<Slot>) {
     let mut drainer = Drainer { slot: &slot, done: false };
-    let mut steps = 0_u32;
-    while let Some((pending, commit)) = drainer.next(&shared) {
+    let mut steps = 0;
+    while let Some((batch, commit)) = drainer.next(&shared) {
         let attempt = match commit {
             Some(commit) => save(&shared, &slot, commit).await,
             None => Attempt::None,
         };
-        settle(&shared, &slot, pending, attempt);
-        steps += 1;
-        if steps.is_multiple_of(STEPS_PER_TURN) {
+        steps += batch.len();
+        settle(&shared, &slot, batch, attempt);
+        if steps >= STEPS_PER_TURN {
+            steps = 0;
             tokio::task::yield_now().await;
         }
     }
@@ -61,31 +68,44 @@ struct Drainer<'a> {
 }
 
 impl Drainer<'_> {
-    /// The next step and what to save with it; without one, the drainer has ended.
-    fn next(&mut self, shared: &Shared) -> Option<(Pending, Option<Arc<Commit>>)> {
-        let mut state = self.slot.lock();
-        let Some(mut pending) = state.steps.pop_front() else {
-            state.draining = false;
+    /// The next steps and what to save for them; without any, the drainer has ended.
+    fn next(&mut self, shared: &Shared) -> Option<(Vec<Pending>, Option<Arc<Commit>>)> {
+        let next = self.take(shared);
+        if next.is_none() {
             self.done = true;
-            drop(state);
             self.slot.announce_quiet();
-            return None;
-        };
-        let save = std::mem::take(&mut pending.save);
+        }
+        next
+    }
+
+    fn take(&self, shared: &Shared) -> Option<(Vec<Pending>, Option<Arc<Commit>>)> {
+        let mut state = self.slot.lock();
         let state = &mut *state;
         if let Some(interrupted) = state.saving.take() {
             state.owed.give_back(Arc::unwrap_or_clone(interrupted));
         }
-        let commit = if state.owed.is_empty() {
-            (!save.is_empty()).then_some(save)
+        let owing = !state.owed.is_empty();
+        let mut batch = Vec::new();
+        let (mut adds, mut retry) = (false, false);
+        // A step that waits for no save does not wait for those behind it either.
+        while batch.is_empty() || (owing || adds) && batch.len() < MAX_BATCH {
+            let Some(mut pending) = state.steps.pop_front() else { break };
+            adds |= !pending.save.is_empty();
+            retry |= pending.retry;
+            state.owed.push(std::mem::take(&mut pending.save));
+            batch.push(pending);
+        }
+        if batch.is_empty() {
+            state.draining = false;
+            return None;
+        }
+        let tries = if owing {
+            shared.on_save_failure == OnSaveFailure::Fail || retry || adds && state.owed.is_due()
         } else {
-            let adds = !save.is_empty();
-            state.owed.push(save);
-            let fail = shared.on_save_failure == OnSaveFailure::Fail;
-            (fail || pending.retry || adds && state.owed.is_due()).then(|| state.owed.take())
+            adds
         };
-        state.saving = commit.map(Arc::new);
-        Some((pending, state.saving.clone()))
+        state.saving = tries.then(|| Arc::new(state.owed.take()));
+        Some((batch, state.saving.clone()))
     }
 }
 
@@ -127,40 +147,61 @@ async fn save(shared: &Arc<Shared>, slot: &Slot, commit: Arc<Commit>) -> Attempt
     }
 }
 
-fn settle(shared: &Arc<Shared>, slot: &Arc<Slot>, mut pending: Pending, attempt: Attempt) {
+/// Tells all of a batch, in order, what its one attempt to save came to.
+fn settle(shared: &Arc<Shared>, slot: &Arc<Slot>, batch: Vec<Pending>, attempt: Attempt) {
+    let (mut first, failure) = note(shared, slot, attempt);
+    for pending in batch {
+        carry_out(shared, slot, pending, std::mem::take(&mut first), failure.clone());
+    }
+}
+
+/// Records how saving went; gives back what must be told before anything else, and the failure.
+fn note(shared: &Shared, slot: &Slot, attempt: Attempt) -> (Vec<Told>, Option<Arc<PersistenceError>>) {
     let mut told = Vec::new();
     let mut failure = None;
+    let mut state = slot.lock();
+    let state = &mut *state;
+    match attempt {
+        Attempt::None => {}
+        Attempt::Saved => {
+            state.saving = None;
+            if state.failing.take().is_some() {
+                debug!(channel = %slot.id, "saved what was owed");
+                told.push(notice(ManagerEvent::PersistenceRecovered { channel: slot.id.clone() }));
+            }
+            told.append(&mut state.held);
+        }
+        Attempt::Failed(error) => {
+            let error = Arc::new(error);
+            if let Some(commit) = state.saving.take()
+                && !state.is_removed()
+            {
+                state.owed.give_back(Arc::unwrap_or_clone(commit));
+                let next = Failing::after(state.failing.as_ref(), error.clone(), shared.clock.running());
+                if state.failing.replace(next).is_none() {
+                    warn!(channel = %slot.id, %error, "cannot save; trying again");
+                    let channel = slot.id.clone();
+                    told.push(notice(ManagerEvent::PersistenceFailed { channel, error: error.clone() }));
+                }
+            }
+            failure = Some(error);
+        }
+    }
+    (told, failure)
+}
+
+fn carry_out(
+    shared: &Arc<Shared>,
+    slot: &Arc<Slot>,
+    mut pending: Pending,
+    mut told: Vec<Told>,
+    failure: Option<Arc<PersistenceError>>,
+) {
     {
         let mut state = slot.lock();
         let state = &mut *state;
         if pending.retry {
             state.retry_queued = false;
-        }
-        match attempt {
-            Attempt::None => {}
-            Attempt::Saved => {
-                state.saving = None;
-                if state.failing.take().is_some() {
-                    debug!(channel = %slot.id, "saved what was owed");
-                    told.push(notice(ManagerEvent::PersistenceRecovered { channel: slot.id.clone() }));
-                }
-                told.append(&mut state.held);
-            }
-            Attempt::Failed(error) => {
-                let error = Arc::new(error);
-                if let Some(commit) = state.saving.take()
-                    && !state.is_removed()
-                {
-                    state.owed.give_back(Arc::unwrap_or_clone(commit));
-                    let next = Failing::after(state.failing.as_ref(), error.clone(), shared.clock.running());
-                    if state.failing.replace(next).is_none() {
-                        warn!(channel = %slot.id, %error, "cannot save; trying again");
-                        let channel = slot.id.clone();
-                        told.push(notice(ManagerEvent::PersistenceFailed { channel, error: error.clone() }));
-                    }
-                }
-                failure = Some(error);
-            }
         }
         let step = std::mem::take(&mut pending.told);
         match (&failure, shared.on_save_failure) {
@@ -268,6 +309,7 @@ fn dispatch(shared: &Arc<Shared>, slot: &Arc<Slot>) {
         telling.transmissions.iter().for_each(|transmission| shared.callbacks.tell_transmission(transmission));
         telling.events.iter().for_each(|event| shared.callbacks.tell_event(event));
         if slot.confirms
+            && shared.callbacks.hear_deliveries()
             && let Some(number) = last_delivery
         {
             follow_up(shared, slot, Input::DeliveriesTold(number));
@@ -290,7 +332,7 @@ fn delivery_number(event: &ManagerEvent) -> Option<u64> {
 
 /// Hands in what a callback answered. A channel that is closed by now does not want to know.
 fn follow_up(shared: &Arc<Shared>, slot: &Arc<Slot>, input: Input) {
-    if let Err(error) = slot.accept(shared, input, None, None) {
+    if let Err(error) = slot.follow_up(shared, input) {
         debug!(channel = %slot.id, %error, "what a callback answered was not kept");
     }
 }

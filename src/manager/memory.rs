@@ -2,11 +2,18 @@
 //!
 //! What: two sums, of log and of parked bytes, with a bound each. Why: 10,000 channels of 8 MiB would be 80 GB. How it
 //! moves: every input's growth is added; when a sum is over its bound, the channel that grew gives the excess up, but
-//! keeps at least an equal share. So the sums stay below twice their bounds, whoever grows.
+//! keeps an equal share. If it has no more than that, [`relieve`] takes from those that have: a pass over all channels,
+//! which frees an eighth of the bound, so that passes are rare.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crate::channel::Stats;
+use super::shared::Shared;
+use crate::channel::{Input, Stats};
+
+/// Between passes over all channels that free too little.
+const FRUITLESS_WAIT: Duration = Duration::from_secs(1);
 
 /// Bytes one channel takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,11 +34,17 @@ pub(super) struct Memory {
     log: Sum,
     parked: Sum,
     channels: AtomicUsize,
+    relieving: AtomicBool,
 }
 
 impl Memory {
     pub(super) fn new(max_log: u64, max_parked: u64) -> Self {
-        Self { log: Sum::new(max_log), parked: Sum::new(max_parked), channels: AtomicUsize::new(0) }
+        Self {
+            log: Sum::new(max_log),
+            parked: Sum::new(max_parked),
+            channels: AtomicUsize::new(0),
+            relieving: AtomicBool::new(false),
+        }
     }
 
     /// Counts a channel that takes no memory yet.
@@ -48,6 +61,20 @@ impl Memory {
     pub(super) fn change(&self, from: Footprint, to: Footprint) {
         self.log.change(from.log, to.log);
         self.parked.change(from.parked, to.parked);
+    }
+
+    fn is_over(&self) -> bool {
+        self.log.excess(self.log.max) > 0 || self.parked.excess(self.parked.max) > 0
+    }
+
+    /// An equal share of the bounds, less an eighth: log and parked bytes.
+    fn relief(&self) -> (u64, u64) {
+        let channels = self.channels.load(Ordering::Relaxed).max(1) as u64;
+        (self.log.target() / channels, self.parked.target() / channels)
+    }
+
+    fn is_relieved(&self) -> bool {
+        self.log.excess(self.log.target()) == 0 && self.parked.excess(self.parked.target()) == 0
     }
 
     /// To what a channel that grew must shrink, where it must: log and parked bytes.
@@ -79,10 +106,56 @@ impl Sum {
         }
     }
 
+    fn excess(&self, over: u64) -> u64 {
+        self.now.load(Ordering::Relaxed).saturating_sub(over)
+    }
+
+    fn target(&self) -> u64 {
+        self.max - self.max / 8
+    }
+
     fn bound(&self, from: u64, to: u64, channels: u64) -> Option<u64> {
-        let excess = self.now.load(Ordering::Relaxed).saturating_sub(self.max);
+        let excess = self.excess(self.max);
         let bound = to.saturating_sub(excess).max(self.max / channels);
         (excess > 0 && to > from && bound < to).then_some(bound)
+    }
+}
+
+/// Where the bounds are exceeded although no channel that grows has more than its share, takes from those that have,
+/// until there is room again. Returns at once.
+pub(super) fn relieve(shared: &Arc<Shared>) {
+    let memory = &shared.memory;
+    if !memory.is_over() || memory.relieving.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let (memory, weak) = (memory.clone(), Arc::downgrade(shared));
+    shared.runtime.spawn(async move {
+        while let Some(shared) = weak.upgrade() {
+            pass(&shared).await;
+            drop(shared);
+            if !memory.is_over() {
+                break;
+            }
+            // What is left cannot be given up yet, such as messages still to be acknowledged.
+            tokio::time::sleep(FRUITLESS_WAIT).await;
+        }
+        memory.relieving.store(false, Ordering::Relaxed);
+    });
+}
+
+async fn pass(shared: &Arc<Shared>) {
+    let (log, parked) = shared.memory.relief();
+    for slot in shared.directory.slots() {
+        if shared.memory.is_relieved() {
+            return;
+        }
+        let footprint = slot.footprint();
+        if footprint.log > log || footprint.parked > parked {
+            let shrink = Input::Shrink { log_bytes: to_usize(log), parked_bytes: to_usize(parked) };
+            // A channel that takes no inputs any more does not grow either.
+            let _ = slot.accept(shared, shrink, None, None);
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -5,13 +5,12 @@
 //! far. How it moves: commits pile up unmerged and are merged pairwise when a save is tried, which happens with every
 //! operation while little is owed, then each time it has grown by an eighth, and whenever the timer says so.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::state::{Commit, Place, Row, RowKey};
+use crate::state::Commit;
 use crate::store::PersistenceError;
-use crate::types::{MessageId, RunningTime};
+use crate::types::RunningTime;
 
 /// Below this many rows a save is tried with every operation.
 const SMALL: usize = 64;
@@ -59,7 +58,7 @@ impl Owed {
             let mut rest = commits.into_iter();
             while let Some(mut earlier) = rest.next() {
                 if let Some(later) = rest.next() {
-                    merge(&mut earlier, later);
+                    earlier.merge(later);
                 }
                 pairs.push(earlier);
             }
@@ -70,22 +69,6 @@ impl Owed {
         self.tried = size(&all);
         all
     }
-}
-
-/// As [`Commit::merge`], and a hint goes with the message whose row is deleted later.
-fn merge(earlier: &mut Commit, later: Commit) {
-    if !earlier.hints.is_empty() {
-        let put: HashSet<RowKey> = later.history.put.iter().map(Row::key).collect();
-        let gone: HashSet<&MessageId> = later
-            .history
-            .delete
-            .iter()
-            .filter(|key| key.place == Place::Body && !put.contains(key))
-            .map(|key| &key.id)
-            .collect();
-        earlier.hints.retain(|(id, _)| !gone.contains(id));
-    }
-    earlier.merge(later);
 }
 
 fn size(commit: &Commit) -> usize {
@@ -118,7 +101,7 @@ impl Failing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{HistoryUpdate, Mark, MarkKind};
+    use crate::state::{HistoryUpdate, Mark, MarkKind, Place, Row, RowKey};
     use crate::store::PersistenceErrorKind;
     use crate::types::Lamport;
     use bytes::Bytes;

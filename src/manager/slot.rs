@@ -10,7 +10,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::error;
 
@@ -18,13 +17,14 @@ use super::callbacks;
 use super::drain::{self, Telling};
 use super::error::ManagerError;
 use super::events::ManagerEvent;
-use super::memory::{Footprint, Memory};
+use super::memory::{self, Footprint, Memory};
 use super::owed::{Failing, Owed};
 use super::shared::{OnSaveFailure, Shared};
-use crate::channel::{Channel, ChannelError, Config, Context, Event, Input, Outcome, Transmit, TransmitKind};
+use super::step::{Answer, Pending, SaveWaiting, Sweep, Told, Waiting};
+use crate::channel::{Channel, Config, Context, Input};
 use crate::state::{ChannelData, Commit};
 use crate::store::PersistenceError;
-use crate::types::{ChannelId, Dialect, Message, MessageId, RunningTime};
+use crate::types::{ChannelId, Dialect, RunningTime};
 
 /// Steps of one channel that may wait to be carried out; the next caller waits before its input is handled.
 const MAX_STEPS: usize = 1_024;
@@ -89,61 +89,6 @@ pub(super) enum Closed {
     Failed,
 }
 
-/// A step to carry out.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) save: Commit,
-    /// Save what is owed, even if there is nothing to add.
-    pub(super) retry: bool,
-    /// What the caller gets as bytes.
-    pub(super) own: Option<Message>,
-    pub(super) told: Told,
-    pub(super) outcome: Result<Outcome, ChannelError>,
-    pub(super) reply: Option<oneshot::Sender<Result<Answer, ManagerError>>>,
-    pub(super) saved: Option<oneshot::Sender<Result<(), Arc<PersistenceError>>>>,
-}
-
-/// What a step tells, once it is saved.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    pub(super) transmit: Vec<Transmit>,
-    pub(super) notices: Vec<ManagerEvent>,
-    pub(super) events: Vec<Event>,
-    /// An own message whose hint the provider is asked for.
-    pub(super) hint_for: Option<MessageId>,
-    pub(super) permit: Option<OwnedSemaphorePermit>,
-}
-
-/// What a caller waits for.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) outcome: Outcome,
-    pub(super) bytes: Option<Bytes>,
-}
-
-/// What a sweep did. Nobody has to wait for it.
-#[derive(Debug)]
-pub(super) enum Sweep {
-    Handled(Waiting),
-    /// With [`OnSaveFailure::Fail`], when something is owed: only that was saved, if it could be.
-    Retried(SaveWaiting),
-    /// Too much is queued.
-    Busy,
-}
-
-impl Sweep {
-    pub(super) async fn end(self) -> Result<(), ManagerError> {
-        match self {
-            Self::Handled(waiting) => waiting.await.unwrap_or(Err(ManagerError::ShutDown)).map(|_| ()),
-            Self::Retried(saved) => Ok(saved.await.map_err(|_| ManagerError::ShutDown)??),
-            Self::Busy => Ok(()),
-        }
-    }
-}
-
-pub(super) type Waiting = oneshot::Receiver<Result<Answer, ManagerError>>;
-type SaveWaiting = oneshot::Receiver<Result<(), Arc<PersistenceError>>>;
-
 impl Slot {
     /// The channel with this saved state. The step that restoring took is queued; `drain::start` carries it out.
     pub(super) fn restore(
@@ -161,15 +106,7 @@ impl Slot {
         }));
         let (channel, step) = restored.map_err(|_| ManagerError::ChannelFailed(id.clone()))??;
         let (sender, waiting) = oneshot::channel();
-        let pending = Pending {
-            save: step.save,
-            retry: false,
-            own: None,
-            told: Told { transmit: step.transmit, events: step.events, ..Told::default() },
-            outcome: step.outcome,
-            reply: Some(sender),
-            saved: None,
-        };
+        let pending = Pending { reply: Some(sender), ..Pending::new(step, false) };
         shared.memory.enter();
         let slot = Self {
             id: id.clone(),
@@ -233,28 +170,53 @@ impl Slot {
         heard: Option<Dialect>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Waiting, ManagerError> {
+        let state = self.lock();
+        self.check_open(&state)?;
+        self.accepted(shared, state, input, heard, permit)
+    }
+
+    /// As [`accept`](Self::accept), also while the slot is closing: for what ends with it.
+    pub(super) fn follow_up(self: &Arc<Self>, shared: &Arc<Shared>, input: Input) -> Result<Waiting, ManagerError> {
+        let state = self.lock();
+        match state.closed {
+            None | Some(Closed::Leaving | Closed::ShutDown) => self.accepted(shared, state, input, None, None),
+            Some(Closed::Removed | Closed::Failed) => Err(ManagerError::UnknownChannel(self.id.clone())),
+        }
+    }
+
+    /// Saves what otherwise waits for the next change. A channel that is gone has nothing left to save.
+    pub(super) fn checkpoint(self: &Arc<Self>, shared: &Arc<Shared>) {
+        drop(self.follow_up(shared, Input::Checkpoint));
+    }
+
+    fn accepted(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        mut state: MutexGuard<'_, State>,
+        input: Input,
+        heard: Option<Dialect>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Waiting, ManagerError> {
         let (sender, waiting) = oneshot::channel();
-        let start = {
-            let mut state = self.lock();
-            self.check_open(&state)?;
-            let context = state.context(shared);
-            let timeout = input == Input::Timeout;
-            let mut pending = self.handle(shared, &mut state, &context, input)?;
-            if let Some(notice) = state.foreign_notice(self, heard) {
-                pending.told.notices.push(notice);
-            }
-            pending.told.permit = permit;
-            pending.reply = Some(sender);
-            pending.retry = timeout && state.failing.is_some() && !state.retry_queued;
-            state.retry_queued |= pending.retry;
-            state.steps.push_back(pending);
-            self.measure(shared, &mut state, &context);
-            self.rearm(shared, &mut state);
-            !std::mem::replace(&mut state.draining, true)
-        };
+        let context = state.context(shared);
+        let timeout = input == Input::Timeout;
+        let mut pending = self.handle(shared, &mut state, &context, input)?;
+        if let Some(notice) = state.foreign_notice(self, heard) {
+            pending.told.notices.push(notice);
+        }
+        pending.told.permit = permit;
+        pending.reply = Some(sender);
+        pending.retry = timeout && state.failing.is_some() && !state.retry_queued;
+        state.retry_queued |= pending.retry;
+        state.steps.push_back(pending);
+        self.measure(shared, &mut state, &context);
+        self.rearm(shared, &mut state);
+        let start = !std::mem::replace(&mut state.draining, true);
+        drop(state);
         if start {
             drain::start(shared, self);
         }
+        memory::relieve(shared);
         Ok(waiting)
     }
 
@@ -264,15 +226,7 @@ impl Slot {
         let start = {
             let mut state = self.lock();
             state.retry_queued = true;
-            state.steps.push_back(Pending {
-                save: Commit::default(),
-                retry: true,
-                own: None,
-                told: Told::default(),
-                outcome: Ok(Outcome::Done),
-                reply: None,
-                saved: Some(sender),
-            });
+            state.steps.push_back(Pending::retry(sender));
             !std::mem::replace(&mut state.draining, true)
         };
         if start {
@@ -384,6 +338,10 @@ impl Slot {
         }
     }
 
+    pub(super) fn footprint(&self) -> Footprint {
+        self.lock().footprint
+    }
+
     /// Why the last save failed, if it did.
     pub(super) fn save_failure(&self) -> Option<Arc<PersistenceError>> {
         self.lock().failing.as_ref().map(|failing| failing.error.clone())
@@ -427,7 +385,7 @@ impl Slot {
         context: &Context,
         input: Input,
     ) -> Result<Pending, ManagerError> {
-        let Ok(mut step) = catch_unwind(AssertUnwindSafe(|| state.channel.handle(context, input))) else {
+        let Ok(step) = catch_unwind(AssertUnwindSafe(|| state.channel.handle(context, input))) else {
             error!(channel = %self.id, "a defect made the channel panic; it takes no more inputs");
             state.closed = Some(Closed::Failed);
             return Err(ManagerError::ChannelFailed(self.id.clone()));
@@ -439,21 +397,7 @@ impl Slot {
         {
             return Err(refused.clone().into());
         }
-        let own = step.transmit.iter().position(|transmit| is_answer(transmit.kind));
-        let own = own.map(|position| step.transmit.remove(position));
-        let hint_for = own
-            .as_ref()
-            .filter(|own| own.kind == TransmitKind::Content && shared.callbacks.want_hints())
-            .map(|own| own.message.id.clone());
-        Ok(Pending {
-            save: step.save,
-            retry: false,
-            own: own.map(|own| own.message),
-            told: Told { transmit: step.transmit, events: step.events, hint_for, ..Told::default() },
-            outcome: step.outcome,
-            reply: None,
-            saved: None,
-        })
+        Ok(Pending::new(step, shared.callbacks.want_hints()))
     }
 
     /// Counts what the channel takes now, and lets it shrink where all channels together take too much.
@@ -509,11 +453,6 @@ impl State {
         self.foreign_told = true;
         Some(ManagerEvent::ForeignDialect { channel: slot.id.clone(), heard, configured: slot.dialect })
     }
-}
-
-/// Whether the caller alone gets this message; all others go out by themselves.
-fn is_answer(kind: TransmitKind) -> bool {
-    matches!(kind, TransmitKind::Content | TransmitKind::Ephemeral | TransmitKind::Relay)
 }
 
 /// The next number of the generator SplitMix64.

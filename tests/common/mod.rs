@@ -67,6 +67,7 @@ pub fn outgoing(lamport: u64, id: &str) -> Row {
     Row::Outgoing(Outgoing {
         key: key(lamport, id),
         first_sent: NOW,
+        last_sent: NOW,
         next_due: WallTime::from_nanos(NOW.as_nanos() + 15_000_000_000),
         attempts: 2,
         failed: true,

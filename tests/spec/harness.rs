@@ -300,3 +300,147 @@ impl Peer {
         self.restart();
     }
 }
+impl Peer {
+    /// Receives in order, checking what was saved against the state once, at the end: for thousands of messages.
+    pub fn receive_all<'a>(&mut self, messages: impl IntoIterator<Item = &'a Message>) {
+        use std::collections::BTreeMap;
+        let mut rows: BTreeMap<RowKey, Row> =
+            std::mem::take(&mut self.saved.rows).into_iter().map(|row| (row.key(), row)).collect();
+        for message in messages {
+            let context = self.context();
+            let step = self.channel.handle(&context, Input::Receive(message.clone()));
+            step.outcome.unwrap();
+            self.transmitted.extend(step.transmit);
+            self.events.extend(step.events);
+            assert!(step.save.hints.is_empty());
+            step.save.history.delete.iter().for_each(|key| drop(rows.remove(key)));
+            rows.extend(step.save.history.put.into_iter().map(|row| (row.key(), row)));
+            self.saved.meta = step.save.meta.or(self.saved.meta.take());
+        }
+        self.saved.rows = rows.into_values().collect();
+        assert_eq!(self.saved, self.channel.data(), "what was saved is the state");
+    }
+
+    pub fn set_hint(&mut self, id: &str, hint: &'static [u8]) {
+        self.input(Input::SetHint { id: MessageId::from(id), hint: Bytes::from_static(hint) }).unwrap();
+    }
+
+    /// The numbers of the deliveries told since the last call, with their ids; other events stay.
+    pub fn numbered(&mut self) -> Vec<(u64, String)> {
+        let (delivered, rest): (Vec<_>, Vec<_>) =
+            self.take_events().into_iter().partition(|event| matches!(event, Event::MessageDelivered(_)));
+        self.events = rest;
+        delivered
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::MessageDelivered(delivery) => Some((delivery.number, delivery.body.key.id.to_string())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The ids asked for, by T_req.
+    pub fn asked(&self) -> Vec<String> {
+        self.channel.requests().into_iter().map(|request| request.entry.id.to_string()).collect()
+    }
+
+    /// The ids parked, in log order.
+    pub fn parked(&self) -> Vec<String> {
+        self.channel.incoming().into_iter().map(|waiting| waiting.id.to_string()).collect()
+    }
+
+    /// Whether the next sync message's filter holds this id.
+    pub fn summarises(&mut self, id: &str) -> bool {
+        let sync = self.send_sync();
+        holds(&sync, id)
+    }
+
+    /// The ids known by stubs, in log order.
+    pub fn stubs(&self) -> Vec<String> {
+        let stub = |row: &Row| match row {
+            Row::Stub(stub) => Some(stub.key.id.to_string()),
+            _ => None,
+        };
+        self.saved.rows.iter().filter_map(stub).collect()
+    }
+}
+
+/// Whether a message's filter holds this id.
+pub fn holds(message: &Message, id: &str) -> bool {
+    use reliable_channel::filter::{IdHash, ReceivedFilter};
+    let filter = ReceivedFilter::parse(&message.filter, usize::MAX).unwrap();
+    filter.is_some_and(|filter| filter.chance(&IdHash::of(&MessageId::from(id))).is_some())
+}
+
+/// `m1` to `mN` of bob's, each depending on the one before.
+pub fn chain(length: u64) -> Vec<Message> {
+    (1..=length)
+        .map(|n| {
+            let before = format!("m{}", n - 1);
+            let depends_on = [before.as_str()];
+            message("bob", &format!("m{n}"), n, if n == 1 { &[] } else { &depends_on })
+        })
+        .collect()
+}
+
+/// The same ids, as owned strings.
+pub fn ids<const N: usize>(ids: [&str; N]) -> Vec<String> {
+    ids.map(str::to_owned).to_vec()
+}
+
+/// The fate of a message that waits, with what was never received.
+pub fn parked_for(missing: &[&str]) -> Fate {
+    Fate::Parked { missing: missing.iter().map(|id| MessageId::from(*id)).collect() }
+}
+/// Lets time pass by that the machine slept through or nobody asked about, then wakes the channel once.
+pub fn wake(peer: &mut Peer) -> Vec<Transmit> {
+    peer.input(Input::Timeout).unwrap();
+    std::mem::take(&mut peer.transmitted)
+}
+
+/// T_req of a missing message in running milliseconds, if it is in the outgoing repair buffer.
+pub fn t_req(peer: &Peer, id: &str) -> Option<u64> {
+    let requests = peer.channel.requests();
+    requests.iter().find(|request| request.entry.id == MessageId::from(id)).map(|request| request.due.as_millis())
+}
+
+/// T_resp of a message in running milliseconds, if it is in the incoming repair buffer.
+pub fn t_resp(peer: &Peer, id: &str) -> Option<u64> {
+    let responses = peer.channel.responses();
+    responses.iter().find(|response| response.id == MessageId::from(id)).map(|response| response.due.as_millis())
+}
+
+/// The ids that wait for an answer.
+pub fn answering(peer: &Peer) -> Vec<String> {
+    peer.channel.responses().iter().map(|response| response.id.to_string()).collect()
+}
+
+/// The ids in the outgoing repair buffer, in id order.
+pub fn missing(peer: &Peer) -> Vec<String> {
+    let mut ids: Vec<_> = peer.channel.requests().iter().map(|request| request.entry.id.to_string()).collect();
+    ids.sort();
+    ids
+}
+
+/// The messages rebroadcast among these.
+pub fn repairs(transmitted: &[Transmit]) -> Vec<String> {
+    let repairs = transmitted.iter().filter(|transmit| transmit.kind == TransmitKind::Repair);
+    repairs.map(|transmit| transmit.message.id.to_string()).collect()
+}
+
+/// SplitMix64: the same numbers for the same seed, everywhere.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}

@@ -3,8 +3,23 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod harness;
+mod hostile;
+mod restart;
+mod section_01_wire;
+mod section_02_filters;
 mod section_03_clock;
+mod section_04_send;
+mod section_05_dependencies;
+mod section_05_joining;
+mod section_05_receive;
+mod section_06_deliveries;
+mod section_06_order;
+mod section_06_retention;
 mod section_07_acknowledgement;
 mod section_07_deadline;
 mod section_08_resend;
 mod section_09_sync;
+mod section_10_loss;
+mod section_10_repair;
+mod section_11_limits;
+mod section_12_events;

@@ -84,7 +84,7 @@ fn the_deadline_falls_away_when_we_send() {
         bob.input(send).unwrap();
         assert!(bob.transmitted[0].message.causal_history.iter().any(|entry| entry.id == "m".into()));
         bob.transmitted.clear();
-        assert_eq!(bob.times_of(TransmitKind::Sync, 4_500), []);
+        assert!(bob.times_of(TransmitKind::Sync, 4_500).is_empty());
     }
 }
 
@@ -108,7 +108,7 @@ fn the_deadline_falls_away_when_anothers_causal_history_names_that_message() {
     bob.receive(&message("alice", "m2", 2, &[]));
     bob.receive(&sync("carol", 5, &["m2"], &[]));
     bob.receive(&sync("dave", 5, &["m1"], &[]));
-    assert_eq!(bob.times_of(TransmitKind::Sync, 4_500), []);
+    assert!(bob.times_of(TransmitKind::Sync, 4_500).is_empty());
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn somebodys_rebroadcast_of_a_known_message_sets_no_deadline() {
     bob.receive(&known);
     bob.send_sync();
     bob.receive(&known);
-    assert_eq!(bob.times_of(TransmitKind::Sync, 4_500), []);
+    assert!(bob.times_of(TransmitKind::Sync, 4_500).is_empty());
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn an_ephemeral_message_or_a_sync_or_an_echo_sets_no_deadline() {
     bob.receive(&Message { lamport: None, ..message("alice", "ephemeral", 0, &[]) });
     bob.receive(&sync("alice", 1, &[own.id.as_str().unwrap()], &[]));
     bob.receive(&own);
-    assert_eq!(bob.run_for(4_500), []);
+    assert!(bob.run_for(4_500).is_empty());
 }
 
 #[test]

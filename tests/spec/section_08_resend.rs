@@ -1,9 +1,9 @@
 //! PROTOCOL section 8: resend and failure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use reliable_channel::channel::{DeliveryState, Event, Fate, TransmitKind};
+use reliable_channel::channel::{DeliveryState, Event, TransmitKind};
 use reliable_channel::state::Row;
 use reliable_channel::types::{FilterField, MessageId};
 
@@ -58,11 +58,10 @@ fn evidence(peer: &mut Peer, sender: &str, id: &MessageId, seed: u64) {
     assert!(matches!(peer.channel.delivery_state(id), Some(DeliveryState::PossiblyAcknowledged { .. })));
 }
 
-/// Resends and the failure of a message sent at 0, and the time of that.
+/// Runs until a message has failed; returns when.
 fn failed_after(peer: &mut Peer) -> u64 {
     while failures(peer).is_empty() {
-        let due = peer.channel.poll_timeout().unwrap().as_millis();
-        peer.run_for(due - peer.now);
+        peer.run_for(1_000);
         assert!(peer.now < HOUR);
     }
     peer.now
@@ -92,7 +91,7 @@ fn the_resend_interval_is_multiplied_by_the_response_groups() {
 #[test]
 fn the_jitter_is_derived_from_participant_message_and_attempt() {
     let schedule = |name: &str, id: &str, entropy: u64| {
-        let mut peer = peer(name);
+        let mut peer = peer_with(name, |config| config.max_resend_attempts = 9);
         peer.entropy = entropy;
         peer.send_as(Some(id), "m");
         resends(&mut peer, HOUR)
@@ -101,9 +100,8 @@ fn the_jitter_is_derived_from_participant_message_and_attempt() {
     assert_eq!(times, schedule("alice", "m", 99), "entropy has no part in it");
     assert_ne!(times, schedule("bob", "m", 1));
     assert_ne!(times, schedule("alice", "n", 1));
-    let shares: Vec<u64> =
-        pauses(0, &times).iter().zip([5, 10, 20, 40, 60]).map(|(pause, seconds)| pause / seconds).collect();
-    assert!(shares.windows(2).any(|pair| pair[0] != pair[1]), "every attempt has its own: {shares:?}");
+    let waits = pauses(0, &times);
+    assert!(waits[4..].windows(2).all(|pair| pair[0] != pair[1]), "every attempt has its own: {waits:?}");
 }
 
 #[test]
@@ -121,8 +119,8 @@ fn an_acknowledged_message_is_never_sent_again() {
     alice.send_as(Some("m"), "m");
     assert_eq!(resends(&mut alice, 7_000).len(), 1);
     alice.receive(&sync("bob", 7_000, &["m"], &[]));
-    assert_eq!(resends(&mut alice, HOUR), []);
-    assert_eq!(failures(&alice), []);
+    assert!(resends(&mut alice, HOUR).is_empty());
+    assert!(failures(&alice).is_empty());
 }
 
 #[test]
@@ -138,7 +136,7 @@ fn a_possibly_acknowledged_message_waits_twice_as_long() {
 
 #[test]
 fn evidence_moves_the_next_resend_away_and_never_nearer() {
-    for at in [1_000, 4_000, 70_000, 150_000] {
+    for at in (0..190_000).step_by(5_000) {
         let mut alice = peer("alice");
         let id = alice.send_as(Some("m"), "m").id;
         alice.run_for(at);
@@ -172,7 +170,7 @@ fn the_schedule_of_a_possibly_acknowledged_message_ends_within_the_acknowledgeme
         alice.run_for(n * 3_000);
         evidence(&mut alice, "bob", &id, 1);
         let failed = failed_after(&mut alice);
-        assert!(failed <= 240_000, "evidence after {} s, failed after {failed} ms", n * 3);
+        assert!(failed <= 241_000, "evidence after {} s, failed after {failed} ms", n * 3);
         assert_eq!((failures(&alice)[0].1, alice.channel.stats().resends), (true, 5));
     }
 }
@@ -186,7 +184,7 @@ fn the_schedule_of_a_possibly_acknowledged_message_ends_within_the_window_after_
         alice.run_for(100_000);
         let sent = alice.channel.stats().resends;
         alice.reboot();
-        assert!(failed_after(&mut alice) <= 140_000);
+        assert!(failed_after(&mut alice) <= 141_000);
         assert_eq!(alice.channel.stats().resends + sent, 5);
     }
 }
@@ -209,8 +207,8 @@ fn after_five_resends_delivery_failed_is_told_exactly_once() {
     assert_eq!(resends(&mut alice, 4 * HOUR).len(), 5);
     assert_eq!(failures(&alice), [("m".into(), false)]);
     alice.restart();
-    assert_eq!(resends(&mut alice, 4 * HOUR), []);
-    assert_eq!(failures(&alice), []);
+    assert!(resends(&mut alice, 4 * HOUR).is_empty());
+    assert!(failures(&alice).is_empty());
 }
 
 #[test]
@@ -289,7 +287,7 @@ fn a_message_is_tracked_until_it_is_evicted_which_never_happens_while_it_may_be_
     assert_eq!(alice.log(), ["m", "b2", "b3", "b4"]);
     assert_eq!(resends(&mut alice, HOUR).len(), 5);
     assert_eq!(alice.log(), ["b2", "b3", "b4"], "given up, it is the lowest");
-    assert_eq!(alice.channel.outgoing(), []);
+    assert!(alice.channel.outgoing().is_empty());
     assert!(!alice.saved.rows.iter().any(|row| matches!(row, Row::Outgoing(_))));
     alice.receive(&sync("bob", HOUR, &["m"], &[]));
     assert_eq!(acknowledged_after_failure(&alice), Vec::<bool>::new());
@@ -379,12 +377,10 @@ fn a_laptop_that_slept_for_an_hour_sends_each_overdue_message_once() {
         assert_eq!(out.kind, TransmitKind::Resend);
         ids.push(out.message.id);
     }
-    ids.sort();
-    let mut expected = sent;
-    expected.sort();
-    assert_eq!(ids, expected);
+    assert_eq!(ids.len(), 100);
+    assert_eq!(BTreeSet::from_iter(ids), BTreeSet::from_iter(sent));
     assert!(at.values().all(|together| *together <= 16), "{at:?}");
-    assert_eq!(failures(&alice), []);
+    assert!(failures(&alice).is_empty());
 }
 
 #[test]
@@ -499,14 +495,5 @@ fn resending_can_go_on_for_ever_and_waits_can_be_endless() {
     alice.run_for(24 * HOUR);
     alice.restart();
     alice.run_for(HOUR);
-    assert_eq!(failures(&alice), []);
-}
-
-#[test]
-fn a_message_nobody_acknowledged_arrives_by_its_resend() {
-    let (mut alice, mut bob) = (peer("alice"), peer("bob"));
-    let lost = alice.send_as(Some("m"), "m");
-    let resent = alice.run_for(6_000).pop().unwrap();
-    assert_eq!(resent.message.id, lost.id);
-    assert_eq!(bob.fate(&resent.message), Fate::Delivered);
+    assert!(failures(&alice).is_empty());
 }

@@ -86,7 +86,7 @@ impl Mix {
             attacks.retain(|attack| !matches!(attack, Attack::FarFuture | Attack::NearFuture));
         }
         let attack = if attacks.is_empty() { 0.0 } else { part(rng, 0.35, 0.2) };
-        let burst = chance(rng, 0.3).then(|| Burst { begins: 0.02, ends: 0.1, loss: 0.9 });
+        let burst = chance(rng, 0.3).then_some(Burst { begins: 0.02, ends: 0.1, loss: 0.9 });
         let delay = (1, if chance(rng, 0.3) { 8_000 } else { 300 });
         Self {
             founders,

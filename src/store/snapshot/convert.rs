@@ -33,6 +33,7 @@ pub(super) fn to_kind(row: &Row) -> Kind {
         Row::Stub(row) => Kind::Stub(proto::Stub { sender: Some(copy(row.sender.as_bytes())) }),
         Row::Outgoing(row) => Kind::Outgoing(proto::Outgoing {
             first_sent: row.first_sent.as_nanos(),
+            last_sent: row.last_sent.as_nanos(),
             next_due: row.next_due.as_nanos(),
             attempts: row.attempts,
             failed: row.failed,
@@ -80,6 +81,7 @@ pub(super) fn from_kind(key: &RowKey, kind: Option<Kind>) -> Result<Row, String>
         (Place::Outgoing, Kind::Outgoing(row)) => Row::Outgoing(Outgoing {
             key: log_key,
             first_sent: WallTime::from_nanos(row.first_sent),
+            last_sent: WallTime::from_nanos(row.last_sent),
             next_due: WallTime::from_nanos(row.next_due),
             attempts: row.attempts,
             failed: row.failed,

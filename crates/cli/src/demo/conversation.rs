@@ -1,0 +1,182 @@
+//! The conversation: virtual time, who says what when, and two accidents.
+//!
+//! What: [`Conversation`]. Why the clock is moved by hand: nothing waits for real time, and the same seed and lines give
+//! the same run. How it moves: time goes in steps of [`TICK_MS`]; in each, what happens to participants is settled, then
+//! all of them have their turn at the same time, then what they broadcast goes to the network in their order.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use bytes::Bytes;
+use reliable_channel::manager::ManualClock;
+use reliable_channel::types::MessageId;
+
+use super::accident::Accident;
+use super::narrator::Narrator;
+use super::network::Network;
+use super::participant::{Participant, Turned};
+use super::script::Line;
+
+/// Virtual time that passes at a time.
+const TICK_MS: u64 = 100;
+/// The same, once there is not much going on any more.
+const SLOW_TICK_MS: u64 = 1_000;
+/// How long that is after the last line.
+const SLOW_AFTER_MS: u64 = 20 * 60 * 1_000;
+/// A short conversation takes a minute, a long one this much a line at least, and at most.
+const PACE_MS: (u64, u64) = (TICK_MS, 2_000);
+const SHORT_MS: u64 = 60_000;
+
+/// Participants, network and time.
+pub(super) struct Conversation {
+    pub(super) participants: Vec<Participant>,
+    pub(super) network: Network,
+    pub(super) now_ms: u64,
+    /// What was said, by id.
+    pub(super) said: HashMap<MessageId, Line>,
+    clock: ManualClock,
+    pace_ms: u64,
+    total: usize,
+    lines: VecDeque<Line>,
+    /// Lines whose turn has come, by sender.
+    waiting: Vec<VecDeque<Line>>,
+    next_line_ms: u64,
+    /// When everything had been said.
+    all_said_ms: Option<u64>,
+    cut: Accident,
+    crash: Accident,
+}
+
+impl Conversation {
+    pub(super) fn new(participants: Vec<Participant>, network: Network, clock: ManualClock, lines: Vec<Line>) -> Self {
+        let (count, total) = (participants.len(), lines.len());
+        let pace = (SHORT_MS / (total as u64).max(1)).clamp(PACE_MS.0, PACE_MS.1);
+        Self {
+            participants,
+            network,
+            now_ms: 0,
+            said: HashMap::with_capacity(total),
+            clock,
+            pace_ms: pace,
+            total,
+            lines: lines.into(),
+            waiting: vec![VecDeque::new(); count],
+            next_line_ms: TICK_MS,
+            all_said_ms: None,
+            cut: Accident::new(1, total / 3, 20_000),
+            crash: Accident::new(2.min(count - 1), total.div_ceil(2), 10_000),
+        }
+    }
+
+    /// Runs until everybody has everything, or this much virtual time has passed since the last line was said.
+    pub(super) async fn run(&mut self, patience_ms: u64, narrator: &mut Narrator) -> anyhow::Result<()> {
+        for participant in &mut self.participants {
+            participant.start().await?;
+        }
+        while !self.is_over() && self.all_said_ms.is_none_or(|said| self.now_ms < said + patience_ms) {
+            let slow = self.all_said_ms.is_some_and(|said| self.now_ms > said + SLOW_AFTER_MS);
+            let tick = if slow { SLOW_TICK_MS } else { TICK_MS };
+            self.now_ms += tick;
+            self.clock.advance(Duration::from_millis(tick));
+            self.accidents(narrator).await?;
+            self.turns(narrator).await?;
+            narrator.progress(|| self.participants.iter().map(Participant::log_len).sum());
+        }
+        Ok(())
+    }
+
+    /// Whether all was said, all accidents have happened, and everybody's log has as many messages as were said.
+    fn is_over(&self) -> bool {
+        self.all_said_ms.is_some()
+            && self.cut.is_over()
+            && self.crash.is_over()
+            && self.participants.iter().all(|participant| participant.log_len() == self.total)
+    }
+
+    async fn accidents(&mut self, narrator: &mut Narrator) -> anyhow::Result<()> {
+        let (now, said) = (self.now_ms, self.said.len());
+        let who = self.cut.who;
+        if self.cut.begins(now, said) {
+            self.network.set_reachable(who, false);
+            narrator.note(now, &format!("{} is cut off", self.participants[who].name));
+        } else if self.cut.ends(now) {
+            self.network.set_reachable(who, true);
+            narrator.note(now, &format!("{} is connected again", self.participants[who].name));
+        }
+        // Nobody has both accidents at once.
+        if self.crash.who == who && !self.cut.is_over() {
+            return Ok(());
+        }
+        let who = self.crash.who;
+        let participant = &mut self.participants[who];
+        if self.crash.begins(now, said) {
+            self.network.set_reachable(who, false);
+            participant.crash();
+            narrator.note(now, &format!("{} crashes: dropped without shutdown", participant.name));
+        } else if self.crash.ends(now) {
+            let messages = participant.start().await?;
+            self.network.set_reachable(who, true);
+            let plural = if messages == 1 { "" } else { "s" };
+            let name = &participant.name;
+            narrator.note(now, &format!("{name} is back with {messages} message{plural} from the store"));
+        }
+        Ok(())
+    }
+
+    /// Everybody's turn, at the same time.
+    async fn turns(&mut self, narrator: &mut Narrator) -> anyhow::Result<()> {
+        while self.now_ms >= self.next_line_ms
+            && let Some(line) = self.lines.pop_front()
+        {
+            self.waiting[line.sender].push_back(line);
+            self.next_line_ms += self.pace_ms;
+        }
+        let arrived = self.network.arrived(self.now_ms);
+        let mut turns = Vec::with_capacity(arrived.len());
+        for (index, (mut participant, arrived)) in self.participants.drain(..).zip(arrived).enumerate() {
+            let say = self.waiting[index].front().map(|line| line.text.clone());
+            turns.push(tokio::spawn(async move {
+                let turned = participant.turn(arrived, say).await;
+                (participant, turned)
+            }));
+        }
+        let mut outcomes = Vec::with_capacity(turns.len());
+        for turn in turns {
+            let (participant, turned) = turn.await.context("a participant's task failed")?;
+            self.participants.push(participant);
+            outcomes.push(turned?);
+        }
+        for (index, turned) in outcomes.into_iter().enumerate() {
+            self.settle(index, turned, narrator)?;
+        }
+        if self.all_said_ms.is_none() && self.said.len() == self.total {
+            self.all_said_ms = Some(self.now_ms);
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, index: usize, turned: Turned, narrator: &mut Narrator) -> anyhow::Result<()> {
+        for packet in &turned.packets {
+            self.network.broadcast(self.now_ms, index, packet);
+        }
+        for delivery in turned.delivered {
+            let sender = delivery.body.sender.to_string();
+            narrator.message(self.now_ms, &sender, &delivery.body.content, delivery.late);
+        }
+        let Some(id) = turned.said else { return Ok(()) };
+        let line = self.waiting[index].pop_front();
+        let line = line.ok_or_else(|| anyhow!("{} said what nobody asked for", self.participants[index].name))?;
+        if index == 0 {
+            narrator.message(self.now_ms, &self.participants[index].name, &line.text, false);
+        }
+        self.said.insert(id, line);
+        Ok(())
+    }
+
+    /// The text of a message that was said, and its sender's name.
+    pub(super) fn line(&self, id: &MessageId) -> Option<(&str, &Bytes)> {
+        let line = self.said.get(id)?;
+        Some((self.participants.get(line.sender)?.name.as_str(), &line.text))
+    }
+}

@@ -1,0 +1,121 @@
+//! `inspect`: what a store holds, without changing it.
+//!
+//! What: channels, their logs, what is unacknowledged, what waits for what, and repair timers. Why read-only: a look at
+//! a store somebody is worried about must not make it worse. How it moves: rows are loaded as they lie on disk and
+//! become a [`ChannelView`], which is printed as it is or as JSON.
+
+mod text;
+mod view;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use reliable_channel::store::{Persistence, PersistenceError, PersistenceErrorKind, RedbPersistence};
+use reliable_channel::types::ChannelId;
+use serde::Serialize;
+
+use crate::screen::Screen;
+use view::ChannelView;
+
+/// The file that makes a directory a store.
+const FILE: &str = "channels.redb";
+
+/// Look into a store: channels, logs, what is unacknowledged, what waits for what, repair timers. Changes nothing.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  reliable-channel demo --data /tmp/demo && reliable-channel inspect --data /tmp/demo/alice"
+)]
+pub(crate) struct Args {
+    /// The directory of a store
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Only this channel
+    #[arg(long, value_name = "ID")]
+    channel: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct StoreView {
+    store: String,
+    channels: Vec<ChannelView>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let dir = &args.data;
+    check_there(dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().context("cannot start")?;
+    let channels = runtime.block_on(load(dir, args.channel.as_deref()))?;
+    let store = StoreView { store: dir.display().to_string(), channels };
+    let mut screen = Screen::new();
+    if args.json {
+        screen.line(serde_json::to_string(&store)?);
+    } else {
+        text::print(&store, &mut screen);
+    }
+    screen.end()
+}
+
+async fn load(dir: &Path, only: Option<&str>) -> anyhow::Result<Vec<ChannelView>> {
+    let explain = |error: PersistenceError| explain(dir, &error);
+    let store = RedbPersistence::open_read_only(dir).map_err(explain)?;
+    let mut channels = store.list_channels().await.map_err(explain)?;
+    if let Some(only) = only {
+        let wanted = ChannelId::from(only);
+        if !channels.contains(&wanted) {
+            let known: Vec<String> = channels.iter().take(10).map(ToString::to_string).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            bail!("{} has no channel {wanted}; it has: {known}", dir.display());
+        }
+        channels = vec![wanted];
+    }
+    let mut views = Vec::with_capacity(channels.len());
+    for channel in channels {
+        let data = store.load_channel(&channel).await.map_err(explain)?;
+        if let Err(mismatch) = data.check() {
+            bail!("the store in {} is damaged: channel {channel}: {mismatch}", dir.display());
+        }
+        views.push(ChannelView::new(&channel, &data));
+    }
+    store.close().await.map_err(explain)?;
+    Ok(views)
+}
+
+/// A directory without a store may hold directories with one, as `demo --data` leaves it.
+fn check_there(dir: &Path) -> anyhow::Result<()> {
+    let shown = dir.display();
+    if dir.join(FILE).exists() {
+        return Ok(());
+    }
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot look into {shown}"))?;
+    let mut stores: Vec<String> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.path().join(FILE).exists())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    stores.sort();
+    match stores.first() {
+        None => bail!("there is no store in {shown}: it has no file {FILE}"),
+        Some(first) => bail!(
+            "{shown} is no store, but it holds the stores of: {}; try inspect --data {}",
+            stores.join(", "),
+            dir.join(first).display()
+        ),
+    }
+}
+
+fn explain(dir: &Path, error: &PersistenceError) -> anyhow::Error {
+    let shown = dir.display();
+    let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    let of = error.channel.as_ref().map(|channel| format!("channel {channel}: ")).unwrap_or_default();
+    match &error.kind {
+        PersistenceErrorKind::Locked => anyhow!("the store in {shown} is in use; look again when its owner has ended"),
+        PersistenceErrorKind::Corrupt { what } => anyhow!("the store in {shown} is damaged: {of}{what}"),
+        PersistenceErrorKind::UnknownVersion { .. } => anyhow!("cannot read the store in {shown}: {of}{}", error.kind),
+        kind => anyhow!("cannot read the store in {shown}: {of}{kind}{cause}"),
+    }
+}

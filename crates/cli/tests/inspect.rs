@@ -1,0 +1,162 @@
+//! `inspect`: shows what a store holds, changes nothing, and says clearly what keeps it from looking.
+
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use common::{keep_demo, run};
+use reliable_channel::state::{
+    Body, ChannelMeta, Commit, HistoryUpdate, LogKey, Logged, Outgoing, Parked, Request, Response, Row, RowCounts,
+};
+use reliable_channel::store::{Persistence, RedbPersistence};
+use reliable_channel::types::{ChannelId, HistoryEntry, Lamport, MessageId, WallTime};
+use serde_json::json;
+
+fn inspect(dir: &Path, more: &[&str]) -> common::Run {
+    run(&[&["inspect", "--data", dir.to_str().unwrap()], more].concat(), b"")
+}
+
+#[test]
+fn it_shows_what_a_demo_left_and_changes_nothing() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path().join("demo");
+    keep_demo(&dir, "one\nbob: two\n");
+    let file = dir.join("carol").join("channels.redb");
+    let before = fs::read(&file).unwrap();
+
+    let run = inspect(&dir.join("carol"), &["--json"]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    let store = run.json();
+    let channel = &store["channels"][0];
+    assert_eq!((store["channels"].as_array().unwrap().len(), &channel["id"]), (1, &json!("demo")));
+    let log = channel["log"].as_array().unwrap();
+    let shown: Vec<_> = log.iter().map(|logged| (&logged["sender"], &logged["bytes"])).collect();
+    assert_eq!(shown, [(&json!("alice"), &json!(3)), (&json!("bob"), &json!(3))]);
+    assert!(log.iter().all(|logged| logged["id"].as_str().unwrap().len() == 64 && logged["lamport"].is_u64()));
+    assert_eq!((&channel["waiting"], &channel["floor"]), (&json!([]), &json!(null)));
+
+    let text = inspect(&dir.join("carol"), &["--channel", "demo"]);
+    assert_eq!(text.code, 0, "{}", text.stderr);
+    for said in
+        ["1 channel\n", "channel demo\n", "log: 2\n", "  alice  3 bytes  delivery ", "waiting for dependencies: 0"]
+    {
+        assert!(text.stdout.contains(said), "{said}\n{}", text.stdout);
+    }
+    inspect(&dir.join("carol"), &["--channel", "other"]).failed(1, "has no channel other; it has: demo");
+    assert_eq!(before, fs::read(&file).unwrap());
+
+    inspect(&dir, &[]).failed(1, "holds the stores of: alice, bob, carol");
+}
+
+/// One message of each kind in a channel, in a directory.
+fn store_with_everything(dir: &Path) -> RedbPersistence {
+    let key = |lamport, id: &[u8]| LogKey { lamport: Lamport(lamport), id: MessageId::new(id) };
+    let body = |lamport, id: &[u8], history: &[&str]| {
+        let causal_history = history.iter().map(|id| HistoryEntry::new(*id)).collect();
+        let content = Bytes::from_static(b"content");
+        Body { key: key(lamport, id), sender: "bob".into(), causal_history, content }.into()
+    };
+    let seen = WallTime::from_millis(1_700_000_000_000);
+    let logged = |body, delivery| Logged { body, delivery, seen, late: false, below_floor: false, missing: vec![] };
+    let parked = |body| Parked { body, seen, parked_at_age_ms: 0 };
+    let entry = HistoryEntry { sender: Some("dave".into()), ..HistoryEntry::new("gone") };
+    let put = vec![
+        Row::Message(logged(body(1, b"first", &[]), Some(1))),
+        Row::Message(logged(body(2, &[0xff, 0x07], &["first"]), None)),
+        Row::Parked(parked(body(3, b"third", &["first", "gone"]))),
+        Row::Parked(parked(body(4, b"fourth", &["third"]))),
+        Row::Outgoing(Outgoing {
+            last_sent: WallTime::from_millis(1),
+            key: key(2, &[0xff, 0x07]),
+            first_sent: seen,
+            next_due: WallTime::from_millis(1_700_000_005_000),
+            attempts: 2,
+            failed: false,
+            filters_heard_at_send: 0,
+            evidence: vec![],
+        }),
+        Row::Request(Request { entry, due: seen, sent: 1, heard: 2, since_age_ms: 0 }),
+        Row::Response(Response { id: "first".into(), due: seen }),
+    ];
+    let counts = RowCounts { messages: 2, parked: 2, outgoing: 1, requests: 1, responses: 1, ..RowCounts::default() };
+    let (oldest, newest) = (Some(key(1, b"first")), Some(key(2, &[0xff, 0x07])));
+    let meta = ChannelMeta { lamport: Lamport(9), next_delivery: 2, counts, oldest, newest, ..ChannelMeta::default() };
+    let commit = Commit { meta: Some(meta), history: HistoryUpdate { put, delete: vec![] }, hints: vec![] };
+    let store = RedbPersistence::open(dir).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(store.commit(&ChannelId::from("room"), &commit)).unwrap();
+    store
+}
+
+#[test]
+fn it_shows_what_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(store_with_everything(dir.path()));
+    let run = inspect(dir.path(), &["--json"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let channel = run.json()["channels"][0].clone();
+    assert_eq!(channel["log"][1]["id_hex"], "ff07");
+    assert_eq!(channel["log"][1]["id"], json!(null));
+    assert_eq!(channel["unacknowledged"][0]["id_hex"], "ff07");
+    assert_eq!(channel["unacknowledged"][0]["attempts"], 2);
+    assert_eq!(channel["waiting"][0]["waits_for"], json!([{"id": "gone", "received": false}]));
+    assert_eq!(channel["waiting"][1]["waits_for"], json!([{"id": "third", "received": true}]));
+    let request = json!([{"id": "gone", "sender": "dave", "t_req_ms": 1_700_000_000_000_u64, "sent": 1, "heard": 2}]);
+    assert_eq!(channel["repair_out"], request);
+    assert_eq!(channel["repair_in"], json!([{"id": "first", "t_resp_ms": 1_700_000_000_000_u64}]));
+
+    let text = inspect(dir.path(), &[]).stdout;
+    for said in [
+        "2  0xff07  bob  7 bytes  own",
+        "0xff07  sent 2023-11-14T22:13:20.000Z, 2 resends, next 2023-11-14T22:13:25.000Z",
+        "third  bob  7 bytes, waits for\n      gone  missing",
+        "fourth  bob  7 bytes, waits for\n      third  received, waits itself",
+        "gone  dave  T_req 2023-11-14T22:13:20.000Z, asked 1 times, heard 2 times",
+        "first  T_resp 2023-11-14T22:13:20.000Z",
+    ] {
+        assert!(text.contains(said), "{said}\n{text}");
+    }
+}
+
+#[test]
+fn a_store_in_use_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store_with_everything(dir.path());
+    inspect(dir.path(), &[]).failed(1, "is in use");
+    drop(store);
+    assert_eq!(inspect(dir.path(), &[]).code, 0);
+}
+
+#[test]
+fn what_is_no_store_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    inspect(dir.path(), &[]).failed(1, "there is no store in");
+    inspect(&dir.path().join("missing"), &["--json"]).failed(1, "cannot look into");
+    fs::write(dir.path().join("channels.redb"), "hello, I am no store").unwrap();
+    inspect(dir.path(), &["--json"]).failed(1, "is damaged");
+}
+
+#[test]
+fn damage_anywhere_is_one_line_or_does_not_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(store_with_everything(dir.path()));
+    let (file, whole) = (dir.path().join("channels.redb"), inspect(dir.path(), &["--json"]).stdout);
+    let intact = fs::read(&file).unwrap();
+    let mut damaged = 0;
+    for start in (0..intact.len()).step_by(1_500) {
+        let mut bytes = intact.clone();
+        bytes[start..].iter_mut().take(700).for_each(|byte| *byte ^= 0x5a);
+        fs::write(&file, bytes).unwrap();
+        let run = inspect(dir.path(), &["--json"]);
+        if run.code == 0 {
+            assert_eq!(run.stdout, whole, "damage at {start} went unnoticed");
+        } else {
+            run.failed(1, "the store in");
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 2, "{damaged}");
+}

@@ -1,0 +1,68 @@
+//! Looking at channels between inputs.
+//!
+//! What: the reading methods of [`ReliabilityManager`]. Why not async: each takes a channel's lock for as long as it
+//! copies what it gives, and waits for nothing else. How it moves: it does not; what they show may have changed when
+//! they return.
+
+use std::sync::Arc;
+
+use super::{ManagerError, ReliabilityManager};
+use crate::channel::{Deliveries, DeliveryState, IncomingView, OutgoingView, RequestView, ResponseView, Stats};
+use crate::state::{ChannelData, Logged};
+use crate::store::PersistenceError;
+use crate::types::{ChannelId, MessageId};
+
+/// Looking at channels: every method fails with [`ManagerError::UnknownChannel`] for a channel that is not open.
+#[allow(clippy::missing_errors_doc)]
+impl ReliabilityManager {
+    /// Deliveries with numbers above `number`, in order, as the events told them: for a start after a crash (see the
+    /// module page) and for a stream's reader that was told it [`Lagged`](super::Lagged).
+    pub fn deliveries_since(&self, channel: &ChannelId, number: u64) -> Result<Deliveries, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.deliveries_since(number))
+    }
+
+    /// The log, in the order all participants share.
+    pub fn log(&self, channel: &ChannelId) -> Result<Vec<Logged>, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.log().cloned().collect())
+    }
+
+    /// How far an own message has come; `None` for one that is not known any more.
+    pub fn delivery_state(&self, channel: &ChannelId, id: &MessageId) -> Result<Option<DeliveryState>, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.delivery_state(id))
+    }
+
+    /// Own messages that nobody has acknowledged yet.
+    pub fn outgoing(&self, channel: &ChannelId) -> Result<Vec<OutgoingView>, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.outgoing())
+    }
+
+    /// Messages that wait for dependencies.
+    pub fn incoming(&self, channel: &ChannelId) -> Result<Vec<IncomingView>, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.incoming())
+    }
+
+    /// Missing messages that are, or will be, asked for.
+    pub fn repair_requests(&self, channel: &ChannelId) -> Result<Vec<RequestView>, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.requests())
+    }
+
+    /// Messages that will be rebroadcast for others.
+    pub fn repair_responses(&self, channel: &ChannelId) -> Result<Vec<ResponseView>, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.responses())
+    }
+
+    /// Counters and sizes.
+    pub fn stats(&self, channel: &ChannelId) -> Result<Stats, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.stats())
+    }
+
+    /// Why the channel's last save failed; `None` when the store has everything.
+    pub fn save_failure(&self, channel: &ChannelId) -> Result<Option<Arc<PersistenceError>>, ManagerError> {
+        Ok(self.slot(channel)?.save_failure())
+    }
+
+    /// Everything that is, or is owed to be, in the store: for backups, and for tests of stores.
+    pub fn data(&self, channel: &ChannelId) -> Result<ChannelData, ManagerError> {
+        self.slot(channel)?.read(|channel| channel.data())
+    }
+}

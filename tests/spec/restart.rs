@@ -1,0 +1,246 @@
+//! A crash after every operation changes nothing: what is saved is all that matters.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reliable_channel::channel::{Event, Input, Outcome, Stats};
+use reliable_channel::state::ChannelData;
+use reliable_channel::types::{FilterField, Lamport, Message, MessageId};
+
+use crate::harness::{EPOCH, Peer, Rng, message, peer, peer_with, requests, seconds, sync};
+
+/// The same inputs into a channel that runs on and into one that crashes after each.
+struct Pair {
+    steady: Peer,
+    crashing: Peer,
+    /// Deliveries told by each, by number.
+    told: [BTreeMap<u64, MessageId>; 2],
+    /// What the application remembers of having seen.
+    seen: u64,
+    heartbeats: u64,
+}
+
+impl Pair {
+    fn new(seed: u64) -> Self {
+        let open = || {
+            let mut peer = peer_with("alice", |config| {
+                config.max_message_history = 12;
+                config.lost_timeout = seconds(120);
+                config.confirm_deliveries = seed.is_multiple_of(2);
+                // Acknowledging and idle syncs are scheduled at random and anew by every run.
+                config.acknowledgement_delay = (Duration::from_secs(1 << 30), Duration::from_secs(1 << 30));
+                (config.sync_interval, config.max_sync_interval) = (seconds(1 << 30), seconds(1 << 30));
+            });
+            peer.now = 1_000_000;
+            peer
+        };
+        Self { steady: open(), crashing: open(), told: Default::default(), seen: 0, heartbeats: 0 }
+    }
+
+    fn input(&mut self, input: &Input) {
+        let steady = self.steady.input(input.clone());
+        let crashing = self.crashing.input(input.clone());
+        assert_eq!(steady, crashing, "{input:?}");
+        if let Input::DeliveriesTold(number) = input {
+            self.seen = self.seen.max(*number);
+        }
+        self.note_told();
+        self.crash();
+        let sent = |peer: &mut Peer| -> Vec<_> {
+            std::mem::take(&mut peer.transmitted)
+                .into_iter()
+                .map(|sent| {
+                    (sent.kind, requests(&sent.message), Message { filter: FilterField::Absent, ..sent.message })
+                })
+                .collect()
+        };
+        assert_eq!(sent(&mut self.steady), sent(&mut self.crashing), "{input:?}");
+        assert_eq!(comparable(&self.steady), comparable(&self.crashing), "{input:?}");
+    }
+
+    fn crash(&mut self) {
+        let transmitted = std::mem::take(&mut self.crashing.transmitted);
+        self.crashing.restart();
+        self.crashing.transmitted = transmitted;
+        assert!(!self.crashing.events.iter().any(|event| matches!(event, Event::StateMended { .. })));
+        // The application knows what it has seen and says so again.
+        self.crashing.input(Input::DeliveriesTold(self.seen)).unwrap();
+        self.note_told();
+    }
+
+    fn note_told(&mut self) {
+        for (peer, told) in [&mut self.steady, &mut self.crashing].into_iter().zip(&mut self.told) {
+            for event in peer.take_events() {
+                if let Event::MessageDelivered(delivery) = event {
+                    let id = delivery.body.key.id.clone();
+                    assert!(told.insert(delivery.number, id.clone()).is_none_or(|before| before == id));
+                }
+            }
+        }
+    }
+
+    /// Time passes, and something is saved at its end: the channel's age is saved with the next change only, and
+    /// a crash in between would give back the time since.
+    fn pass(&mut self, millis: u64) {
+        self.steady.now += millis;
+        self.crashing.now += millis;
+        self.heartbeats += 1;
+        let lamport = self.steady.now;
+        self.input(&Input::Receive(message("clock", &format!("tick{}", self.heartbeats), lamport, &[])));
+    }
+}
+
+/// Everything saved, but for `told`, which is saved with the next change and set by every restart.
+fn comparable(peer: &Peer) -> ChannelData {
+    let mut data = peer.channel.data();
+    if let Some(meta) = &mut data.meta {
+        meta.told = 0;
+    }
+    data
+}
+
+/// A conversation of others: every message depends on some of the latest before it.
+fn conversation(rng: &mut Rng, len: usize) -> Vec<Message> {
+    let mut messages: Vec<Message> = Vec::new();
+    for n in 0..len {
+        let back = |rng: &mut Rng| format!("m{:03}", n.saturating_sub(1 + rng.below(6) as usize));
+        let depends_on: Vec<String> = if n == 0 { Vec::new() } else { (0..=rng.below(3)).map(|_| back(rng)).collect() };
+        let depends_on: Vec<&str> = depends_on.iter().map(String::as_str).collect();
+        let sender = ["bob", "carol", "dave"][rng.below(3) as usize];
+        messages.push(message(sender, &format!("m{n:03}"), 1_000_000 + 2_000 * n as u64, &depends_on));
+    }
+    messages
+}
+
+fn run(seed: u64) -> Stats {
+    let mut rng = Rng(seed);
+    let mut pair = Pair::new(seed);
+    pair.pass(1_000);
+    let conversation = conversation(&mut rng, 300);
+    let mut at = 0;
+    let mut own: Vec<MessageId> = Vec::new();
+    for operation in 0..500 {
+        let near = |rng: &mut Rng| conversation[(at + rng.below(8) as usize).saturating_sub(4).min(299)].clone();
+        match rng.below(20) {
+            // In order, with gaps of what never comes.
+            0..=5 => {
+                at = (at + 1 + usize::from(rng.below(12) == 0)).min(299);
+                pair.input(&Input::Receive(conversation[at].clone()));
+            }
+            // Out of order, and duplicates.
+            6..=8 => pair.input(&Input::Receive(near(&mut rng))),
+            9 | 10 => {
+                let id = MessageId::from(format!("own{operation}"));
+                pair.input(&Input::Send { content: Bytes::from("text"), id: Some(id.clone()) });
+                own.push(id);
+            }
+            11 => {
+                let names = [own.last().map_or("nothing".into(), MessageId::to_string), near(&mut rng).id.to_string()];
+                let mut heard = sync("erin", pair.steady.now + 1, &[&names[rng.below(2) as usize]], &[]);
+                let bits: Vec<u8> = (0..32).map(|_| rng.below(256) as u8 | rng.below(256) as u8).collect();
+                let seed = rng.next().to_be_bytes();
+                heard.filter = FilterField::Compact { k: 3, seed, bits: Bytes::from(bits) };
+                heard.id = MessageId::from(format!("sync{operation}"));
+                pair.input(&Input::Receive(heard));
+            }
+            12 => {
+                // When an id was heard last is not saved: it was longer ago than half of T_min.
+                pair.pass(2_500 + rng.below(1_000));
+                let asked: Vec<String> = (0..3).map(|_| near(&mut rng).id.to_string()).collect();
+                let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+                pair.input(&Input::Receive(sync("frank", pair.steady.now + 1, &[], &asked)));
+            }
+            13 | 14 => {
+                pair.pass(1_000 + rng.below(20_000));
+                pair.input(&Input::Timeout);
+            }
+            15 => pair.input(&Input::SetHint {
+                id: format!("tick{}", pair.heartbeats.saturating_sub(rng.below(20))).into(),
+                hint: Bytes::from(operation.to_string()),
+            }),
+            16 => pair.input(&Input::DependenciesMet(vec![near(&mut rng).id])),
+            17 => pair.input(&Input::DeliveriesTold(
+                pair.steady.channel.meta().next_delivery.saturating_sub(1 + rng.below(9)),
+            )),
+            18 => {
+                let conflict = Message { content: Bytes::from("other"), ..near(&mut rng) };
+                if !pair.steady.channel.incoming().iter().any(|waiting| waiting.id == conflict.id) {
+                    pair.input(&Input::Receive(conflict));
+                }
+            }
+            _ => {
+                let (a, b) = (format!("a{operation}"), format!("b{operation}"));
+                pair.input(&Input::Receive(message("grace", &a, pair.steady.now, &[&b])));
+                pair.input(&Input::Receive(message("grace", &b, pair.steady.now, &[&a])));
+            }
+        }
+    }
+    assert_eq!(pair.told[0], pair.told[1], "told the same deliveries under the same numbers");
+    pair.steady.channel.stats()
+}
+
+/// Runs these seeds, which together must have met everything that can happen.
+fn run_all(seeds: std::ops::Range<u64>) {
+    let stats: Vec<Stats> = seeds.map(run).collect();
+    let least = |count: fn(&Stats) -> u64| stats.iter().map(count).sum::<u64>();
+    assert!(stats.iter().all(|stats| stats.delivered > 100 && stats.duplicates > 10), "{stats:?}");
+    assert!(least(|stats| stats.lost) > 0 && least(|stats| stats.answered) > 0, "{stats:?}");
+    assert!(least(|stats| stats.failed) > 0 && least(|stats| stats.acknowledged) > 0, "{stats:?}");
+}
+
+#[test]
+fn a_crash_after_every_operation_changes_nothing_in_seeds_0_to_9() {
+    run_all(0..10);
+}
+
+#[test]
+fn a_crash_after_every_operation_changes_nothing_in_seeds_10_to_19() {
+    run_all(10..20);
+}
+
+#[test]
+fn a_crash_after_every_operation_changes_nothing_in_seeds_20_to_31() {
+    run_all(20..32);
+}
+
+#[test]
+fn a_hint_goes_with_its_message_and_is_as_saved_before_and_after_eviction() {
+    let mut alice = peer_with("alice", |config| config.max_message_history = 1);
+    alice.receive(&message("bob", "m00", 0, &[]));
+    alice.input(Input::SetHint { id: MessageId::from("m00"), hint: Bytes::from("hint") }).unwrap();
+    for n in 1..20 {
+        alice.receive(&message("bob", &format!("m{n:02}"), n, &[]));
+        let set = alice.input(Input::SetHint { id: MessageId::from("m01"), hint: Bytes::from("evicted") });
+        assert_eq!(set.is_ok(), n < 12, "known as long as its stub is");
+        alice.restart();
+    }
+    assert!(alice.saved.hints.is_empty());
+}
+
+#[test]
+fn an_evicted_dependency_is_met_and_a_replay_a_duplicate_also_after_a_restart() {
+    let mut alice = peer_with("alice", |config| config.max_message_history = 1);
+    alice.receive(&message("bob", "m1", 1, &[]));
+    alice.receive(&message("bob", "m2", 2, &[]));
+    alice.restart();
+    let outcome = alice.input(Input::Receive(message("bob", "m3", 3, &["m1"]))).unwrap();
+    assert!(matches!(outcome, Outcome::Received(received) if received.released.len() == 1));
+    assert_eq!(alice.fate(&message("bob", "m1", 1, &[])), reliable_channel::channel::Fate::Duplicate);
+}
+
+#[test]
+fn due_times_survive_a_restart_to_the_millisecond() {
+    let mut alice = peer("alice");
+    alice.now = 1_000_000;
+    alice.send("own");
+    alice.receive(&message("bob", "m0", 0, &[]));
+    alice.receive(&message("bob", "m2", 2, &["m1"]));
+    alice.sleep(3_000);
+    alice.receive(&sync("carol", 2, &[], &["m0"]));
+    let due = |peer: &Peer| (peer.channel.outgoing(), peer.channel.requests(), peer.channel.responses());
+    let before = due(&alice);
+    alice.restart();
+    assert_eq!(due(&alice), before);
+    assert_eq!(alice.channel.meta().lamport, Lamport(EPOCH + 1_000_000));
+}

@@ -1,0 +1,233 @@
+//! PROTOCOL section 1, as far as a channel keeps it; `tests/wire.rs` proves the bytes.
+
+use bytes::Bytes;
+use reliable_channel::channel::{ChannelError, Config, Fate, Input, TransmitKind};
+use reliable_channel::types::{Dialect, FilterField, HistoryEntry, Limits, Message, MessageId};
+use reliable_channel::wire::{self, WireError};
+
+use crate::harness::{Peer, history, message, peer, peer_with, requests};
+
+fn encode(message: &Message) -> Bytes {
+    wire::encode(message, Dialect::Lip109).unwrap()
+}
+
+/// The field numbers of a message, in the order written.
+fn fields(mut bytes: &[u8]) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    while !bytes.is_empty() {
+        let mut varint = || {
+            let (mut value, mut shift) = (0, 0);
+            loop {
+                let byte = bytes[0];
+                bytes = &bytes[1..];
+                value |= u64::from(byte & 0x7f) << shift;
+                shift += 7;
+                if byte < 0x80 {
+                    return value;
+                }
+            }
+        };
+        let tag = varint();
+        let len = varint();
+        if tag & 7 == 2 {
+            bytes = &bytes[usize::try_from(len).unwrap()..];
+        }
+        numbers.push(tag >> 3);
+    }
+    numbers
+}
+
+/// Has much to say: a tail beyond its two heads, a filter, three due repair requests.
+fn talkative(change: impl FnOnce(&mut Config)) -> Peer {
+    let mut alice = peer_with("alice", |config| {
+        config.causal_history_size = 4;
+        change(config);
+    });
+    for (id, lamport, names) in [("a", 1, &[] as &[&str]), ("b", 2, &["a"]), ("c", 3, &["b"]), ("d", 4, &["b"])] {
+        alice.receive(&message("bob", id, lamport, names));
+    }
+    alice.receive(&message("bob", "parked", 9, &["x1", "x2", "x3", "x4"]));
+    alice.sleep(60_000);
+    alice
+}
+
+#[test]
+fn what_a_channel_sends_has_lip109_numbers_in_ascending_order_field_12_unset_and_our_filter_in_field_100() {
+    let mut alice = talkative(|_| {});
+    let content = fields(&encode(&alice.send("text")));
+    assert_eq!(content, [1, 2, 3, 10, 11, 11, 11, 11, 13, 13, 13, 20, 100]);
+    alice.sleep(60_000);
+    let sync = fields(&encode(&alice.send_sync()));
+    assert!(sync.is_sorted() && !sync.contains(&12) && !sync.contains(&20) && sync.ends_with(&[100]));
+    alice.input(Input::SendEphemeral { content: "text".into() }).unwrap();
+    assert_eq!(fields(&encode(&alice.transmitted.pop().unwrap().message)), [1, 2, 3, 20]);
+}
+
+#[test]
+fn messages_and_causal_acknowledgements_are_exchanged_with_peers_whose_filter_is_in_field_12() {
+    let mut alice = peer("alice");
+    let own = alice.send("text").id.to_string();
+    let from_js =
+        Message { filter: FilterField::Unspecified(vec![0xff; 18_752].into()), ..message("js", "m", 1, &[&own]) };
+    assert_eq!(alice.fate(&from_js), Fate::Delivered);
+    assert!(alice.channel.outgoing().is_empty());
+    assert_eq!(alice.channel.stats().filters_ignored, 0, "it is no fault");
+}
+
+#[test]
+fn field_12_acknowledges_nothing() {
+    let mut alice = peer("alice");
+    alice.send("text");
+    let all_ones = FilterField::Unspecified(vec![0xff; 18_752].into());
+    for n in 0..10 {
+        alice.receive(&Message { filter: all_ones.clone(), ..message("js", &format!("m{n}"), n, &[]) });
+    }
+    assert_eq!(alice.channel.outgoing()[0].state, reliable_channel::channel::DeliveryState::Unacknowledged);
+}
+
+#[test]
+fn ids_have_1_to_256_bytes_both_ways() {
+    let mut alice = peer("alice");
+    for (len, fine) in [(0, false), (1, true), (256, true), (257, false)] {
+        let id = "x".repeat(len);
+        let received = alice.input(Input::Receive(message("bob", &id, 1, &[]))).is_ok();
+        let id = MessageId::from("y".repeat(len).as_str());
+        let sent = alice.input(Input::Send { content: "text".into(), id: Some(id) });
+        assert_eq!((received, sent.is_ok()), (fine, fine), "{len}: {sent:?}");
+        assert!(fine || matches!(sent, Err(ChannelError::InvalidId { max: 256 })));
+    }
+}
+
+#[test]
+fn ids_that_are_not_utf_8_are_refused_both_ways() {
+    let bad = MessageId::new([b'a', 0xff]);
+    let mut alice = peer("alice");
+    let sent = alice.input(Input::Send { content: "text".into(), id: Some(bad.clone()) });
+    assert!(matches!(sent, Err(ChannelError::InvalidId { .. })));
+    let refused = wire::encode(&Message { id: bad, ..message("bob", "m", 1, &[]) }, Dialect::Lip109);
+    assert!(matches!(refused, Err(WireError::NotUtf8 { .. })));
+    let mut bytes = encode(&message("bob", "mmmm", 1, &[])).to_vec();
+    let at = bytes.windows(4).position(|window| window == b"mmmm").unwrap();
+    bytes[at] = 0xff;
+    assert!(matches!(wire::decode(&bytes.into(), &Limits::default()), Err(WireError::NotUtf8 { .. })));
+}
+
+#[test]
+fn the_kind_is_told_by_lamport_and_content_and_everything_else_is_malformed() {
+    let whole = message("bob", "m", 1, &[]);
+    let none = Message { lamport: None, ..whole.clone() };
+    let mut alice = peer("alice");
+    let mut through_the_wire = |message: &Message| {
+        let (message, _) = wire::decode(&encode(message), &Limits::default()).unwrap();
+        alice.fate(&message)
+    };
+    assert_eq!(through_the_wire(&whole), Fate::Delivered);
+    assert_eq!(through_the_wire(&none), Fate::Ephemeral);
+    assert_eq!(through_the_wire(&Message { content: Bytes::new(), ..whole.clone() }), Fate::Sync);
+    let mut absent_or_empty = encode(&Message { content: Bytes::new(), ..whole }).to_vec();
+    absent_or_empty.extend([20 << 3 & 0x7f | 2 | 0x80, 1, 0]);
+    let (message, _) = wire::decode(&absent_or_empty.into(), &Limits::default()).unwrap();
+    assert_eq!(alice.fate(&message), Fate::Sync);
+    let neither = Message { content: Bytes::new(), ..none };
+    assert_eq!(wire::encode(&neither, Dialect::Lip109), Err(WireError::NoKind));
+    assert_eq!(alice.refuse(&neither), ChannelError::NoKind);
+}
+
+/// What is left of a message at every size, from untrimmed down to refused: requests, filter, entries.
+fn trimmed(make: impl Fn(&mut Peer) -> Option<Message>) -> Vec<(usize, bool, Vec<String>)> {
+    let whole = make(&mut talkative(|_| {})).unwrap();
+    let mut left = Vec::new();
+    for max in (1..=encode(&whole).len()).rev() {
+        let made = make(&mut talkative(|config| config.max_transmit_bytes = Some(max)));
+        let Some(message) = made else { break };
+        assert!(encode(&message).len() <= max, "{max}");
+        left.push((requests(&message).len(), message.filter != FilterField::Absent, history(&message)));
+    }
+    left.dedup();
+    left
+}
+
+#[test]
+fn what_does_not_fit_is_trimmed_in_this_order_repair_requests_filter_tail_entries_never_heads() {
+    let content = |peer: &mut Peer| {
+        let input = Input::Send { content: "text".into(), id: Some("id".into()) };
+        peer.input(input).ok().and_then(|_| peer.transmitted.pop()).map(|sent| sent.message)
+    };
+    let sync = |peer: &mut Peer| {
+        peer.input(Input::SendSync).unwrap();
+        peer.transmitted.pop().map(|sent| sent.message)
+    };
+    let entries = |entries: &[&str]| entries.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+    let expected = [
+        (3, true, entries(&["d", "c", "b", "a"])),
+        (2, true, entries(&["d", "c", "b", "a"])),
+        (1, true, entries(&["d", "c", "b", "a"])),
+        (0, true, entries(&["d", "c", "b", "a"])),
+        (0, false, entries(&["d", "c", "b", "a"])),
+        (0, false, entries(&["d", "c", "b"])),
+        (0, false, entries(&["d", "c"])),
+    ];
+    assert_eq!(trimmed(content), expected);
+    assert_eq!(trimmed(sync), expected);
+}
+
+#[test]
+fn many_heads_of_others_do_not_keep_a_small_message_from_going_out() {
+    let mut alice = peer_with("alice", |config| config.max_transmit_bytes = Some(300));
+    let names: Vec<String> = (10..30).map(|n| format!("{n}").repeat(32)).collect();
+    for (n, name) in names.iter().enumerate() {
+        alice.receive(&message("bob", name, n as u64, &[]));
+    }
+    let sent = alice.send("x");
+    assert_eq!(history(&sent), [&*names[19], &*names[18]], "the two newest heads always go out");
+    let sync = alice.send_sync();
+    assert_eq!(history(&sync)[0], sent.id.to_string());
+    assert_eq!(history(&sync).len(), 2);
+}
+
+#[test]
+fn of_the_repair_requests_those_with_the_highest_t_req_are_trimmed_first_and_stay_due() {
+    let mut alice = talkative(|_| {});
+    let due = alice.asked();
+    let max = encode(&alice.send_as(Some("id"), "text")).len() - 1;
+    let mut alice = talkative(|config| config.max_transmit_bytes = Some(max));
+    let sent = alice.send_as(Some("id"), "text");
+    assert_eq!(requests(&sent), due[..2]);
+    assert_eq!(alice.asked()[..2], due[2..], "those not sent are due still");
+}
+
+#[test]
+fn content_that_cannot_fit_is_too_large_and_nothing_changes() {
+    let mut alice = peer_with("alice", |config| config.max_transmit_bytes = Some(200));
+    alice.receive(&message("bob", "m", 1, &[]));
+    let before = alice.channel.data();
+    let input = Input::Send { content: vec![b'x'; 200].into(), id: None };
+    let refused = alice.input(input);
+    assert!(matches!(refused, Err(ChannelError::TooLarge { what: "message", max: 200, .. })), "{refused:?}");
+    let refused = alice.input(Input::SendEphemeral { content: vec![b'x'; 200].into() });
+    assert!(matches!(refused, Err(ChannelError::TooLarge { .. })));
+    assert_eq!((alice.channel.data(), alice.transmitted.len()), (before, 0));
+    alice.send("short");
+}
+
+#[test]
+fn a_resend_keeps_its_whole_causal_history_and_drops_requests_then_the_filter() {
+    let whole = talkative(|_| {}).send_as(Some("id"), "text");
+    let bare = Message { filter: FilterField::Absent, repair_request: vec![], ..whole };
+    let mut alice = talkative(|_| {});
+    let sent = alice.send_as(Some("id"), "text");
+    alice.restart_with(|config| config.max_transmit_bytes = Some(encode(&bare).len() - 1));
+    let resent = alice.run_for(10_000).into_iter().find(|sent| sent.kind == TransmitKind::Resend).unwrap().message;
+    assert_eq!((resent.filter, resent.repair_request), (FilterField::Absent, vec![]));
+    assert_eq!((resent.causal_history, resent.lamport), (sent.causal_history, sent.lamport));
+}
+
+#[test]
+fn an_entry_carries_id_hint_and_sender_through_the_wire() {
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "m", 1, &[]));
+    alice.set_hint("m", b"where");
+    let (decoded, _) = wire::decode(&encode(&alice.send("text")), &Limits::default()).unwrap();
+    let entry = HistoryEntry { id: "m".into(), hint: Some("where".into()), sender: Some("bob".into()) };
+    assert_eq!(decoded.causal_history, [entry]);
+}
