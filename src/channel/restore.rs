@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::filter::{IdHash, RollingFilter, RollingFilterConfig};
-use crate::state::{ChannelData, ChannelMeta, LogKey, Outgoing, Parked, Request, Response, Row, RowKey};
+use crate::state::{ChannelData, ChannelMeta, LogKey, Logged, Outgoing, Parked, Request, Response, Row, RowKey};
 use crate::types::{ChannelId, Lamport, MessageId, ParticipantId, RunningTime, WallTime, millis};
 
 use super::effects::Effects;
@@ -65,6 +65,7 @@ impl Channel {
         channel.hints.extend(data.hints);
         if let Some(mismatch) = mismatch {
             channel.mended(mismatch.to_string());
+            channel.mend_bounds();
         }
         channel.resume();
         let step = channel.step(Ok(Outcome::Done), false);
@@ -189,6 +190,24 @@ impl Channel {
                 self.effects.delete(key);
             }
         }
+    }
+
+    /// Rows that came to the store without their meta tell of a floor and a horizon that it did not hold yet: stubs lie at
+    /// or below the floor, and what was delivered without its dependencies at or below either.
+    fn mend_bounds(&mut self) {
+        self.meta.floor = self.meta.floor.take().max(self.log.stubs().map(|stub| stub.key).max());
+        let unmet = |logged: &Logged, id: &MessageId| {
+            self.known.standing(id) == Standing::Unknown && self.marks.get(id).is_none() && !logged.missing.contains(id)
+        };
+        let horizon = self
+            .log
+            .iter()
+            .filter(|logged| logged.delivery.is_some() && !self.is_old(&logged.body.key))
+            .filter(|logged| log::references(&logged.body).any(|id| unmet(logged, id)))
+            .map(|logged| logged.body.key.lamport)
+            .max();
+        self.meta.horizon = self.meta.horizon.max(horizon);
+        self.release_old();
     }
 
     fn load_parked(&mut self, parked: Vec<Parked>) {

@@ -30,6 +30,8 @@ pub struct Group {
     pub cut_off: Option<Duration>,
     /// Drop and open again a random participant after every so many messages.
     pub restart_every: Option<usize>,
+    /// After all logs are the same, let this much time pass and count what is sent.
+    pub idle: Option<Duration>,
     /// Give up when logs differ for this long after the last message.
     pub patience: Duration,
 }
@@ -49,6 +51,7 @@ impl Group {
             config: Config { join: Join::Backfill(u64::MAX), response_groups: groups, ..Config::default() },
             cut_off: None,
             restart_every: None,
+            idle: None,
             patience: Duration::from_secs(2 * 60 * 60),
         }
     }
@@ -83,6 +86,8 @@ pub struct Report {
     pub repairs: u64,
     /// Distinct messages that somebody rebroadcast for others.
     pub repaired: u64,
+    /// What each participant sent in an hour after that, on average, if it was waited for.
+    pub idle_per_member_and_hour: Option<f64>,
     /// Deliveries by then, at times that grow: for a plot.
     pub progress: Vec<(u64, u64)>,
     /// Invariants that watched.
@@ -153,6 +158,16 @@ pub fn run(group: &Group) -> Report {
 }
 
 fn report(group: &Group, mut world: World, converged: bool, last: u64, progress: Vec<(u64, u64)>) -> Report {
+    let agreed = world.now_ms();
+    let (transmissions, bytes) = (world.transmissions, world.transmitted_bytes);
+    #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+    let idle_per_member_and_hour = group.idle.map(|time| {
+        // Resends and acknowledgements of the last messages are no idleness.
+        world.run_for(Duration::from_secs(10 * 60));
+        let before = world.transmissions;
+        world.run_for(time);
+        (world.transmissions - before) as f64 / group.participants as f64 / (time.as_secs_f64() / 3_600.0)
+    });
     world.end();
     let mut delivery_ms = std::mem::take(&mut world.oracle.registry.latencies);
     let mut acknowledged_ms = std::mem::take(&mut world.oracle.registry.acknowledged_after);
@@ -170,12 +185,13 @@ fn report(group: &Group, mut world: World, converged: bool, last: u64, progress:
         seed: group.seed,
         delivered_fraction,
         converged,
-        converged_after_ms: world.now_ms().saturating_sub(last),
-        virtual_ms: world.now_ms(),
+        converged_after_ms: agreed.saturating_sub(last),
+        virtual_ms: agreed,
         delivery_ms,
         acknowledged_ms,
-        transmissions: world.transmissions,
-        bytes: world.transmitted_bytes,
+        transmissions,
+        bytes,
+        idle_per_member_and_hour,
         resends: sum(|stats| stats.resends),
         syncs: sum(|stats| stats.syncs),
         repairs: registry.transmitted(TransmitKind::Repair),

@@ -7,6 +7,7 @@
 mod demo;
 mod inspect;
 mod screen;
+mod simulate;
 
 use std::any::Any;
 use std::panic;
@@ -27,6 +28,7 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Inspect(inspect::Args),
+    Simulate(simulate::Args),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let outcome = panic::catch_unwind(|| match command {
         Command::Demo(args) => demo::run(args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
     });
     match outcome.unwrap_or_else(|panic| Err(defect(&*panic))) {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,7 +67,7 @@ fn explain(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        screen::error("a command is needed: demo or inspect; see --help");
+        screen::error("a command is needed: demo, inspect or simulate; see --help");
         return ExitCode::from(2);
     }
     let text = error.to_string();

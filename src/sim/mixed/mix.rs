@@ -59,7 +59,7 @@ impl Mix {
             join: Join::Backfill(u64::MAX),
             max_message_history: if small { usize::try_from(between(rng, (5, 40))).unwrap_or(5) } else { 1_000 },
             causal_history_size: usize::try_from(between(rng, (0, 4))).unwrap_or(2),
-            max_causal_heads: usize::try_from(between(rng, (1, 10))).unwrap_or(10),
+            max_causal_heads: usize::try_from(between(rng, (3, 10))).unwrap_or(10),
             resend_interval: seconds(rng, (1, 8)),
             max_resend_attempts: u32::try_from(between(rng, (0, 6))).unwrap_or(5),
             t_min,

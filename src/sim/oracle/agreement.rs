@@ -32,6 +32,7 @@ impl Invariant for Agreement {
             }
             logs.push((name, node.channel().log().map(|logged| &logged.body.key).collect()));
         }
+        let hidden: Vec<_> = (0..scene.nodes.len()).map(|node| scene.registry.hidden(node)).collect();
         for (index, message) in scene.registry.all_sent() {
             let Some(key) = &message.key else { continue };
             // Of messages that name each other none is a head, so nobody who missed them hears of them.
@@ -41,7 +42,7 @@ impl Invariant for Agreement {
             }
             let Some((holder, _)) = logs.iter().find(|(_, log)| log.contains(key)) else { continue };
             for (name, log) in &logs {
-                let lost = scene.registry.is_lost(*name, index);
+                let lost = hidden[*name].contains(&index);
                 if !lost && !log.contains(key) && must_have(&scene.nodes[*name], key) {
                     return Err(format!("p{holder} has {} of {:?}, p{name} has not", key.id, message.sender));
                 }

@@ -20,6 +20,7 @@ impl Invariant for Liveness {
         }
         let registry = scene.registry;
         let floor = scene.nodes.iter().filter_map(|node| node.channel().meta().floor.as_ref()).max();
+        let hidden: Vec<_> = (0..scene.nodes.len()).map(|node| registry.hidden(node)).collect();
         for (index, message) in registry.all_sent() {
             let Some(key) = &message.key else { continue };
             let exempt = message.contested || message.premature || floor.is_some_and(|floor| key <= floor);
@@ -27,7 +28,7 @@ impl Invariant for Liveness {
                 continue;
             }
             for (name, node) in scene.nodes.iter().enumerate() {
-                let lost = registry.is_lost(name, index);
+                let lost = hidden[name].contains(&index);
                 if !lost && must_have(node, key) && !registry.has(name, index) {
                     let waits = registry.took(name, index);
                     return Err(format!(

@@ -120,6 +120,19 @@ impl Registry {
         self.lost.get(node).is_some_and(|lost| lost.contains(&index))
     }
 
+    /// What a participant may never hear of: what it gave up, what it may have another message for, and what only those
+    /// could have named.
+    #[must_use]
+    pub fn hidden(&self, node: usize) -> BTreeSet<usize> {
+        let mut hidden = self.lost.get(node).cloned().unwrap_or_default();
+        hidden.extend(self.all_sent().filter(|(_, message)| message.contested).map(|(index, _)| index));
+        let mut work: Vec<usize> = hidden.iter().copied().collect();
+        while let Some(index) = work.pop() {
+            work.extend(self.messages[index].names.iter().filter(|name| hidden.insert(**name)));
+        }
+        hidden
+    }
+
     /// Whether a participant's application declared it met.
     #[must_use]
     pub fn is_declared(&self, node: usize, index: usize) -> bool {

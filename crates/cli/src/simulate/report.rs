@@ -1,0 +1,115 @@
+//! What one seed is reported as.
+
+use std::io::Write as _;
+
+use reliable_channel::sim::group::Report;
+use serde::Serialize;
+
+use super::Args;
+
+/// Figures of one seed; times in virtual milliseconds.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    seed: u64,
+    participants: u32,
+    messages: usize,
+    loss: f64,
+    delivered_fraction: f64,
+    converged: bool,
+    virtual_ms_to_converge: u64,
+    delivery_ms: Percentiles,
+    acknowledged: usize,
+    first_acknowledgement_ms: Percentiles,
+    transmissions_per_message: f64,
+    wire_bytes_per_message: f64,
+    transmissions_per_member: f64,
+    resends: u64,
+    syncs: u64,
+    rebroadcasts: u64,
+    rebroadcasts_per_missing_message: f64,
+    idle_messages_per_member_and_hour: Option<f64>,
+    false_acks: usize,
+    invariants_checked: usize,
+    violations: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Percentiles {
+    p50: u32,
+    p90: u32,
+    p99: u32,
+    max: u32,
+}
+
+impl Percentiles {
+    fn of(ascending: &[u32]) -> Self {
+        let at = |share| Report::percentile(ascending, share);
+        Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1.0) }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn ratio(count: u64, of: u64) -> f64 {
+    if of == 0 { 0.0 } else { (count as f64 / of as f64 * 1_000.0).round() / 1_000.0 }
+}
+
+impl Line {
+    /// The figures of a report.
+    pub fn new(args: &Args, report: &Report) -> Self {
+        let messages = args.messages as u64;
+        Self {
+            seed: report.seed,
+            participants: args.participants,
+            messages: args.messages,
+            loss: args.loss,
+            delivered_fraction: report.delivered_fraction,
+            converged: report.converged,
+            virtual_ms_to_converge: report.converged_after_ms,
+            delivery_ms: Percentiles::of(&report.delivery_ms),
+            acknowledged: report.acknowledged_ms.len(),
+            first_acknowledgement_ms: Percentiles::of(&report.acknowledged_ms),
+            transmissions_per_message: ratio(report.transmissions, messages),
+            wire_bytes_per_message: ratio(report.bytes, messages),
+            transmissions_per_member: ratio(report.transmissions, u64::from(args.participants)),
+            resends: report.resends,
+            syncs: report.syncs,
+            rebroadcasts: report.repairs,
+            rebroadcasts_per_missing_message: ratio(report.repairs, report.repaired),
+            idle_messages_per_member_and_hour: report.idle_per_member_and_hour,
+            false_acks: report.violations.iter().filter(|violation| violation.invariant == "acknowledgement").count(),
+            invariants_checked: report.invariants,
+            violations: report.violations.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Whether the seed ended as it should.
+    pub fn is_good(&self) -> bool {
+        self.converged && self.violations.is_empty()
+    }
+
+    /// Prints the figures: as JSON, or the main ones in words.
+    pub fn print(&self, json: bool) -> anyhow::Result<()> {
+        let mut out = std::io::stdout();
+        if json {
+            writeln!(out, "{}", serde_json::to_string(self)?)?;
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "seed {}: {:.2}% delivered, logs agree: {} ({} ms after the last message); delivery p50 {} ms, p99 {} ms; {} \
+             transmissions, {} bytes per message",
+            self.seed,
+            self.delivered_fraction * 100.0,
+            self.converged,
+            self.virtual_ms_to_converge,
+            self.delivery_ms.p50,
+            self.delivery_ms.p99,
+            self.transmissions_per_message,
+            self.wire_bytes_per_message
+        )?;
+        for violation in &self.violations {
+            writeln!(out, "  violation: {violation}")?;
+        }
+        Ok(())
+    }
+}
