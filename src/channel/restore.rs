@@ -207,7 +207,7 @@ impl Channel {
             .map(|logged| logged.body.key.lamport)
             .max();
         self.meta.horizon = self.meta.horizon.max(horizon);
-        self.release_old();
+        self.release_old(None);
     }
 
     fn load_parked(&mut self, parked: Vec<Parked>) {
