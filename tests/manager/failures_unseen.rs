@@ -38,7 +38,7 @@ impl End {
         sent.map(|sent| (sent.kind, sent.bytes)).collect()
     }
 
-    fn bodies(&self) -> BTreeSet<RowKey> {
+    fn rows(&self) -> BTreeSet<RowKey> {
         let rows = self.manager.data(&channel()).unwrap().rows;
         rows.iter().map(|row| row.key()).collect()
     }
@@ -91,7 +91,7 @@ async fn changes_nothing_that_peers_see(place: Place, seed: u64) -> (Churn, Stat
     let mut at = 0;
     for operation in 0..OPERATIONS + 40 {
         if operation == 40 {
-            churn.note(failing.bodies());
+            churn.note(failing.rows());
             store.fail_writes(PersistenceErrorKind::StorageFull);
         }
         clock.advance(Duration::from_millis(500 + random.below(3_000)));
@@ -124,7 +124,7 @@ async fn changes_nothing_that_peers_see(place: Place, seed: u64) -> (Churn, Stat
             }
         });
         assert_eq!(format!("{sound:?}"), format!("{failing_told:?}"), "{call:?}");
-        churn.note(failing.bodies());
+        churn.note(failing.rows());
     }
     assert_eq!(told_of_failure, 1);
     assert_eq!(store.counts().written, store.counts().of(Method::Commit) - store.counts().failed);
