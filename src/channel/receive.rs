@@ -23,8 +23,14 @@ impl Channel {
         let id = message.id.clone();
         if !self.is_own(&message.sender) {
             let random = self.now.random();
-            // A sync message that does not name what ours would name is no reason to keep silent.
-            if kind != MessageKind::Sync || self.log.heads_are_in(&message.causal_history, &self.known) {
+            // A sync message that does not name what ours would name is no reason to keep silent; one that names nothing
+            // at all, an ephemeral one, is none either.
+            let speaks_for_us = match kind {
+                MessageKind::Content => true,
+                MessageKind::Sync => self.log.heads_are_in(&message.causal_history, &self.known),
+                MessageKind::Ephemeral => false,
+            };
+            if speaks_for_us {
                 self.sync.traffic(kind == MessageKind::Content, &self.config, self.now.running, random);
             }
             self.review(&message);
@@ -51,6 +57,8 @@ impl Channel {
         }
         self.retain();
         let released = std::mem::take(&mut self.effects.released);
+        // Parked below a floor that rose just now, it waits no longer.
+        let fate = if released.contains(&id) { Fate::Delivered } else { fate };
         Ok(Outcome::Received(Received { id, fate, released }))
     }
 

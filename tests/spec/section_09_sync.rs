@@ -256,3 +256,35 @@ fn every_acknowledgement_of_a_group_of_20_takes_a_few_syncs() {
     );
     assert!(world.transmissions <= 4, "{}: who hears another acknowledge keeps silent", world.transmissions);
 }
+
+/// Sync messages that alice sends in an hour in which she hears this every 20 s.
+fn syncs_while_hearing(mut hear: impl FnMut(u64) -> Message) -> usize {
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "m1", 1, &[]));
+    // The acknowledgement of m1.
+    alice.run_for(10_000);
+    let mut syncs = 0;
+    for turn in 0..180 {
+        alice.receive(&hear(turn));
+        syncs += alice.run_for(20_000).len();
+    }
+    syncs
+}
+
+#[test]
+fn who_names_all_our_heads_speaks_for_us() {
+    assert_eq!(syncs_while_hearing(|turn| sync("carol", 100 + turn, &["m1"], &[])), 0);
+}
+
+// Found by tests/exhaustive/crashes.rs: carol missed a message that nothing referred to, was first to speak in every
+// turn, and so kept silent the two who had it.
+#[test]
+fn who_misses_a_head_of_ours_does_not_keep_us_silent() {
+    assert!(syncs_while_hearing(|turn| sync("carol", 100 + turn, &[], &[])) >= 3);
+}
+
+#[test]
+fn ephemeral_messages_do_not_keep_us_silent() {
+    let ephemeral = |turn| Message { lamport: None, ..message("carol", &format!("e{turn}"), 1, &[]) };
+    assert!(syncs_while_hearing(ephemeral) >= 3);
+}
