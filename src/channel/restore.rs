@@ -59,12 +59,15 @@ impl Channel {
         if !valid(id.as_bytes()) {
             return Err(RestoreError::ChannelId { max });
         }
-        let mismatch = if data.is_empty() { None } else { data.check().err() };
+        let mismatch = match &data.meta {
+            None if !data.is_empty() => Some("rows without the meta".to_owned()),
+            _ => data.check().err().map(|mismatch| mismatch.to_string()),
+        };
         let mut channel = Self::empty(id, participant, config, data.meta, context);
         channel.load(data.rows);
         channel.hints.extend(data.hints);
         if let Some(mismatch) = mismatch {
-            channel.mended(mismatch.to_string());
+            channel.mended(mismatch);
             channel.mend_bounds();
         }
         channel.resume();
