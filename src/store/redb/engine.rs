@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use redb::{
@@ -65,19 +66,15 @@ impl Engine for RedbEngine {
                 None => Err(no_layout()),
             };
         }
-        let fresh = fs::metadata(file).map_or(true, |metadata| metadata.len() == 0);
-        if fresh {
-            create_dir(file)?;
-        } else {
-            let engine = look(file)?;
-            read_layout(&engine.read()?)?.map_or(Ok(()), check_layout)?;
+        if !fs::exists(file).map_err(io_failure)? {
+            create(file)?;
         }
-        let database = builder().create(file).map_err(database_failure)?;
-        let engine = Self::Writing(database);
-        engine.settle_layout()?;
-        if fresh {
-            sync_dir(file)?;
-        }
+        let looked = look(file)?;
+        check_layout(read_layout(&looked.read()?)?.ok_or_else(no_layout)?)?;
+        drop(looked);
+        let engine = Self::Writing(builder().open(file).map_err(database_failure)?);
+        // Opening for writing may have repaired more than looking did.
+        check_layout(read_layout(&engine.read()?)?.ok_or_else(no_layout)?)?;
         Ok(engine)
     }
 
@@ -158,15 +155,8 @@ impl RedbEngine {
         }
     }
 
-    /// Checks the layout version, or makes a new database a store of the present one.
-    fn settle_layout(&self) -> Result<(), Failure> {
-        let reading = self.read()?;
-        if let Some(layout) = read_layout(&reading)? {
-            return check_layout(layout);
-        }
-        if reading.list_tables().map_err(storage_failure)?.next().is_some() {
-            return Err(no_layout());
-        }
+    /// Makes an empty database a store of the present layout.
+    fn set_layout(&self) -> Result<(), Failure> {
         let transaction = self.write()?;
         for table in [META, ROWS, HINTS] {
             transaction.open_table(table).map_err(table_failure)?;
@@ -223,6 +213,29 @@ fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     builder
+}
+
+/// Makes an empty store under another name and then gives it its own: a file of that name was a store once, so that one
+/// without layout is damaged, not new.
+fn create(file: &Path) -> Result<(), Failure> {
+    create_dir(file)?;
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let made = file.with_extension(format!("{}-{}.new", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed)));
+    // Left behind by a process of this number.
+    let _ = fs::remove_file(&made);
+    let engine = RedbEngine::Writing(builder().create(&made).map_err(database_failure)?);
+    let named = engine.set_layout().and_then(|()| {
+        drop(engine);
+        match fs::hard_link(&made, file) {
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            // A file system without links.
+            Err(_) => fs::rename(&made, file).map_err(io_failure),
+            Ok(()) => Ok(()),
+        }
+    });
+    let _ = fs::remove_file(&made);
+    named.and_then(|()| sync_dir(file))
 }
 
 /// Opens a file that is there for reading, without a write to it.
