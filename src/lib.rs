@@ -11,12 +11,15 @@
 //! - [`channel`]: one conversation as a state machine. An input in, a step out; this is the protocol.
 //! - `store` (feature `store`): the five-method trait `Persistence`, its codec, memory and redb.
 //! - `manager` (feature `manager`): many channels on tokio. Locks, timers and tasks are here and nowhere else.
+//! - `fuzzing` (feature `testing`): the bodies of the fuzz targets.
 //! - `sim` (feature `testing`): a world of channels and a bad network under one seed.
 
 #![forbid(unsafe_code)]
 
 pub mod channel;
 pub mod filter;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 #[cfg(feature = "manager")]
 pub mod manager;
 #[cfg(feature = "testing")]

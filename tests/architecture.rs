@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("catchup", &["types", "state"]),
     ("transport", &["types"]),
     ("manager", &["types", "filter", "state", "wire", "channel", "store", "catchup", "transport"]),
+    ("fuzzing", &["types", "filter", "state", "wire", "channel", "store", "catchup"]),
     ("sim", &["types", "filter", "state", "wire", "channel", "store", "catchup"]),
 ];
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reliable_channel::channel::{Event, Input, Outcome, Stats};
-use reliable_channel::state::ChannelData;
+use reliable_channel::state::{ChannelData, Commit};
+#[cfg(feature = "store")]
+use reliable_channel::store::Persistence;
 use reliable_channel::types::{FilterField, Lamport, Message, MessageId};
 
 use crate::harness::{EPOCH, Peer, Rng, message, peer, peer_with, requests, seconds, sync};
@@ -19,7 +21,12 @@ struct Pair {
     /// What the application remembers of having seen.
     seen: u64,
     heartbeats: u64,
+    /// What the crashing one is saved by and loaded from, where not from the harness.
+    store: Option<Store>,
 }
+
+/// Saves, crashes, and loads.
+type Store = Box<dyn FnMut(&[Commit]) -> ChannelData>;
 
 impl Pair {
     fn new(seed: u64) -> Self {
@@ -35,7 +42,7 @@ impl Pair {
             peer.now = 1_000_000;
             peer
         };
-        Self { steady: open(), crashing: open(), told: Default::default(), seen: 0, heartbeats: 0 }
+        Self { steady: open(), crashing: open(), told: Default::default(), seen: 0, heartbeats: 0, store: None }
     }
 
     fn input(&mut self, input: &Input) {
@@ -61,6 +68,11 @@ impl Pair {
 
     fn crash(&mut self) {
         let transmitted = std::mem::take(&mut self.crashing.transmitted);
+        if let Some(store) = &mut self.store {
+            let loaded = store(&self.crashing.commits);
+            assert_eq!(loaded, self.crashing.saved);
+            self.crashing.saved = loaded;
+        }
         self.crashing.restart();
         self.crashing.transmitted = transmitted;
         assert!(!self.crashing.events.iter().any(|event| matches!(event, Event::StateMended { .. })));
@@ -114,8 +126,12 @@ fn conversation(rng: &mut Rng, len: usize) -> Vec<Message> {
 }
 
 fn run(seed: u64) -> Stats {
+    run_on(seed, None)
+}
+
+fn run_on(seed: u64, store: Option<Store>) -> Stats {
     let mut rng = Rng(seed);
-    let mut pair = Pair::new(seed);
+    let mut pair = Pair { store, ..Pair::new(seed) };
     pair.pass(1_000);
     let conversation = conversation(&mut rng, 300);
     let mut at = 0;
@@ -204,6 +220,33 @@ fn a_crash_after_every_operation_changes_nothing_in_seeds_20_to_31() {
     run_all(20..32);
 }
 
+/// A real store, opened for saving and once more for loading.
+#[cfg(feature = "store")]
+fn store<P: Persistence>(open: impl Fn() -> P + 'static) -> Store {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    Box::new(move |commits| {
+        let channel = "c".into();
+        let saving = open();
+        commits.iter().for_each(|commit| runtime.block_on(saving.commit(&channel, commit)).unwrap());
+        drop(saving);
+        runtime.block_on(open().load_channel(&channel)).unwrap()
+    })
+}
+
+#[cfg(feature = "store")]
+#[test]
+fn a_crash_after_every_operation_changes_nothing_in_memory() {
+    let memory = reliable_channel::store::MemoryPersistence::new();
+    run_on(40, Some(store(move || memory.clone())));
+}
+
+#[cfg(feature = "redb")]
+#[test]
+fn a_crash_after_every_operation_changes_nothing_in_redb() {
+    let dir = tempfile::TempDir::new().unwrap();
+    run_on(41, Some(store(move || reliable_channel::store::RedbPersistence::open(dir.path()).unwrap())));
+}
+
 #[test]
 fn a_hint_goes_with_its_message_and_is_as_saved_before_and_after_eviction() {
     let mut alice = peer_with("alice", |config| config.max_message_history = 1);
@@ -244,7 +287,6 @@ fn due_times_survive_a_restart_to_the_millisecond() {
     assert_eq!(due(&alice), before);
     assert_eq!(alice.channel.meta().lamport, Lamport(EPOCH + 1_000_000));
 }
-
 // Found by the fuzz target `store`: one damaged byte in the key of the meta, and a store cannot tell.
 #[test]
 fn rows_without_their_meta_are_mended_and_told() {

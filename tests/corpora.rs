@@ -1,0 +1,155 @@
+//! Replays the corpora of the fuzz targets, and what they found, in the ordinary tests.
+//!
+//! `fuzz/corpus/<target>` holds a few inputs that reach most of the code, `fuzz/regressions/<target>` one for each
+//! defect found. The seeds among them (`seed-*`) are written by this file:
+//! `cargo test --features testing --test corpora -- --ignored`.
+#![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use reliable_channel::fuzzing::TARGETS;
+use reliable_channel::store::snapshot;
+use reliable_channel::types::{ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Message};
+use reliable_channel::wire;
+
+fn folder(kind: &str, target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(kind).join(target)
+}
+
+fn replay(kind: &str) -> usize {
+    let mut inputs = 0;
+    for (target, body) in TARGETS {
+        let Ok(files) = fs::read_dir(folder(kind, target)) else { continue };
+        let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+        files.sort();
+        for file in files {
+            let input = fs::read(&file).unwrap();
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(&input))) {
+                println!("{}", file.display());
+                resume_unwind(panic);
+            }
+            inputs += 1;
+        }
+    }
+    inputs
+}
+
+#[test]
+fn the_corpora_find_nothing() {
+    assert!(replay("corpus") > 100, "the corpora are in fuzz/corpus");
+}
+
+#[test]
+fn what_was_found_stays_mended() {
+    replay("regressions");
+}
+
+#[test]
+fn no_input_is_fine() {
+    for (_, body) in TARGETS {
+        (0..8).for_each(|len| body(&vec![0; len]));
+    }
+}
+
+/// Seeds made of real messages, rows and operations.
+#[test]
+#[ignore = "writes fuzz/corpus"]
+fn write_the_seeds() {
+    for (target, _) in TARGETS {
+        fs::create_dir_all(folder("corpus", target)).unwrap();
+    }
+    let write = |target: &str, name: String, bytes: Vec<u8>| {
+        fs::write(folder("corpus", target).join(format!("seed-{name}")), bytes).unwrap();
+    };
+    for (name, message) in messages() {
+        write("wire", name.into(), wire::encode(&message, Dialect::Lip109).unwrap().to_vec());
+    }
+    for (name, k, ones) in [("sparse", 7_u32, 0x11), ("half", 7, 0x55), ("full", 1, 0xff), ("absurd", 65, 1)] {
+        write("filter", name.into(), [&k.to_le_bytes()[..], b"12345678", &[20], &[ones; 24]].concat());
+    }
+    snapshots(write);
+    for (name, options, operations) in scripts() {
+        write("channel", name.into(), [&options[..], &operations.concat()].concat());
+    }
+    for (name, damages) in
+        [("intact", vec![]), ("bit", vec![[0, 3, 100, 0, 1, 0, 0]]), ("page", vec![[3, 2, 0, 0, 255, 0, 0]])]
+    {
+        for image in 0..2 {
+            write("store", format!("{name}-{image}"), [&[image][..], &damages.concat()].concat());
+        }
+    }
+}
+
+fn messages() -> Vec<(&'static str, Message)> {
+    let content = Message {
+        id: "id".into(),
+        sender: "alice".into(),
+        channel: "c".into(),
+        lamport: Some(Lamport(1_700_000_000_000)),
+        causal_history: vec![
+            HistoryEntry::new("bare"),
+            HistoryEntry { id: "full".into(), hint: Some(Bytes::from_static(b"hint")), sender: Some("bob".into()) },
+        ],
+        filter: FilterField::Compact { k: 7, seed: [7; 8], bits: Bytes::from_static(&[0x55; 16]) },
+        repair_request: vec![HistoryEntry::new("missing")],
+        content: Bytes::from_static(b"hello"),
+    };
+    vec![
+        ("sync", Message { content: Bytes::new(), ..content.clone() }),
+        ("ephemeral", Message { lamport: None, causal_history: Vec::new(), ..content.clone() }),
+        ("bare", Message { filter: FilterField::Absent, repair_request: Vec::new(), ..content.clone() }),
+        ("content", content),
+    ]
+}
+
+/// Frame bytes before the payload, which the target makes itself.
+const HEADER: usize = 6;
+
+fn snapshots(write: impl Fn(&str, String, Vec<u8>)) {
+    let c = ChannelId::from("c");
+    let rows = common::every_kind();
+    for (at, row) in rows.iter().enumerate() {
+        let (key, value) = (snapshot::row_key(&row.key()), snapshot::encode_row(&c, row));
+        let head = |what: u8| [&[what, key.len() as u8][..], &key].concat();
+        write("snapshot", format!("row-{at}"), [&head(4)[..], &value[HEADER..]].concat());
+        write("snapshot", format!("sealed-row-{at}"), [&head(0)[..], &value].concat());
+    }
+    let meta = snapshot::encode_meta(&c, &common::meta_for(&rows));
+    write("snapshot", "meta".into(), [&[5, 0][..], &meta[HEADER..]].concat());
+    write("snapshot", "sealed-meta".into(), [&[1, 0][..], &meta].concat());
+    let hint = snapshot::encode_hint(&c, &"id".into(), &Bytes::from_static(b"where"));
+    write("snapshot", "hint".into(), [b"\x06\x02id", &hint[HEADER..]].concat());
+}
+
+/// Name, options, and operations: what, who, id, names, time, extra.
+type Script = (&'static str, [u8; 2], Vec<[u8; 6]>);
+
+fn scripts() -> Vec<Script> {
+    let receive = |id: u8, names: u8| [0, id % 3, id, names, id, 0];
+    let wait = |time: u8| [14, 0, 0, 0, time, 1];
+    let restart = [15, 0, 0, 0, 0, 2];
+    let crash = [15, 0, 0, 0, 0, 1];
+    let send = [8, 0, 0, 0, 0, 0];
+    let told = [12, 0, 0, 0, 255, 0];
+    let chain: Vec<[u8; 6]> = (0..8).rev().map(|id| receive(id, if id > 0 { 1 << (id - 1) } else { 0 })).collect();
+    let with = |more: &[[u8; 6]]| [&chain[..], more].concat();
+    // Everything counts; and in the end the channel comes to rest.
+    let founding = [4, 0x10];
+    vec![
+        ("reverse", founding, with(&[wait(5), restart, wait(8)])),
+        ("lost", founding, with(&[receive(9, 0xff), crash, send, wait(8), restart, wait(9)])),
+        ("tight", [0x0c, 0x13], with(&[send, send, send, wait(7), restart, wait(9)])),
+        ("confirmed", [5, 0x11], with(&[told, restart, send, crash, send, restart, told, wait(8)])),
+        ("joining", [0, 0x10], with(&[wait(6), restart])),
+        ("acknowledged", founding, vec![send, send, [3, 0, 1, 0, 200, 5 << 3], [3, 0, 2, 0, 200, 5 << 3], wait(8)]),
+        ("asked", founding, with(&[send, [3, 0, 1, 0x0f, 200, 0xc0], wait(6), restart, wait(7)])),
+        ("cycle", founding, vec![receive(0, 2), receive(1, 1), wait(8), wait(9)]),
+        ("clock", founding, vec![[14, 6, 0, 255, 1, 0], send, [14, 7, 0, 255, 1, 0], send, wait(8), restart]),
+    ]
+}
