@@ -195,6 +195,7 @@ impl Channel {
     /// Rows that came to the store without their meta tell of a floor and a horizon that it did not hold yet: stubs lie at
     /// or below the floor, and what was delivered without its dependencies at or below either.
     fn mend_bounds(&mut self) {
+        let before = self.old_up_to();
         self.meta.floor = self.meta.floor.take().max(self.log.stubs().map(|stub| stub.key).max());
         let unmet = |logged: &Logged, id: &MessageId| {
             self.known.standing(id) == Standing::Unknown && self.marks.get(id).is_none() && !logged.missing.contains(id)
@@ -207,7 +208,7 @@ impl Channel {
             .map(|logged| logged.body.key.lamport)
             .max();
         self.meta.horizon = self.meta.horizon.max(horizon);
-        self.release_old();
+        self.release_old(before.as_ref());
     }
 
     fn load_parked(&mut self, parked: Vec<Parked>) {
