@@ -85,6 +85,15 @@ fn mixed_worlds_keep_every_invariant() {
     );
 }
 
+/// Seeds that found a defect of the core, each named in the commit that mended it.
+#[test]
+fn worlds_that_found_a_defect_keep_every_invariant() {
+    for seed in [7, 11, 51, 67, 72, 93, 298, 345, 349, 2183] {
+        let report = mixed::run(seed, None);
+        assert!(report.violations.is_empty(), "seed {seed}: {}", report.violations[0]);
+    }
+}
+
 #[test]
 fn the_same_seed_makes_the_same_world() {
     for seed in 0..3 {

@@ -73,8 +73,8 @@ impl Mix {
             limits: Limits {
                 max_message_bytes: 128 << 10,
                 max_content_bytes: 64 << 10,
-                max_parked: if crowded { 8 } else { 10_000 },
-                max_repair_entries: if !crowded && chance(rng, 0.1) { 6 } else { 1_000 },
+                max_parked: if crowded { 40 } else { 10_000 },
+                max_repair_entries: if !crowded && chance(rng, 0.1) { 40 } else { 1_000 },
                 ..Limits::default()
             },
             ..Config::default()

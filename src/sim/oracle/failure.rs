@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::channel::{DeliveryState, Event};
+use crate::channel::Event;
+use crate::state::Row;
 use crate::types::MessageId;
 
 use super::{Invariant, Scene, Seen};
@@ -18,12 +19,14 @@ impl Invariant for Failure {
         "failure"
     }
 
-    fn look(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
-        if let Seen::Restarted { node, .. } = seen {
+    fn look(&mut self, _: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        if let Seen::Restarted { node, saved, .. } = seen {
             // What was saved as given up, but not told before the crash, is seen in the buffer.
-            let outgoing = scene.nodes[*node].channel().outgoing();
-            let failed = outgoing.into_iter().filter(|view| view.state == DeliveryState::Failed);
-            self.failed.extend(failed.map(|view| (*node, view.id)));
+            let failed = saved.rows.iter().filter_map(|row| match row {
+                Row::Outgoing(entry) if entry.failed => Some((*node, entry.key.id.clone())),
+                _ => None,
+            });
+            self.failed.extend(failed);
         }
         let Seen::Told { node, event, .. } = seen else { return Ok(()) };
         match event {
