@@ -23,9 +23,10 @@ impl Channel {
         {
             return Err(ChannelError::OutgoingFull);
         }
-        self.mend_clock();
-        let lamport = clock::next(self.meta.lamport, self.now.wall);
+        let lamport = clock::next(self.mended_clock(), self.now.wall);
         let message = self.compose(id.clone(), lamport, content)?;
+        // Now that nothing can be refused any more.
+        self.mend_clock();
         self.meta.lamport = lamport;
         self.requests_went_out(&message);
 
@@ -111,14 +112,20 @@ impl Channel {
         Ok(Outcome::Done)
     }
 
+    /// The clock as [`mend_clock`](Self::mend_clock) would leave it.
+    fn mended_clock(&self) -> Lamport {
+        let limit = clock::limit(self.now.wall, self.config.max_clock_drift);
+        let clock = self.meta.lamport;
+        if clock <= limit { clock } else { clock::reset(self.now.wall, self.meta.highest_received, limit) }
+    }
+
     /// A clock beyond what others accept is set back, and what was sent under it has failed (PROTOCOL section 3).
     pub(super) fn mend_clock(&mut self) {
         let limit = clock::limit(self.now.wall, self.config.max_clock_drift);
-        let from = self.meta.lamport;
-        if from <= limit {
+        let (from, to) = (self.meta.lamport, self.mended_clock());
+        if from == to {
             return;
         }
-        let to = clock::reset(self.now.wall, self.meta.highest_received, limit);
         self.meta.lamport = to;
         self.effects.tell(Event::ClockReset { from, to });
         let above: Vec<LogKey> = self

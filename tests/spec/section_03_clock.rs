@@ -4,7 +4,7 @@ use bytes::Bytes;
 use reliable_channel::channel::{ChannelError, DeliveryState, Event, Fate, Input};
 use reliable_channel::types::{Lamport, Message};
 
-use crate::harness::{EPOCH, history, message, peer, sync};
+use crate::harness::{EPOCH, history, message, peer, peer_with, sync};
 
 const DAY: u64 = 24 * 60 * 60 * 1_000;
 
@@ -206,4 +206,19 @@ fn after_a_reset_others_hear_the_next_message_at_once() {
         assert_eq!(bob.fate(&message), Fate::Delivered, "it names what nobody can accept: {:?}", history(&message));
     }
     assert!(!history(&alice.send_sync()).is_empty());
+}
+
+// Found by the fuzz target `channel`.
+#[test]
+fn a_send_that_is_refused_resets_no_clock() {
+    let mut alice = peer_with("alice", |config| config.max_transmit_bytes = Some(400));
+    alice.wall_offset = EPOCH + 100 * 24 * 60 * 60 * 1_000;
+    alice.send("sent under a wrong date");
+    alice.wall_offset = EPOCH;
+    let before = alice.channel.data();
+    alice.take_events();
+    let content = Bytes::from(vec![1; 401]);
+    let refused = alice.input(Input::Send { content, id: None });
+    assert!(matches!(refused, Err(ChannelError::TooLarge { .. })));
+    assert_eq!((alice.channel.data(), alice.take_events()), (before, vec![]));
 }
