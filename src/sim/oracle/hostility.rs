@@ -7,10 +7,14 @@ use std::time::Duration;
 use crate::channel::TransmitKind;
 use crate::types::Lamport;
 
+use super::super::EPOCH_MS;
 use super::{Invariant, Scene, Seen};
 
 /// What the options say by default; a bug may not move the yardstick.
 const MAX_DRIFT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How far a clock of the mixed world may be off when it begins.
+const CLOCK_ERROR_MS: u64 = 120_000;
 
 #[derive(Debug)]
 pub(super) struct Hostility {
@@ -32,7 +36,8 @@ impl Invariant for Hostility {
             Seen::Stepped { node } => {
                 let wall = scene.nodes[*node].clock.wall_ms(scene.now_ms);
                 let clock = self.clocks.entry(*node).or_default();
-                clock.0 = clock.0.max(wall);
+                // A clock that jumped back before the first step began at the right time.
+                clock.0 = clock.0.max(wall).max(EPOCH_MS + scene.now_ms + CLOCK_ERROR_MS);
                 let limit = clock.0 + u64::try_from(MAX_DRIFT.as_millis()).unwrap_or(u64::MAX) + clock.1;
                 let lamport = scene.nodes[*node].channel().meta().lamport;
                 if lamport > Lamport(limit) {
