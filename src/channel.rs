@@ -40,7 +40,7 @@ pub use view::{Deliveries, DeliveryState, IncomingView, OutgoingView, RequestVie
 
 use crate::filter::RollingFilter;
 use crate::state::{ChannelMeta, Commit, LogKey, Logged, RowCounts};
-use crate::types::{ChannelId, Lamport, Message, MessageId, ParticipantId, RunningTime, WallTime, millis};
+use crate::types::{ChannelId, Lamport, Message, MessageId, ParticipantId, RunningTime, WallTime, millis, split_mix};
 
 /// What the caller brings to every input: the time and fresh entropy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,12 +308,9 @@ struct Now {
 }
 
 impl Now {
-    /// Fresh random bits: SplitMix64 over the caller's entropy.
+    /// Fresh random bits from the caller's entropy.
     fn random(&mut self) -> u64 {
-        self.entropy = self.entropy.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.entropy ^ (self.entropy >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        split_mix(&mut self.entropy)
     }
 
     /// The wall time at which a running time comes, as things look now.
@@ -332,7 +329,6 @@ impl Channel {
             Input::SendEphemeral { content } => self.send_ephemeral(content),
             Input::SendSync => {
                 self.send_sync();
-                self.retain();
                 Ok(Outcome::Done)
             }
             Input::Receive(message) => self.receive(message, false),

@@ -178,6 +178,15 @@ impl RunningTime {
     }
 }
 
+/// The next number of the generator SplitMix64: spreads entropy that came in over many uses.
+#[must_use]
+pub(crate) fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
 /// A duration in whole milliseconds, saturating.
 #[must_use]
 pub(crate) fn millis(duration: Duration) -> u64 {

@@ -122,9 +122,7 @@ impl Channel {
         self.effects.tell(Event::SyncReceived { sender: message.sender.clone() });
         let lamport = message.lamport.unwrap_or(Lamport(0));
         let key = LogKey { lamport, id: message.id.clone() };
-        // A newcomer under `FromNow` has no past to miss until it heard its first content message.
-        let newcomer = self.meta.horizon.is_none() && self.config.join == Join::FromNow;
-        if self.is_own(&message.sender) || newcomer || self.is_old(&key) {
+        if self.is_own(&message.sender) || self.is_old(&key) {
             return;
         }
         let mut named = BTreeSet::from([&message.id]);
@@ -254,7 +252,7 @@ impl Channel {
     }
 
     /// Whether a newcomer chases these missing messages, each counted once (PROTOCOL section 5, "Joining"); where not,
-    /// the horizon is set and what lies at or below it counts as met.
+    /// the horizon is set, unless it is a sync message that names them, and what lies at or below it counts as met.
     fn may_chase(&mut self, missing: &[HistoryEntry], lamport: Lamport, content: bool) -> bool {
         if self.meta.horizon.is_some() {
             return true;

@@ -12,11 +12,10 @@ use super::clock::Clock;
 use super::directory::{Directory, ShutDown};
 use super::events::Feeds;
 use super::memory::Memory;
-use super::slot::split_mix;
 use super::timers::Timers;
 use crate::channel::Config;
 use crate::store::Persistence;
-use crate::types::ParticipantId;
+use crate::types::{ParticipantId, split_mix};
 
 /// What happens to an operation whose state cannot be saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -24,7 +24,7 @@ use super::step::{Answer, Pending, SaveWaiting, Sweep, Told, Waiting};
 use crate::channel::{Channel, Config, Context, Input};
 use crate::state::{ChannelData, Commit};
 use crate::store::PersistenceError;
-use crate::types::{ChannelId, Dialect, RunningTime};
+use crate::types::{ChannelId, Dialect, RunningTime, split_mix};
 
 /// Steps of one channel that may wait to be carried out; the next caller waits before its input is handled.
 const MAX_STEPS: usize = 1_024;
@@ -456,13 +456,4 @@ impl State {
         self.foreign_told = true;
         Some(ManagerEvent::ForeignDialect { channel: slot.id.clone(), heard, configured: slot.dialect })
     }
-}
-
-/// The next number of the generator SplitMix64.
-pub(super) fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
