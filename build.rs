@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-const PROTOS: [&str; 2] = ["proto/lip109.proto", "proto/snapshot.proto"];
+const PROTOS: [&str; 3] = ["proto/lip109.proto", "proto/nim.proto", "proto/snapshot.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

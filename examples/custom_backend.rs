@@ -1,6 +1,6 @@
 //! A storage backend of your own: five methods over whatever you have. Here it is a map; think of your database.
 //!
-//! `cargo run --example custom_backend`
+//! `cargo run --example custom_backend`. That it keeps the rules, `tests/conformance` shows: see `store::conformance`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -23,7 +23,7 @@ struct Tables {
 
 /// The database.
 #[derive(Default)]
-struct MyDatabase(Mutex<BTreeMap<ChannelId, Tables>>);
+pub struct MyDatabase(Mutex<BTreeMap<ChannelId, Tables>>);
 
 impl MyDatabase {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ChannelId, Tables>> {

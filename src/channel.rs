@@ -25,6 +25,7 @@ mod restore;
 mod review;
 mod send;
 mod sync;
+mod tested;
 mod timeout;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use config::{Config, ConfigError, FilterEvidence, Join, response_groups};
+pub use config::{Config, ConfigError, FilterEvidence, Join, response_groups, response_groups_in};
 pub use event::{Delivery, Event, Limit, Position};
 pub use restore::RestoreError;
 pub use view::{Deliveries, DeliveryState, IncomingView, OutgoingView, RequestView, ResponseView, Stats};
@@ -69,9 +70,11 @@ pub enum Input {
         /// As in [`Input::Send`].
         content: Bytes,
     },
-    /// Send a sync message now, whether or not one is due.
+    /// Send a sync message now, whether or not one is due. Nothing happens where there is nothing to say, or in the
+    /// nim-sds dialect, which has none.
     SendSync,
-    /// Take in another participant's message and pass it on unchanged (for bridges).
+    /// Take in another participant's message and pass it on unchanged (for bridges); in a dialect without sync messages
+    /// with our own repair requests, which have no other way out.
     Relay(Message),
     /// Take in a message (PROTOCOL section 5).
     Receive(Message),
@@ -206,7 +209,7 @@ pub enum ChannelError {
         /// The limit in bytes.
         max: usize,
     },
-    /// The caller's fault: an id must have 1 to `max` bytes of UTF-8.
+    /// The caller's fault: an id must have 1 to `max` bytes of UTF-8; in the nim-sds dialect, of anything.
     #[error("an id must have 1 to {max} bytes of UTF-8")]
     InvalidId {
         /// The limit in bytes.
@@ -218,6 +221,12 @@ pub enum ChannelError {
     /// The caller's fault: no message with this id is known.
     #[error("message {0} is not known")]
     UnknownMessage(MessageId),
+    /// The caller's fault: the channel's dialect has no such messages (nim-sds: ephemeral ones).
+    #[error("the channel's dialect has no {what}")]
+    NotInDialect {
+        /// What it does not have.
+        what: &'static str,
+    },
     /// Too many own messages are neither acknowledged nor given up.
     #[error("the outgoing buffer is full")]
     OutgoingFull,
@@ -286,6 +295,8 @@ pub struct Channel {
     filter: RollingFilter,
     sync: sync::Schedule,
     pace: repair::Pace,
+    /// The last send that made an id: when, of what content, and the time that went into the id.
+    id_made: Option<(WallTime, Bytes, u64)>,
     /// Resends wait for this after a batch of them.
     resends_allowed: RunningTime,
     /// Looking for messages that wait for each other waits for this after a look.
@@ -392,6 +403,7 @@ impl Channel {
             requests: self.requests.len() as u64,
             responses: self.responses.len() as u64,
             marks: self.marks.len() as u64,
+            hints: Some(self.hints.len() as u64),
         };
         if !self.config.confirm_deliveries {
             self.meta.told = self.meta.next_delivery.saturating_sub(1);
@@ -402,13 +414,16 @@ impl Channel {
 
     /// Whether the meta changed in more than what may wait for the next commit. While something is waited for, the age
     /// waits only so long: else an application that runs for a minute at a time would never get any older.
-    fn meta_changed(&self) -> bool {
+    fn meta_changed(&mut self) -> bool {
         let waits = self.incoming.len() > 0 || self.requests.len() > 0;
         if waits && self.meta.age_ms.saturating_sub(self.saved.age_ms) >= AGE_LAG_MS {
             return true;
         }
-        let waiting = ChannelMeta { age_ms: self.meta.age_ms, told: self.meta.told, ..self.saved.clone() };
-        waiting != self.meta
+        let may_wait = (self.saved.age_ms, self.saved.told);
+        (self.saved.age_ms, self.saved.told) = (self.meta.age_ms, self.meta.told);
+        let changed = self.saved != self.meta;
+        (self.saved.age_ms, self.saved.told) = may_wait;
+        changed
     }
 
     /// Whether a message at this place is so old that dependencies it names may be gone (PROTOCOL section 5).

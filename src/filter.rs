@@ -1,21 +1,25 @@
 //! Summaries of received ids: the one this participant sends, and those of others.
 //!
-//! What: [`RollingFilter`] keeps the ids of the acknowledgement window and offers them as a [`FilterField`];
-//! [`ReceivedFilter`] tests own ids against another's field and says what a hit is worth; [`IdHash`] is what
+//! What: [`RollingFilter`] keeps the ids received lately and offers them as a [`FilterField`] in the layout of its
+//! dialect; [`ReceivedFilter`] tests own ids against another's field and says what a hit is worth; [`IdHash`] is what
 //! both work on, computed once per message (PROTOCOL sections 2 and 7). Why one module over all layouts:
 //! `channel` asks for evidence and must not care whose bits it came from. How it moves: `channel` inserts what
 //! it delivers or parks, reseeds with fresh entropy when [`RollingFilter::needs_reseed`] or before a sync, and
-//! parses each received field once. A new layout is a file beside `compact` and a variant of `Layout`.
+//! parses each received field of its dialect once. A new layout is a file beside `compact` and a variant of `Layout`.
 
 mod compact;
+mod farm;
 mod hash;
+mod interop;
+mod murmur;
 mod rolling;
 
-pub use hash::{IdHash, h, h2, h3};
+pub use hash::{IdHash, distance, h, h2, h2_in, h3};
 pub use rolling::{RollingFilter, RollingFilterConfig};
 
 use crate::types::FilterField;
 use compact::CompactReader;
+use interop::InteropReader;
 
 /// Most hash functions of a filter that is not absurd.
 pub const MAX_HASHES: u32 = 64;
@@ -27,24 +31,28 @@ pub struct ReceivedFilter(Layout);
 #[derive(Clone, Debug)]
 enum Layout {
     Compact(CompactReader),
+    Interop(InteropReader),
 }
 
 impl ReceivedFilter {
     /// Looks into the filter of a received message; `max_bytes` is
     /// [`Limits::max_filter_bytes`](crate::types::Limits::max_filter_bytes).
     ///
-    /// `None` where there is nothing to test: no filter, or field 12 of a dialect this version does not speak
-    /// (its layouts come with their dialects).
+    /// `None` where there is no filter to test. Field 12 is taken for js-waku's layout: whether the channel's dialect is
+    /// js-waku's, [`FilterField::belongs_to`] says.
     ///
     /// # Errors
     /// A [`FilterError`]: the peer's fault. The filter is to be ignored and counted, the message processed.
     pub fn parse(field: &FilterField, max_bytes: usize) -> Result<Option<Self>, FilterError> {
         match field {
-            FilterField::Absent | FilterField::Unspecified(_) => Ok(None),
+            FilterField::Absent => Ok(None),
+            FilterField::NimSds(bytes) if bytes.is_empty() => Ok(None),
             FilterField::Unusable => Err(FilterError::Unusable),
-            FilterField::Compact { bits, .. } if bits.len() > max_bytes => {
-                Err(FilterError::TooLarge { found: bits.len(), max: max_bytes })
+            field if field.len() > max_bytes => Err(FilterError::TooLarge { found: field.len(), max: max_bytes }),
+            FilterField::Unspecified(bytes) => {
+                InteropReader::js(bytes.clone()).map(|js| Some(Self(Layout::Interop(js))))
             }
+            FilterField::NimSds(bytes) => InteropReader::nim(bytes.clone()).map(|nim| Some(Self(Layout::Interop(nim)))),
             FilterField::Compact { bits, .. } if bits.is_empty() => Err(FilterError::NoBits),
             FilterField::Compact { k, .. } if !(1..=MAX_HASHES).contains(k) => {
                 Err(FilterError::HashCount { found: *k, max: MAX_HASHES })
@@ -63,6 +71,36 @@ impl ReceivedFilter {
     pub fn chance(&self, hash: &IdHash) -> Option<f64> {
         match &self.0 {
             Layout::Compact(reader) => reader.chance(*hash),
+            Layout::Interop(reader) => reader.chance(*hash),
+        }
+    }
+
+    /// The first position of an id that is not set: it misses the id as long as that is so. `None` is a hit.
+    #[must_use]
+    pub fn first_unset(&self, hash: &IdHash) -> Option<u64> {
+        match &self.0 {
+            Layout::Compact(reader) => reader.first_unset(*hash),
+            // Which one it is does not matter: what it gained is never asked.
+            Layout::Interop(reader) => reader.chance(*hash).is_none().then_some(0),
+        }
+    }
+
+    /// Positions that are set here and were not in `earlier`, at most `max`; `None` where there are more, or where this
+    /// is no later state of the same filter: another seed or size, a position that is not set any more, fixed hashes.
+    #[must_use]
+    pub fn gained(&self, earlier: &Self, max: usize) -> Option<Vec<u64>> {
+        match (&self.0, &earlier.0) {
+            (Layout::Compact(now), Layout::Compact(earlier)) => now.gained(earlier, max),
+            _ => None,
+        }
+    }
+
+    /// Bytes of the bit array; 0 in layouts with fixed hashes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Layout::Compact(reader) => reader.bytes(),
+            Layout::Interop(_) => 0,
         }
     }
 
@@ -71,15 +109,31 @@ impl ReceivedFilter {
     pub fn witness(&self) -> Option<[u8; 8]> {
         match &self.0 {
             Layout::Compact(reader) => Some(reader.seed()),
+            Layout::Interop(_) => None,
         }
     }
+}
+
+/// The chance that these positions of one id, at most [`MAX_HASHES`], are all set by accident where `fill` of all bits
+/// is set: only distinct ones count.
+fn worth(positions: impl Iterator<Item = u64>, fill: f64) -> f64 {
+    let mut sorted = [0; MAX_HASHES as usize];
+    let mut len = 0;
+    for (slot, position) in sorted.iter_mut().zip(positions) {
+        *slot = position;
+        len += 1;
+    }
+    sorted[..len].sort_unstable();
+    let distinct = sorted[..len].chunk_by(|a, b| a == b).count();
+    // Multiplied out, because `powi` may differ between platforms.
+    (0..distinct).fold(1.0, |chance, _| chance * fill)
 }
 
 /// Why a received filter is ignored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilterError {
-    /// `wire` could not make sense of the field, or it was over the limit there.
+    /// Nobody can make sense of the field, or `wire` found it over the limit.
     #[error("the filter does not parse or is over the limit")]
     Unusable,
     /// More bytes than allowed.
@@ -93,6 +147,22 @@ pub enum FilterError {
     /// A filter without bits.
     #[error("filter without bits")]
     NoBits,
+    /// js-waku's filter has one length.
+    #[error("filter of {found} bytes, js-waku's has {expected}")]
+    Length {
+        /// Bytes received.
+        found: usize,
+        /// Bytes of the one layout.
+        expected: usize,
+    },
+    /// More bits claimed than sent.
+    #[error("filter that claims {claimed} bits and has words for {found}")]
+    TooFewWords {
+        /// Bits claimed.
+        claimed: u64,
+        /// Bits in the words received.
+        found: u64,
+    },
     /// No hash function, or absurdly many.
     #[error("filter with {found} hash functions, 1 to {max} are allowed")]
     HashCount {

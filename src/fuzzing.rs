@@ -7,6 +7,7 @@
 
 mod channel;
 mod filter;
+mod interop;
 mod snapshot;
 #[cfg(feature = "redb")]
 mod store;
@@ -14,6 +15,7 @@ mod wire;
 
 pub use channel::channel;
 pub use filter::filter;
+pub use interop::interop;
 pub use snapshot::snapshot;
 #[cfg(feature = "redb")]
 pub use store::store;
@@ -26,6 +28,7 @@ pub type Body = fn(&[u8]);
 pub const TARGETS: &[(&str, Body)] = &[
     ("channel", channel),
     ("filter", filter),
+    ("interop", interop),
     ("snapshot", snapshot),
     #[cfg(feature = "redb")]
     ("store", store),

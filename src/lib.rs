@@ -9,7 +9,7 @@
 //! - [`filter`]: summaries of received ids, our own and those of others.
 //! - [`wire`]: bytes to messages and back, per dialect, within limits.
 //! - [`channel`]: one conversation as a state machine. An input in, a step out; this is the protocol.
-//! - `store` (feature `store`): the five-method trait `Persistence`, its codec, memory and redb.
+//! - `store` (feature `store`): the five-method trait `Persistence`, its codec, memory, redb, sled, SQLite.
 //! - `manager` (feature `manager`): many channels on tokio. Locks, timers and tasks are here and nowhere else.
 //! - `fuzzing` (feature `testing`): the bodies of the fuzz targets.
 //! - `sim` (feature `testing`): a world of channels and a bad network under one seed.

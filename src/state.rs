@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::types::{HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
+use crate::types::{Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
 
 /// Position in the log: logical time, then id bytes ascending (PROTOCOL section 6).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,8 +116,10 @@ pub struct Request {
     pub sent: u32,
     /// Requests heard from others.
     pub heard: u32,
-    /// The channel's age when it was first missed.
+    /// The channel's age when what it holds up began to wait.
     pub since_age_ms: u64,
+    /// The channel's age when it was named.
+    pub named_at_age_ms: u64,
 }
 
 /// A message to rebroadcast, in the incoming repair buffer (SDS-R).
@@ -234,6 +236,8 @@ impl Row {
 /// The small fixed-size state of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelMeta {
+    /// The dialect the channel was last run in.
+    pub dialect: Dialect,
     /// Own logical clock.
     pub lamport: Lamport,
     /// Highest Lamport time accepted from another participant.
@@ -281,6 +285,8 @@ pub struct RowCounts {
     pub responses: u64,
     /// [`Row::Mark`].
     pub marks: u64,
+    /// Retrieval hints; `None` where they were not counted, and then they are not checked.
+    pub hints: Option<u64>,
 }
 
 /// Rows to put and keys to delete, as one atomic batch. A key both put and deleted stays put.
@@ -375,8 +381,8 @@ impl ChannelData {
         self.meta.is_none() && self.rows.is_empty() && self.hints.is_empty()
     }
 
-    /// Checks counts and ends of the log against the meta. Rows that were put before any meta pass: nothing
-    /// tells what they should be.
+    /// Checks counts (of hints at least as many, where the meta counts them) and ends of the log against the meta. Rows
+    /// that were put before any meta pass: nothing tells what they should be.
     ///
     /// # Errors
     /// The first [`Mismatch`].
@@ -406,6 +412,8 @@ impl ChannelData {
                 ends = Some(ends.map_or((key, key), |(low, high)| (low.min(key), high.max(key))));
             }
         }
+        // One set past the channel, by the trait's own method, is more than was counted, and no damage.
+        counts.hints = meta.counts.hints.map(|counted| counted.min(self.hints.len() as u64));
         mismatch("row counts", format!("{:?}", meta.counts), format!("{counts:?}"))?;
         let name = |key: Option<&LogKey>| key.map_or("none".into(), |key| format!("({}, {})", key.lamport, key.id));
         mismatch("oldest message", name(meta.oldest.as_ref()), name(ends.map(|ends| ends.0)))?;

@@ -8,28 +8,47 @@
 //! - [`snapshot`]: the codec, for these stores and for one of your own
 //! - [`MemoryPersistence`], [`NoPersistence`]: without a disk
 //! - `RedbPersistence` (feature `redb`): the default on disk
+//! - `SledPersistence` (feature `sled`), `SqlitePersistence` (feature `sqlite`): two more; docs/persistence.md compares
+//! - [`nim`]: reads what nim-sds saved
 //! - `FaultyPersistence` (feature `testing`): fails on command
-//! - `conformance` (feature `testing`, not there yet): the rules below, each as a test for a store of your own
+//! - `conformance` (feature `testing`): the rules below, each as a test for a store of your own
 
+#[cfg(feature = "testing")]
+pub mod conformance;
+pub mod nim;
 pub mod snapshot;
 
-#[cfg(feature = "redb")]
+#[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
 mod encoded;
-#[cfg(feature = "redb")]
+#[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
 mod engine_thread;
 #[cfg(feature = "testing")]
 mod faulty;
+#[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
+mod medium;
 mod memory;
+#[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
+mod on_disk;
 #[cfg(feature = "redb")]
 mod redb;
+#[cfg(feature = "sled")]
+mod sled;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
-#[cfg(feature = "redb")]
+#[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
 pub use self::engine_thread::StoreStatistics;
 #[cfg(feature = "testing")]
 pub use self::faulty::{CallCounts, Fault, FaultyPersistence, Method, Rule};
 pub use self::memory::{MemoryPersistence, NoPersistence};
 #[cfg(feature = "redb")]
 pub use self::redb::RedbPersistence;
+#[cfg(feature = "sled")]
+pub use self::sled::SledPersistence;
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::SqlitePersistence;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -96,7 +115,8 @@ pub trait Persistence: Send + Sync + 'static {
     ///
     /// # To ensure correctness
     /// Comes back from [`load_channel`](Self::load_channel), also when the message's row comes later or never;
-    /// goes when its message's body row is deleted.
+    /// goes when its message's body row is deleted. A loss of it is noticed where the meta counts it, as after a
+    /// [`commit`](Self::commit).
     ///
     /// # Errors
     /// A [`PersistenceError`] when the hint may not have been stored.
@@ -148,12 +168,21 @@ pub trait Persistence: Send + Sync + 'static {
     }
 }
 
-/// When a write counts as done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// When a write counts as done: a future resolves when this promise holds, not when the write is queued.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {
-    /// Nothing acknowledged is lost, in a process crash or a power cut.
+    /// Nothing acknowledged is lost, in a process crash or a power cut. Calls that wait at the same time share a sync.
+    #[default]
     Immediate,
+    /// A process crash or a power cut loses at most what was acknowledged in the last `max_delay` (and while a sync
+    /// takes), always the newest. An input/output error that the store recovers from loses nothing.
+    Batched {
+        /// The longest a write waits for its sync; 50 ms is a good one.
+        max_delay: Duration,
+    },
+    /// A process crash loses nothing, a power cut the newest that the operating system had not written yet.
+    OsBuffered,
 }
 
 /// What a store promises beyond the required methods.
@@ -166,6 +195,8 @@ pub struct Capabilities {
     pub durability: Option<Durability>,
     /// Damage to stored values is detected.
     pub checksummed: bool,
+    /// Whoever opens the store a second time is refused with [`PersistenceErrorKind::Locked`].
+    pub exclusive: bool,
     /// The largest value stored, in bytes; `None` where only memory limits it.
     pub max_value_bytes: Option<usize>,
 }

@@ -10,7 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+mod dialect;
 mod size;
+
+pub use dialect::Dialect;
+pub use size::JS_FILTER_BYTES;
 
 /// Declares an immutable byte-string identifier that is cheap to clone.
 macro_rules! byte_id {
@@ -193,15 +197,6 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Which peers' conventions a channel speaks (PROTOCOL section 1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Dialect {
-    /// LIP-109 field numbers, milliseconds, our compact filter in field 100.
-    #[default]
-    Lip109,
-}
-
 /// A message named by another one: a causal dependency or a repair request (LIP-109 `HistoryEntry`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryEntry {
@@ -236,8 +231,11 @@ pub enum FilterField {
         /// The bit array, bit `p` in byte `p / 8` at `1 << (p % 8)`.
         bits: Bytes,
     },
-    /// Field 12 of LIP-109, whose layout the specification leaves open.
+    /// Field 12 of LIP-109, whose layout the specification leaves open; js-waku's layout in the `JsWaku` dialect.
     Unspecified(Bytes),
+    /// Field 6 of nim-sds, empty where its sender had none, of any length. It tells a message of that family, which has no sync
+    /// messages: see [`Message::kind`].
+    NimSds(Bytes),
     /// A filter that does not parse or is over [`Limits::max_filter_bytes`]; ignored and counted.
     Unusable,
 }
@@ -248,7 +246,7 @@ impl FilterField {
     pub fn len(&self) -> usize {
         match self {
             Self::Absent | Self::Unusable => 0,
-            Self::Compact { bits, .. } | Self::Unspecified(bits) => bits.len(),
+            Self::Compact { bits, .. } | Self::Unspecified(bits) | Self::NimSds(bits) => bits.len(),
         }
     }
 
@@ -256,6 +254,17 @@ impl FilterField {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether a channel of this dialect may believe the filter: layouts of others are never mixed with its own.
+    #[must_use]
+    pub fn belongs_to(&self, dialect: Dialect) -> bool {
+        match self {
+            Self::Absent | Self::Unusable => true,
+            Self::Compact { .. } => dialect == Dialect::Lip109,
+            Self::Unspecified(_) => dialect == Dialect::JsWaku,
+            Self::NimSds(_) => dialect == Dialect::NimSds,
+        }
     }
 }
 
@@ -292,10 +301,12 @@ pub struct Message {
 }
 
 impl Message {
-    /// The kind told by the fields present, or `None` where they make no valid message.
+    /// The kind told by the fields present, or `None` where they make no valid message. nim-sds has no sync messages:
+    /// what carries its filter field is content, empty content too.
     #[must_use]
     pub fn kind(&self) -> Option<MessageKind> {
-        match (self.content.is_empty(), self.lamport) {
+        let empty = self.content.is_empty() && !matches!(self.filter, FilterField::NimSds(_));
+        match (empty, self.lamport) {
             (false, Some(_)) => Some(MessageKind::Content),
             (false, None) => Some(MessageKind::Ephemeral),
             (true, Some(_)) => Some(MessageKind::Sync),

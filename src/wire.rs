@@ -9,6 +9,7 @@
 mod error;
 mod filter;
 mod lip109;
+mod nim;
 mod scan;
 
 use bytes::Bytes;
@@ -18,12 +19,14 @@ pub use error::{IdRole, WireError};
 use crate::types::{Dialect, Limits, Message};
 use scan::Family;
 
-/// Decodes one message and tells which dialect it is in.
+/// Decodes one message and tells which dialect it is in: `NimSds`, or `Lip109`, from which no message of js-waku can be
+/// told (see [`Dialect::same_family`]). Lamport times of nim-sds, in seconds there, become milliseconds.
 ///
 /// Unknown fields are skipped and the last scalar wins. Contents, hints and filters share the input's memory
 /// where they are at least half of it, else they are copied, so that small parts keep no large packet alive.
 /// A filter that does not parse, or is over [`Limits::max_filter_bytes`], is no error:
-/// it becomes [`FilterField::Unusable`](crate::types::FilterField::Unusable).
+/// it becomes [`FilterField::Unusable`](crate::types::FilterField::Unusable). nim-sds's stays as it is, for whoever looks
+/// into it: it tells a message of that family.
 ///
 /// # Errors
 /// A [`WireError`]: the peer's fault. What a length claims is held to the limits before memory is taken for it.
@@ -32,21 +35,23 @@ pub fn decode(bytes: &Bytes, limits: &Limits) -> Result<(Message, Dialect), Wire
         .map_err(|(found, max)| WireError::MessageTooLarge { found, max })?;
     match scan::family(bytes)? {
         Family::Lip109 => Ok((lip109::decode(bytes, limits)?, Dialect::Lip109)),
-        // `wire/nim.rs` goes here.
-        Family::NimSds => Err(WireError::ForeignDialect { dialect: "nim-sds" }),
+        Family::NimSds => Ok((nim::decode(bytes, limits)?, Dialect::NimSds)),
     }
 }
 
 /// Encodes one message.
 ///
-/// Fields are in ascending order. Empty content leaves its field out. The `Lip109` dialect carries no filter
-/// but the compact one: any other is left out. [`Limits`] are for what is received and are not applied here.
+/// Fields are in ascending order. A filter in another layout than the dialect's is left out, in `JsWaku` also one that
+/// does not have its exact length. In the family of LIP-109 empty content leaves its field out; `NimSds` writes its
+/// required fields also when empty, and Lamport time in seconds, rounded down. [`Limits`] are for what is received and
+/// are not applied here.
 ///
 /// # Errors
 /// A [`WireError`] when the dialect cannot carry the message: the caller's fault.
 pub fn encode(message: &Message, dialect: Dialect) -> Result<Bytes, WireError> {
     match dialect {
-        Dialect::Lip109 => lip109::encode(message),
+        Dialect::Lip109 | Dialect::JsWaku => lip109::encode(message, dialect),
+        Dialect::NimSds => nim::encode(message),
     }
 }
 

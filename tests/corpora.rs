@@ -73,9 +73,14 @@ fn write_the_seeds() {
     for (name, k, ones) in [("sparse", 7_u32, 0x11), ("half", 7, 0x55), ("full", 1, 0xff), ("absurd", 65, 1)] {
         write("filter", name.into(), [&k.to_le_bytes()[..], b"12345678", &[20], &[ones; 24]].concat());
     }
+    peers(write);
     snapshots(write);
     for (name, options, operations) in scripts() {
-        write("channel", name.into(), [&options[..], &operations.concat()].concat());
+        let operations = operations.concat();
+        for (dialect, bits) in [("", 0), ("-js", 3 << 5), ("-nim", 7 << 5)] {
+            let options = [options[0], options[1] | bits];
+            write("channel", format!("{name}{dialect}"), [&options[..], &operations].concat());
+        }
     }
     for (name, damages) in
         [("intact", vec![]), ("bit", vec![[0, 3, 100, 0, 1, 0, 0]]), ("page", vec![[3, 2, 0, 0, 255, 0, 0]])]
@@ -106,6 +111,37 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("bare", Message { filter: FilterField::Absent, repair_request: Vec::new(), ..content.clone() }),
         ("content", content),
     ]
+}
+
+/// Messages and filters of both peers, from their vectors.
+fn peers(write: impl Fn(&str, String, Vec<u8>)) {
+    let read = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
+    let unhex = |value: &serde_json::Value| hex::decode(value.as_str().unwrap()).unwrap();
+    let js = read(include_str!("vectors/js/messages.json"));
+    for (at, vector) in js["messages"].as_array().unwrap().iter().enumerate() {
+        // Without the filters of 18 KB a fuzzer gets further.
+        let bytes = unhex(&vector["hex"]);
+        if bytes.len() < 500 {
+            write("wire", format!("js-{at}"), bytes);
+        }
+    }
+    let nim = read(include_str!("vectors/nim/messages.json"));
+    for (at, vector) in nim["vectors"].as_array().unwrap().iter().enumerate() {
+        write("wire", format!("nim-{at}"), unhex(&vector["serialized_hex"]));
+    }
+    for (at, vector) in nim["decode_verdicts"].as_array().unwrap().iter().enumerate() {
+        write("wire", format!("nim-verdict-{at}"), unhex(&vector["bytes_hex"]));
+    }
+    for (at, vector) in nim["bloom_decode_verdicts"].as_array().unwrap().iter().enumerate() {
+        write("interop", format!("nim-verdict-{at}"), [&[1, 10, 20][..], &unhex(&vector["bytes_hex"])].concat());
+    }
+    let nim = read(include_str!("vectors/nim/filters.json"));
+    for (at, vector) in nim["rolling"].as_array().unwrap().iter().enumerate() {
+        write("interop", format!("nim-{at}"), [&[1, 10, 200][..], &unhex(&vector["serialized_hex"])].concat());
+    }
+    for (name, bits) in [("sparse", &[0, 0x11][..]), ("full", &[0xff]), ("empty", &[])] {
+        write("interop", format!("js-{name}"), [&[0, 10, 100][..], bits].concat());
+    }
 }
 
 /// Frame bytes before the payload, which the target makes itself.

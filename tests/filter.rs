@@ -4,7 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use reliable_channel::filter::{FilterError, IdHash, ReceivedFilter, RollingFilter, RollingFilterConfig};
@@ -50,9 +49,8 @@ fn no_false_negatives_and_about_one_percent_false_positives() {
         let full = {
             // Filled up to its capacity, where the error rate is promised.
             let mut filter = summary(0..count, count);
-            let capacity = count + (count / 4).clamp(8, 64);
+            let capacity = count + (count / 16).max(8);
             (count..capacity).for_each(|n| filter.insert(&id(n), hash(n), at(0)));
-            assert!(!filter.needs_reseed() || capacity - count == 64);
             (filter, capacity)
         };
         let filter = received(&full.0.field());
@@ -122,7 +120,6 @@ fn a_half_empty_filter_proves_by_its_fill() {
 fn absurd_filters_are_errors_and_no_filter_is_none() {
     let parse = |field: &FilterField| ReceivedFilter::parse(field, 100).map(|filter| filter.is_some());
     assert_eq!(parse(&FilterField::Absent), Ok(false));
-    assert_eq!(parse(&FilterField::Unspecified(Bytes::from(vec![1; 16]))), Ok(false));
     assert_eq!(parse(&FilterField::Unusable), Err(FilterError::Unusable));
     assert_eq!(parse(&compact(7, vec![])), Err(FilterError::NoBits));
     assert_eq!(parse(&compact(0, vec![1])), Err(FilterError::HashCount { found: 0, max: 64 }));
@@ -160,27 +157,19 @@ fn without_a_seed_there_is_no_filter_and_one_is_asked_for() {
 }
 
 #[test]
-fn a_reseed_is_due_after_64_insertions() {
-    let mut filter = summary(0..1_000, 1);
-    for n in 1_000..1_063 {
-        filter.insert(&id(n), hash(n), at(0));
-        filter.insert(&id(n), hash(n), at(1));
-        assert!(!filter.needs_reseed(), "after {n}");
+fn a_reseed_is_due_after_a_16th_of_the_capacity() {
+    for (held, due_after) in [(0, 4), (10, 4), (96, 6), (1_000, 66), (9_000, 597)] {
+        let mut filter = summary(0..held, 1);
+        filter.reseed(at(0), [8; 8]);
+        for n in 10_000..10_000 + due_after {
+            assert!(!filter.needs_reseed(), "{held} held, {} inserted", n - 10_000);
+            filter.insert(&id(n), hash(n), at(0));
+            filter.insert(&id(n), hash(n), at(1));
+        }
+        assert!(filter.needs_reseed(), "{held} held");
+        filter.reseed(at(0), [9; 8]);
+        assert!(!filter.needs_reseed());
     }
-    filter.insert(&id(1_063), hash(1_063), at(0));
-    assert!(filter.needs_reseed());
-    filter.reseed(at(0), [9; 8]);
-    assert!(!filter.needs_reseed());
-}
-
-#[test]
-fn a_reseed_is_due_over_capacity() {
-    // 10 ids have room for 8 more.
-    let mut filter = summary(0..10, 1);
-    (10..18).for_each(|n| filter.insert(&id(n), hash(n), at(0)));
-    assert!(!filter.needs_reseed());
-    filter.insert(&id(18), hash(18), at(0));
-    assert!(filter.needs_reseed());
 }
 
 #[test]
@@ -244,8 +233,8 @@ fn sizes_on_the_wire() {
         let FilterField::Compact { k, bits, .. } = summary(0..count, 1).field() else { panic!() };
         (count, k, bits.len())
     });
-    assert_eq!(sizes, [(64, 7, 96), (200, 7, 300), (500, 7, 676), (1_000, 7, 1_275), (10_000, 7, 12_059)]);
-    assert_eq!(summary(0..64, 1).field().encoded_len(Dialect::Lip109), 113);
+    assert_eq!(sizes, [(64, 7, 87), (200, 7, 255), (500, 7, 637), (1_000, 7, 1_273), (10_000, 7, 12_731)]);
+    assert_eq!(summary(0..64, 1).field().encoded_len(Dialect::Lip109), 104);
 }
 
 #[test]
@@ -284,4 +273,42 @@ fn insertions_and_tests_stay_cheap_in_a_full_window() {
     println!("an insertion {inserting:?}, a test {testing:?}, {hits} hits");
     assert!(inserting < Duration::from_micros(500));
     assert!(testing < Duration::from_micros(10));
+}
+
+/// What each layout costs, the least of twenty rounds, since others use the machine too:
+/// `cargo test --release --test filter -- --ignored --nocapture costs`. Ids have 64 characters.
+#[test]
+#[ignore = "a measurement"]
+fn costs_of_each_layout() {
+    fn least<T>(parts: u32, mut work: impl FnMut() -> T) -> (T, Duration) {
+        let round = |work: &mut dyn FnMut() -> T| {
+            let start = Instant::now();
+            let result = work();
+            (result, start.elapsed() / parts)
+        };
+        (0..20).map(|_| round(&mut work)).min_by_key(|(_, took)| *took).unwrap()
+    }
+    for dialect in [Dialect::Lip109, Dialect::JsWaku, Dialect::NimSds] {
+        let ids: Vec<MessageId> = (0..10_000).map(|n| MessageId::new(format!("{n:064x}"))).collect();
+        let hashes = || ids.iter().map(|id| IdHash::in_dialect(id, dialect)).collect::<Vec<_>>();
+        let (hashes, hashing) = least(10_000, hashes);
+        let (mut filter, inserting) = least(10_000, || {
+            let mut filter = RollingFilter::new(RollingFilterConfig::of(dialect));
+            ids.iter().zip(&hashes).for_each(|(id, hash)| filter.insert(id, *hash, at(0)));
+            filter
+        });
+        filter.reseed(at(0), [1; 8]);
+        let (field, encoding) = least(1, || filter.field());
+        let (_, copying) = least(1, || std::hint::black_box(vec![1_u8; field.len()]).clone());
+        let (received, parsing) = least(1, || received(&field));
+        let found = |hashes: &[IdHash]| hashes.iter().filter(|hash| received.chance(hash).is_some()).count();
+        let (hits, hit) = least(10_000, || found(&hashes));
+        let others: Vec<IdHash> = (10_000..20_000).map(|n| IdHash::in_dialect(&id(n), dialect)).collect();
+        let (errors, miss) = least(10_000, || found(&others));
+        println!(
+            "{dialect:?}: hash {hashing:?}, insert {inserting:?}, hit {hit:?}, miss {miss:?}, field {encoding:?} \
+             (a vector made and copied {copying:?}), parse {parsing:?} ({hits} hits, {errors} errors, {} bytes)",
+            field.len(),
+        );
+    }
 }

@@ -1,12 +1,13 @@
-//! The Lamport rule (PROTOCOL section 3).
+//! The Lamport rule (PROTOCOL section 3), in the unit of the dialect: nim-sds counts whole seconds.
 
 use std::time::Duration;
 
-use crate::types::{Lamport, WallTime, millis};
+use crate::types::{Dialect, Lamport, WallTime, millis};
 
 /// The time of the next own message: `max(now, current + 1)`.
-pub(super) fn next(current: Lamport, now: WallTime) -> Lamport {
-    Lamport(now.as_millis().max(current.0.saturating_add(1)))
+pub(super) fn next(current: Lamport, now: WallTime, dialect: Dialect) -> Lamport {
+    let after = Lamport(current.0.saturating_add(dialect.tick_ms()));
+    dialect.lamport_at(now).max(dialect.whole(after))
 }
 
 /// The highest time that is accepted or kept at this moment.
@@ -16,7 +17,7 @@ pub(super) fn limit(now: WallTime, drift: Duration) -> Lamport {
 
 /// Where a clock that stands beyond the limit is set back to: the highest time accepted from others if that is
 /// itself within the limit, but not before now.
-pub(super) fn reset(now: WallTime, highest_received: Lamport, limit: Lamport) -> Lamport {
+pub(super) fn reset(now: WallTime, highest_received: Lamport, limit: Lamport, dialect: Dialect) -> Lamport {
     let received = if highest_received <= limit { highest_received } else { Lamport(0) };
-    Lamport(now.as_millis()).max(received)
+    dialect.lamport_at(now).max(received)
 }

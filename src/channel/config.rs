@@ -24,10 +24,10 @@ pub enum FilterEvidence {
     Hits(u32),
 }
 
-/// Options of a channel. All participants should share `t_min`, `t_max` and `response_groups`.
+/// Options of a channel; [`Config::of`] gives those that a dialect's peers expect. All participants should share `t_min`, `t_max` and `response_groups`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Which peers' conventions to speak.
+    /// Which peers' conventions to speak; fixed for the life of a channel but for a change between `Lip109` and `JsWaku`.
     pub dialect: Dialect,
     /// What a newcomer does about history it never had.
     pub join: Join,
@@ -61,7 +61,8 @@ pub struct Config {
     pub acknowledgement_delay: (Duration, Duration),
     /// When filter hits make a message acknowledged. Default: a chance of 1e-6.
     pub filter_evidence: FilterEvidence,
-    /// Share of accidental hits of our own filter. Default 0.01: seeds change, so hits multiply.
+    /// Share of accidental hits of our own filter in the `Lip109` dialect. Default 0.01: seeds change, so hits multiply.
+    /// The peers' filters have 0.001.
     pub filter_error_rate: f64,
 
     /// Sync interval while there is something new, randomised. Default 30 s.
@@ -69,9 +70,9 @@ pub struct Config {
     /// Sync interval to which an idle channel slows down. Default 15 min.
     pub max_sync_interval: Duration,
 
-    /// T_min of SDS-R. Default 5 s.
+    /// T_min of SDS-R. Default 2 s: see `docs/reliability.md` for what other values do.
     pub t_min: Duration,
-    /// T_max of SDS-R. Default 60 s.
+    /// T_max of SDS-R. Default 10 s.
     pub t_max: Duration,
     /// Response groups of SDS-R, see [`response_groups`]. Default 1.
     pub response_groups: u32,
@@ -87,6 +88,28 @@ pub struct Config {
     pub max_clock_drift: Duration,
     /// What a received message or a caller may cost.
     pub limits: Limits,
+}
+
+impl Config {
+    /// The defaults of a dialect: those of [`Config::default`], and the times and limits that its peers live by. Timers of
+    /// SDS-R must be the same in a channel; js-waku has 30 to 120 s, nim-sds 30 to 300 s. A clock of nim-sds gains a second
+    /// with every message, so that it may run years ahead; and what nim-sds waits for, it waits for without end.
+    #[must_use]
+    pub fn of(dialect: Dialect) -> Self {
+        let seconds = Duration::from_secs;
+        let ours = Self { dialect, ..Self::default() };
+        match dialect {
+            Dialect::Lip109 => ours,
+            Dialect::JsWaku => Self { t_min: seconds(30), t_max: seconds(120), ..ours },
+            Dialect::NimSds => Self {
+                t_min: seconds(30),
+                t_max: seconds(300),
+                lost_timeout: Duration::MAX,
+                max_clock_drift: seconds(10 * 365 * 24 * 60 * 60),
+                ..ours
+            },
+        }
+    }
 }
 
 impl Default for Config {
@@ -110,8 +133,8 @@ impl Default for Config {
             filter_error_rate: 0.01,
             sync_interval: Duration::from_secs(30),
             max_sync_interval: Duration::from_secs(15 * 60),
-            t_min: Duration::from_secs(5),
-            t_max: Duration::from_secs(60),
+            t_min: Duration::from_secs(2),
+            t_max: Duration::from_secs(10),
             response_groups: 1,
             repair_bytes_per_second: 256 << 10,
             lost_timeout: Duration::from_secs(30 * 60),
@@ -126,6 +149,15 @@ impl Default for Config {
 #[must_use]
 pub const fn response_groups(participants: u32) -> u32 {
     participants / 128 + 1
+}
+
+/// Response groups as the peers of a dialect count them: js-waku begins the second group at 256 participants.
+#[must_use]
+pub fn response_groups_in(dialect: Dialect, participants: u32) -> u32 {
+    match dialect {
+        Dialect::JsWaku => (participants / 128).max(1),
+        _ => response_groups(participants),
+    }
 }
 
 /// Why a [`Config`] is refused: the caller's fault.

@@ -197,7 +197,9 @@ impl Channel {
         while self.log.stubs_len() > max {
             let Some(key) = self.log.drop_stub() else { break };
             self.known.forget(&key.id);
-            self.hints.remove(&key.id);
+            if !self.hints.is_empty() {
+                self.hints.remove(&key.id);
+            }
             self.effects.delete(RowKey::body(&key));
             self.meta.stub_floor = self.meta.stub_floor.take().max(Some(key));
         }

@@ -156,6 +156,11 @@ impl Incoming {
         self.strike(key, id);
     }
 
+    /// Whether some message waits for nothing.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Takes out the lowest message that waits for nothing.
     pub(super) fn pop_ready(&mut self) -> Option<Waiting> {
         let key = self.ready.pop_first()?;

@@ -2,7 +2,7 @@
 //!
 //! One lookup answers "is this a duplicate", "is this dependency met" and "is this a head".
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::hash::{BuildHasher, Hasher};
 
 use siphasher::sip::SipHasher13;
@@ -27,20 +27,27 @@ impl BuildHasher for Keyed {
     type Hasher = KeyedHasher;
 
     fn build_hasher(&self) -> KeyedHasher {
-        KeyedHasher(SipHasher13::new_with_keys(self.0, self.1))
+        KeyedHasher { keys: *self, hash: 0 }
     }
 }
 
-/// SipHash-1-3 under the channel's keys.
-pub(super) struct KeyedHasher(SipHasher13);
+/// SipHash-1-3 under the channel's keys. An id comes as one part, which is hashed in one go.
+pub(super) struct KeyedHasher {
+    keys: Keyed,
+    hash: u64,
+}
 
 impl Hasher for KeyedHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
+    fn write(&mut self, part: &[u8]) {
+        let Keyed(first, second) = self.keys;
+        self.hash = SipHasher13::new_with_keys(first ^ self.hash, second).hash(part);
     }
 
+    /// The length that comes before an id says nothing: SipHash takes the length in itself.
+    fn write_usize(&mut self, _len: usize) {}
+
     fn finish(&self) -> u64 {
-        self.0.finish()
+        self.hash
     }
 }
 
@@ -77,8 +84,20 @@ impl Known {
         Self { entries: HashMap::with_hasher(keys) }
     }
 
+    /// Makes room for so many more ids at once.
+    pub(super) fn reserve(&mut self, ids: usize) {
+        self.entries.reserve(ids);
+    }
+
     pub(super) fn standing(&self, id: &MessageId) -> Standing {
         self.entries.get(id).map_or(Standing::Unknown, |entry| entry.standing)
+    }
+
+    /// As [`standing`](Self::standing); a known id comes to share the memory of the one known.
+    pub(super) fn recognise(&self, id: &mut MessageId) -> Standing {
+        let Some((known, entry)) = self.entries.get_key_value(id) else { return Standing::Unknown };
+        id.clone_from(known);
+        entry.standing
     }
 
     /// The log key of a message whose body is somewhere.
@@ -87,38 +106,29 @@ impl Known {
         Some(LogKey { lamport: entry.lamport, id: id.clone() })
     }
 
-    pub(super) fn set(&mut self, key: &LogKey, standing: Standing) {
-        match self.entries.get_mut(&key.id) {
-            Some(entry) => (entry.standing, entry.lamport) = (standing, key.lamport),
-            None => {
-                self.entries.insert(key.id.clone(), Entry { standing, lamport: key.lamport, references: 0 });
-            }
-        }
+    /// Says where the body is now; returns how many logged messages refer to it.
+    pub(super) fn set(&mut self, key: &LogKey, standing: Standing) -> u32 {
+        let unknown = Entry { standing, lamport: key.lamport, references: 0 };
+        let entry = self.entries.entry(key.id.clone()).or_insert(unknown);
+        (entry.standing, entry.lamport) = (standing, key.lamport);
+        entry.references
     }
 
     /// Forgets where the body is; references to it stay counted.
     pub(super) fn forget(&mut self, id: &MessageId) {
-        if let Some(entry) = self.entries.get_mut(id) {
-            entry.standing = Standing::Unknown;
-            if entry.references == 0 {
-                self.entries.remove(id);
-            }
+        let hash_map::Entry::Occupied(mut found) = self.entries.entry(id.clone()) else { return };
+        found.get_mut().standing = Standing::Unknown;
+        if found.get().references == 0 {
+            found.remove();
         }
     }
 
-    pub(super) fn references(&self, id: &MessageId) -> u32 {
-        self.entries.get(id).map_or(0, |entry| entry.references)
-    }
-
-    /// Counts one more logged message that refers to this id.
-    pub(super) fn refer(&mut self, id: &MessageId) {
-        match self.entries.get_mut(id) {
-            Some(entry) => entry.references += 1,
-            None => {
-                let entry = Entry { standing: Standing::Unknown, lamport: Lamport(0), references: 1 };
-                self.entries.insert(id.clone(), entry);
-            }
-        }
+    /// Counts one more logged message that refers to this id; returns its log key if its body is somewhere.
+    pub(super) fn refer(&mut self, id: &MessageId) -> Option<LogKey> {
+        let unknown = Entry { standing: Standing::Unknown, lamport: Lamport(0), references: 0 };
+        let entry = self.entries.entry(id.clone()).or_insert(unknown);
+        entry.references += 1;
+        (entry.standing != Standing::Unknown).then(|| LogKey { lamport: entry.lamport, id: id.clone() })
     }
 
     /// Counts one less; returns the key of a logged message that nothing refers to any more.

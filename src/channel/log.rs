@@ -89,13 +89,11 @@ impl Log {
     pub(super) fn insert(&mut self, logged: Logged, known: &mut Known) {
         let body = logged.body.clone();
         for id in references(&body) {
-            known.refer(id);
-            if let Some(key) = known.key(id) {
+            if let Some(key) = known.refer(id) {
                 self.heads.remove(&key);
             }
         }
-        known.set(&body.key, Standing::Logged);
-        if known.references(&body.key.id) == 0 {
+        if known.set(&body.key, Standing::Logged) == 0 {
             self.heads.insert(body.key.clone());
         }
         self.bytes += cost(&body);

@@ -42,6 +42,9 @@ impl Marks {
     }
 
     pub(super) fn remove(&mut self, id: &MessageId) -> bool {
+        if self.marks.is_empty() {
+            return false;
+        }
         match self.marks.remove(id) {
             Some((_, sequence)) => self.order.remove(&sequence).is_some(),
             None => false,

@@ -10,19 +10,31 @@ use crate::filter::{self, IdHash, ReceivedFilter};
 use crate::state::{Evidence, LogKey, Outgoing as Entry};
 use crate::types::{ParticipantId, RunningTime, WallTime, millis};
 
+use super::tested::{Tested, Watch};
 use super::{Config, FilterEvidence};
 
 /// Senders whose filter evidence is kept for one message; the weakest gives way.
 const MAX_WITNESSES: usize = 8;
 /// Seeds remembered per witness, so that a repeated filter is not counted twice.
 const MAX_SEEDS: usize = 8;
+/// Fewer open messages are tested sooner than looked up.
+const MANY: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) entry: Entry,
     pub(super) due: RunningTime,
-    hash: IdHash,
+    number: u64,
     bytes: usize,
+}
+
+/// What testing an open message takes, apart from the rest of it, so that many are tested fast.
+#[derive(Debug)]
+struct Probe {
+    hash: IdHash,
+    /// Whether a miss takes anything back.
+    evidence: bool,
+    key: LogKey,
 }
 
 impl Open {
@@ -46,11 +58,23 @@ pub(super) enum Finding {
     Changed(LogKey),
 }
 
+impl Finding {
+    fn key(&self) -> &LogKey {
+        match self {
+            Self::Acknowledged(key) | Self::Possibly(key, _) | Self::Changed(key) => key,
+        }
+    }
+}
+
 /// The outgoing buffer.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     open: BTreeMap<LogKey, Open>,
     schedule: BTreeSet<(RunningTime, LogKey)>,
+    /// By number, in the order they were added.
+    probes: BTreeMap<u64, Probe>,
+    next_number: u64,
+    tested: Tested,
     /// Bytes of messages not given up.
     bytes: usize,
     active: usize,
@@ -79,20 +103,24 @@ impl Outgoing {
         self.open.values()
     }
 
-    pub(super) fn add(&mut self, entry: Entry, due: RunningTime, bytes: usize) {
+    /// Adds a message; `hash` is [`IdHash::in_dialect`] of its id.
+    pub(super) fn add(&mut self, entry: Entry, hash: IdHash, due: RunningTime, bytes: usize) {
         let key = entry.key.clone();
         if !entry.failed {
             self.schedule.insert((due, key.clone()));
             self.bytes += bytes;
             self.active += 1;
         }
-        let hash = IdHash::of(&key.id);
-        self.open.insert(key, Open { entry, due, hash, bytes });
+        let number = self.next_number;
+        self.next_number += 1;
+        self.probes.insert(number, Probe { hash, evidence: !entry.evidence.is_empty(), key: key.clone() });
+        self.open.insert(key, Open { entry, due, number, bytes });
     }
 
     /// Takes an entry out: acknowledged, or its message was evicted.
     pub(super) fn remove(&mut self, key: &LogKey) -> Option<Entry> {
         let open = self.open.remove(key)?;
+        self.probes.remove(&open.number);
         self.retire(&open);
         Some(open.entry)
     }
@@ -106,46 +134,49 @@ impl Outgoing {
         Some(&open.entry)
     }
 
-    /// Tests a received filter against everything open.
+    /// Tests a received filter against everything open, as far as it can show anything new. Also says how many tests that
+    /// took.
     pub(super) fn review(
         &mut self,
         filter: &ReceivedFilter,
         sender: &ParticipantId,
         filters_heard: u64,
         rule: FilterEvidence,
-    ) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        for (key, open) in &mut self.open {
-            match filter.chance(&open.hash) {
-                // A filter with every bit set says nothing, for or against.
-                Some(chance) if chance >= 1.0 => {}
-                Some(chance) => {
-                    let first = open.entry.evidence.is_empty();
-                    if !strengthen(&mut open.entry.evidence, sender, chance, filter.witness()) {
-                        continue;
-                    }
-                    let chance = open.chance(filters_heard).unwrap_or(1.0);
-                    let hits: u32 = open.entry.evidence.iter().map(|evidence| evidence.hits).sum();
-                    let enough = match rule {
-                        FilterEvidence::Chance(limit) => chance <= limit,
-                        FilterEvidence::Hits(limit) => hits >= limit,
-                    };
-                    findings.push(match (enough, first) {
-                        (true, _) => Finding::Acknowledged(key.clone()),
-                        (false, true) => Finding::Possibly(key.clone(), chance),
-                        (false, false) => Finding::Changed(key.clone()),
-                    });
-                }
-                None => {
-                    let before = open.entry.evidence.len();
-                    open.entry.evidence.retain(|evidence| evidence.sender != *sender);
-                    if open.entry.evidence.len() < before {
-                        findings.push(Finding::Changed(key.clone()));
-                    }
-                }
+    ) -> (Vec<Finding>, u64) {
+        if self.open.len() < MANY {
+            self.tested = Tested::default();
+        }
+        let (due, watch) = self.tested.resume(sender, filter);
+        let from = watch.from;
+        let (open, findings, missed) = (&mut self.open, Vec::new(), Vec::new());
+        let mut review = Review { filter, sender, filters_heard, rule, open, watch, findings, missed, tests: 0 };
+        let mut displaced = Vec::new();
+        for number in due {
+            // Else it was acknowledged since.
+            if let Some(probe) = self.probes.get_mut(&number) {
+                displaced.extend(review.test(number, probe));
             }
         }
-        findings
+        for (number, probe) in self.probes.range_mut(from..) {
+            displaced.extend(review.test(*number, probe));
+        }
+        let Review { mut watch, mut findings, missed, tests, .. } = review;
+        watch.from = self.next_number;
+        watch.missed(missed);
+        if filter.witness().is_some() && self.open.len() >= MANY {
+            self.tested.put(sender, filter, watch);
+        }
+        for sender in displaced {
+            self.tested.forget(&sender);
+        }
+        findings.sort_by(|a, b| a.key().cmp(b.key()));
+        (findings, tests)
+    }
+
+    /// As if no filter had been heard yet.
+    #[cfg(test)]
+    pub(super) fn forget_tested(&mut self) {
+        self.tested = Tested::default();
     }
 
     /// The next entry whose time has come.
@@ -187,8 +218,92 @@ impl Outgoing {
     }
 }
 
-/// Adds a hit to a sender's evidence; false when it says nothing new.
-fn strengthen(evidence: &mut Vec<Evidence>, sender: &ParticipantId, chance: f64, seed: Option<[u8; 8]>) -> bool {
+/// One filter under review.
+struct Review<'a> {
+    filter: &'a ReceivedFilter,
+    sender: &'a ParticipantId,
+    filters_heard: u64,
+    rule: FilterEvidence,
+    open: &'a mut BTreeMap<LogKey, Open>,
+    watch: Watch,
+    findings: Vec<Finding>,
+    /// Positions that are not set, with the numbers of messages missed for them.
+    missed: Vec<(u64, u64)>,
+    tests: u64,
+}
+
+impl Review<'_> {
+    /// Tests one message; gives back whose evidence had to make room.
+    fn test(&mut self, number: u64, probe: &mut Probe) -> Option<ParticipantId> {
+        self.tests += 1;
+        match self.filter.first_unset(&probe.hash) {
+            Some(position) => {
+                self.missed.push((position, number));
+                if probe.evidence {
+                    self.take_back(probe);
+                }
+                None
+            }
+            None => self.hit(number, probe),
+        }
+    }
+
+    fn hit(&mut self, number: u64, probe: &mut Probe) -> Option<ParticipantId> {
+        // A filter with every bit set says nothing, for or against.
+        let chance = self.filter.chance(&probe.hash).filter(|chance| *chance < 1.0)?;
+        let open = self.open.get_mut(&probe.key)?;
+        let evidence = &mut open.entry.evidence;
+        let first = evidence.is_empty();
+        let displaced = match strengthen(evidence, self.sender, chance, self.filter.witness()) {
+            Weight::Nothing => {
+                if evidence.iter().all(|evidence| evidence.sender != *self.sender) {
+                    self.watch.again(number);
+                }
+                return None;
+            }
+            Weight::More => None,
+            Weight::InPlaceOf(displaced) => Some(displaced),
+        };
+        probe.evidence = true;
+        let hits: u32 = evidence.iter().map(|evidence| evidence.hits).sum();
+        let chance = open.chance(self.filters_heard).unwrap_or(1.0);
+        let enough = match self.rule {
+            FilterEvidence::Chance(limit) => chance <= limit,
+            FilterEvidence::Hits(limit) => hits >= limit,
+        };
+        let key = probe.key.clone();
+        self.findings.push(match (enough, first) {
+            (true, _) => Finding::Acknowledged(key),
+            (false, true) => Finding::Possibly(key, chance),
+            (false, false) => Finding::Changed(key),
+        });
+        displaced
+    }
+
+    /// A miss takes back what this sender's filters have shown.
+    fn take_back(&mut self, probe: &mut Probe) {
+        let Some(open) = self.open.get_mut(&probe.key) else { return };
+        let evidence = &mut open.entry.evidence;
+        let before = evidence.len();
+        evidence.retain(|evidence| evidence.sender != *self.sender);
+        probe.evidence = !evidence.is_empty();
+        if evidence.len() < before {
+            self.findings.push(Finding::Changed(probe.key.clone()));
+        }
+    }
+}
+
+/// What a hit adds to the evidence.
+enum Weight {
+    /// Nothing new.
+    Nothing,
+    More,
+    /// It has displaced the weakest, which was this sender's.
+    InPlaceOf(ParticipantId),
+}
+
+/// Adds a hit to a sender's evidence.
+fn strengthen(evidence: &mut Vec<Evidence>, sender: &ParticipantId, chance: f64, seed: Option<[u8; 8]>) -> Weight {
     if let Some(known) = evidence.iter_mut().find(|known| known.sender == *sender) {
         match seed {
             Some(seed) if !known.seeds.contains(&seed) => {
@@ -200,20 +315,25 @@ fn strengthen(evidence: &mut Vec<Evidence>, sender: &ParticipantId, chance: f64,
             }
             // Fixed hashes repeat the same accident: only the best filter counts.
             None => known.chance = known.chance.min(chance),
-            Some(_) => return false,
+            Some(_) => return Weight::Nothing,
         }
         known.hits += 1;
-        return true;
+        return Weight::More;
     }
-    if evidence.len() == MAX_WITNESSES {
-        let weakest = evidence.iter().enumerate().max_by(|a, b| a.1.chance.total_cmp(&b.1.chance));
-        match weakest {
-            Some((at, known)) if known.chance > chance => evidence.swap_remove(at),
-            _ => return false,
-        };
+    let added = Evidence { sender: sender.clone(), chance, hits: 1, seeds: seed.into_iter().collect() };
+    if evidence.len() < MAX_WITNESSES {
+        evidence.push(added);
+        return Weight::More;
     }
-    evidence.push(Evidence { sender: sender.clone(), chance, hits: 1, seeds: seed.into_iter().collect() });
-    true
+    let weakest = evidence.iter().enumerate().max_by(|a, b| a.1.chance.total_cmp(&b.1.chance));
+    match weakest {
+        Some((at, known)) if known.chance > chance => {
+            let displaced = evidence.swap_remove(at).sender;
+            evidence.push(added);
+            Weight::InPlaceOf(displaced)
+        }
+        _ => Weight::Nothing,
+    }
 }
 
 /// How long an entry waits after `attempts` resends (PROTOCOL section 8).

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use crate::filter::IdHash;
 use crate::state::{Body, LogKey, MarkKind, Parked, Request, Row, RowKey};
-use crate::types::{FilterField, HistoryEntry, Lamport, Message, MessageId, MessageKind, ParticipantId, millis};
+use crate::types::{
+    Dialect, FilterField, HistoryEntry, Lamport, Message, MessageId, MessageKind, ParticipantId, millis,
+};
 
 use super::known::Standing;
 use super::{Channel, ChannelError, Event, Fate, Join, Limit, Outcome, Received, TransmitKind, clock, repair};
@@ -18,7 +20,11 @@ const MAX_CLIMB: usize = 64;
 
 impl Channel {
     pub(super) fn receive(&mut self, message: Message, relay: bool) -> Result<Outcome, ChannelError> {
+        let message = self.as_spoken_here(message);
         let kind = self.check_received(&message).inspect_err(|_| self.stats.refused += 1)?;
+        if relay && kind != MessageKind::Content && !self.config.dialect.has_sync() {
+            return Err(ChannelError::NotInDialect { what: "sync and ephemeral messages" });
+        }
         self.stats.received += 1;
         let id = message.id.clone();
         if !self.is_own(&message.sender) {
@@ -50,9 +56,12 @@ impl Channel {
             }
             MessageKind::Content => self.take_content(message),
         };
-        if let Some(message) = forward
+        if let Some(mut message) = forward
             && !matches!(fate, Fate::Duplicate | Fate::Echo | Fate::Conflict | Fate::TooOld)
         {
+            if !self.config.dialect.has_sync() {
+                self.add_requests(&mut message);
+            }
             self.effects.transmit(TransmitKind::Relay, message);
         }
         self.retain();
@@ -62,10 +71,21 @@ impl Channel {
         Ok(Outcome::Received(Received { id, fate, released }))
     }
 
+    /// A message of the other family as a member of this channel would have sent it: in the unit of time of the dialect,
+    /// which is how others log it, and without the filter that tells nim-sds's empty content from a sync message.
+    fn as_spoken_here(&self, mut message: Message) -> Message {
+        let dialect = self.config.dialect;
+        message.lamport = message.lamport.map(|lamport| dialect.whole(lamport));
+        if dialect != Dialect::NimSds && matches!(message.filter, FilterField::NimSds(_)) {
+            message.filter = FilterField::Absent;
+        }
+        message
+    }
+
     /// What the application says need not be waited for.
     pub(super) fn dependencies_met(&mut self, ids: Vec<MessageId>) -> Result<Outcome, ChannelError> {
         let max = self.config.limits.max_id_bytes;
-        if ids.iter().any(|id| id.is_empty() || id.len() > max || id.as_str().is_none()) {
+        if ids.iter().any(|id| !self.config.dialect.allows_id(id.as_bytes(), max)) {
             return Err(ChannelError::InvalidId { max });
         }
         for id in ids {
@@ -88,14 +108,16 @@ impl Channel {
         }
         let Some(kind) = message.kind() else { return Err(ChannelError::NoKind) };
         let entries = || message.causal_history.iter().chain(&message.repair_request);
-        let ids = entries().map(|entry| entry.id.as_bytes()).chain([message.id.as_bytes(), sender.as_bytes()]);
-        let senders = entries().filter_map(|entry| entry.sender.as_ref()).map(ParticipantId::as_bytes);
-        for id in ids.chain(senders) {
+        let ids = entries().map(|entry| entry.id.as_bytes()).chain([message.id.as_bytes()]);
+        let senders = entries().filter_map(|entry| entry.sender.as_ref()).chain([sender]).map(ParticipantId::as_bytes);
+        // In nim-sds a sender may have no name.
+        let nameless = |id: &&[u8]| self.config.dialect == Dialect::NimSds && id.is_empty();
+        for id in ids.chain(senders.filter(|id| !nameless(id))) {
             if id.is_empty() || id.len() > limits.max_id_bytes {
                 return over("max_id_bytes", id.len(), limits.max_id_bytes);
             }
             // `wire` refuses it of a peer; what was named once could never be sent.
-            if std::str::from_utf8(id).is_err() {
+            if !self.config.dialect.allows_id(id, limits.max_id_bytes) {
                 return Err(ChannelError::InvalidId { max: limits.max_id_bytes });
             }
         }
@@ -159,15 +181,19 @@ impl Channel {
         if !own {
             self.acknowledge_soon(&key.id, &message.sender);
         }
-        let Message { sender, causal_history, content, .. } = message;
+        let Message { sender, mut causal_history, content, .. } = message;
+        let (unmet, missing) = self.dependencies(&key, &mut causal_history);
         let body = Arc::new(Body { key: key.clone(), sender, causal_history, content });
-        let (unmet, missing) = self.dependencies(&body);
         self.take_into_filter(&key.id);
         let parked = Parked { body, seen: self.now.wall, parked_at_age_ms: since };
         if unmet.is_empty() {
-            // Setting the horizon may have made others ready: the lowest goes first.
-            let expiry = self.loss_age(since);
-            self.incoming.park(parked, unmet, expiry);
+            if self.incoming.is_ready() {
+                // Setting the horizon has made others ready: the lowest goes first.
+                let expiry = self.loss_age(since);
+                self.incoming.park(parked, unmet, expiry);
+            } else {
+                self.deliver(parked);
+            }
             self.settle();
             return Fate::Delivered;
         }
@@ -222,18 +248,27 @@ impl Channel {
     }
 
     /// Sorts a new message's dependencies: all that are not met, and those of them that were never received.
-    fn dependencies(&mut self, body: &Body) -> (BTreeSet<MessageId>, Vec<HistoryEntry>) {
+    fn dependencies(
+        &mut self,
+        key: &LogKey,
+        causal_history: &mut [HistoryEntry],
+    ) -> (BTreeSet<MessageId>, Vec<HistoryEntry>) {
         let mut unmet = BTreeSet::new();
         let mut missing = Vec::new();
-        for entry in body.causal_history.iter().filter(|entry| entry.id != body.key.id) {
+        for entry in causal_history.iter_mut().filter(|entry| entry.id != key.id) {
             self.stats.work += 1;
-            if self.is_waiting(&entry.id) {
-                unmet.insert(entry.id.clone());
-            } else if self.is_missing(&entry.id) && unmet.insert(entry.id.clone()) {
-                missing.push(entry.clone());
+            match self.known.recognise(&mut entry.id) {
+                Standing::Logged | Standing::Late | Standing::Stub => {}
+                _ if self.marks.get(&entry.id).is_some() => {}
+                Standing::Parked => drop(unmet.insert(entry.id.clone())),
+                Standing::Unknown => {
+                    if unmet.insert(entry.id.clone()) {
+                        missing.push(entry.clone());
+                    }
+                }
             }
         }
-        if self.is_old(&body.key) || !self.may_chase(&missing, body.key.lamport, true) {
+        if self.is_old(key) || !self.may_chase(&missing, key.lamport, true) {
             // Only what is parked is waited for.
             unmet.retain(|id| self.is_waiting(id));
             missing.clear();
@@ -330,7 +365,14 @@ impl Channel {
             }
             let due = self.now.running.after(repair::request_wait(&self.config, &self.participant, &entry.id));
             let entry = entry.clone();
-            let request = Request { entry, due: self.now.wall_at(due), sent: 0, heard: 0, since_age_ms: since };
+            let request = Request {
+                entry,
+                due: self.now.wall_at(due),
+                sent: 0,
+                heard: 0,
+                since_age_ms: since,
+                named_at_age_ms: self.meta.age_ms,
+            };
             self.effects.put(Row::Request(request.clone()));
             self.requests.insert(request, due);
         }
@@ -382,8 +424,10 @@ impl Channel {
     }
 
     /// Puts an id into our filter, or refreshes its time there.
-    pub(super) fn take_into_filter(&mut self, id: &MessageId) {
-        self.filter.insert(id, IdHash::of(id), self.now.running);
+    pub(super) fn take_into_filter(&mut self, id: &MessageId) -> IdHash {
+        let hash = IdHash::in_dialect(id, self.config.dialect);
+        self.filter.insert(id, hash, self.now.running);
+        hash
     }
 
     pub(super) fn reseed_if_due(&mut self) {

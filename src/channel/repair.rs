@@ -16,10 +16,16 @@ use super::known::{IdMap, Keyed};
 /// Requests for one missing message before it may be given up.
 pub(super) const REQUESTS_BEFORE_LOSS: u32 = 3;
 
-/// The wait before a first request: `H(participant ++ id) mod (T_max - T_min) + T_min`.
+/// Milliseconds for which a message may be asked for before it may be given up, however long its dependants wait: a first
+/// request and its answer take up to T_max each, and either may get lost once.
+pub(super) fn time_before_loss(config: &Config) -> u64 {
+    millis(config.t_max).saturating_mul(4)
+}
+
+/// The wait before a first request: `H(participant ++ id) mod (T_max - T_min) + T_min`, H being the dialect's.
 pub(super) fn request_wait(config: &Config, participant: &ParticipantId, id: &MessageId) -> Duration {
     let (min, max) = (millis(config.t_min), millis(config.t_max));
-    let hash = filter::h2(participant.as_bytes(), id.as_bytes());
+    let hash = filter::h2_in(config.dialect, participant.as_bytes(), id.as_bytes());
     Duration::from_millis(if max > min { hash % (max - min) + min } else { min })
 }
 
@@ -45,19 +51,20 @@ pub(super) fn response_wait(
     if max == 0 || participant == sender {
         return Duration::ZERO;
     }
-    let distance = filter::h(participant.as_bytes()) ^ filter::h(sender.as_bytes());
-    let product = u128::from(distance) * u128::from(filter::h(id.as_bytes()));
+    let product = filter::distance(config.dialect, participant.as_bytes(), sender.as_bytes(), id.as_bytes());
     Duration::from_millis(u64::try_from(product % u128::from(max)).unwrap_or(max))
 }
 
 /// Whether a participant is in the response group of a message (LIP-109, "Determine response group").
 pub(super) fn in_response_group(
-    groups: u32,
+    config: &Config,
     participant: &ParticipantId,
     sender: &ParticipantId,
     id: &MessageId,
 ) -> bool {
-    let group = |of: &ParticipantId| filter::h2(of.as_bytes(), id.as_bytes()) % u64::from(groups.max(1));
+    let groups = config.response_groups;
+    let hash = |of: &ParticipantId| filter::h2_in(config.dialect, of.as_bytes(), id.as_bytes());
+    let group = |of: &ParticipantId| hash(of) % u64::from(groups.max(1));
     groups <= 1 || group(participant) == group(sender)
 }
 
@@ -115,6 +122,9 @@ impl Requests {
     }
 
     pub(super) fn remove(&mut self, id: &MessageId) -> Option<Missing> {
+        if self.entries.is_empty() {
+            return None;
+        }
         let missing = self.entries.remove(id)?;
         self.schedule.remove(&(missing.due, id.clone()));
         self.most_asked.remove(&(missing.asked(), id.clone()));
@@ -208,6 +218,9 @@ impl Responses {
     }
 
     pub(super) fn remove(&mut self, id: &MessageId) -> bool {
+        if self.entries.is_empty() {
+            return false;
+        }
         match self.entries.remove(id) {
             Some(promised) => {
                 self.bytes -= promised.bytes;

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::filter::{IdHash, RollingFilter, RollingFilterConfig};
-use crate::state::{ChannelData, ChannelMeta, LogKey, Logged, Outgoing, Parked, Request, Response, Row, RowKey};
-use crate::types::{ChannelId, Lamport, MessageId, ParticipantId, RunningTime, WallTime, millis};
+use crate::state::{
+    ChannelData, ChannelMeta, LogKey, Logged, Outgoing, Parked, Request, Response, Row, RowCounts, RowKey,
+};
+use crate::types::{ChannelId, Dialect, MessageId, ParticipantId, RunningTime, WallTime, millis};
 
 use super::effects::Effects;
 use super::known::{Keyed, Known, Standing};
@@ -29,7 +31,15 @@ pub enum RestoreError {
     /// The options are refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The channel id is empty, too long, or not UTF-8.
+    /// The channel was last run in a dialect with other ids and another unit of time: its log is no log of this one.
+    #[error("the channel speaks {stored:?}, it cannot be opened as {configured:?}")]
+    Dialect {
+        /// As it was saved.
+        stored: Dialect,
+        /// As it is configured now.
+        configured: Dialect,
+    },
+    /// The channel id is empty, too long, or, unless in nim-sds, not UTF-8.
     #[error("a channel id must have 1 to {max} bytes of UTF-8")]
     ChannelId {
         /// Bytes allowed.
@@ -52,20 +62,30 @@ impl Channel {
     ) -> Result<(Self, Step), RestoreError> {
         config.validate()?;
         let max = config.limits.max_id_bytes;
-        let valid = |bytes: &[u8]| !bytes.is_empty() && bytes.len() <= max && std::str::from_utf8(bytes).is_ok();
+        let valid = |bytes: &[u8]| config.dialect.allows_id(bytes, max);
         if !valid(participant.as_bytes()) {
             return Err(ConfigError::ParticipantId { len: participant.len(), max }.into());
         }
         if !valid(id.as_bytes()) {
             return Err(RestoreError::ChannelId { max });
         }
+        if let Some(stored) = data.meta.as_ref().map(|meta| meta.dialect).filter(|was| !was.same_family(config.dialect))
+        {
+            return Err(RestoreError::Dialect { stored, configured: config.dialect });
+        }
         let mismatch = match &data.meta {
             None if !data.is_empty() => Some("rows without the meta".to_owned()),
             _ => data.check().err().map(|mismatch| mismatch.to_string()),
         };
-        let mut channel = Self::empty(id, participant, config, data.meta, context);
-        channel.load(data.rows);
+        let hints = data.hints.len() as u64;
+        let meta = data.meta.map(|mut meta| {
+            // Where they were not counted, counting them is no change to be saved.
+            meta.counts.hints.get_or_insert(hints);
+            meta
+        });
+        let mut channel = Self::empty(id, participant, config, meta, context);
         channel.hints.extend(data.hints);
+        channel.load(data.rows);
         if let Some(mismatch) = mismatch {
             channel.mended(mismatch);
             channel.mend_bounds();
@@ -101,19 +121,20 @@ impl Channel {
         let keys = Keyed::new(now.random());
         let stored = meta.is_some();
         let meta = meta.unwrap_or_else(|| ChannelMeta {
-            lamport: Lamport(context.wall.as_millis()),
+            lamport: config.dialect.lamport_at(context.wall),
             next_delivery: 1,
             backfill_left: match config.join {
                 Join::FromNow => 0,
                 Join::Backfill(messages) => messages,
             },
+            counts: RowCounts { hints: Some(0), ..RowCounts::default() },
             ..ChannelMeta::default()
         });
-        let filter = RollingFilter::new(RollingFilterConfig {
-            window: config.acknowledgement_window,
-            error_rate: config.filter_error_rate,
-            ..RollingFilterConfig::default()
-        });
+        let layout = RollingFilterConfig::of(config.dialect);
+        let error_rate = if config.dialect == Dialect::Lip109 { config.filter_error_rate } else { layout.error_rate };
+        let meta = ChannelMeta { dialect: config.dialect, ..meta };
+        let filter =
+            RollingFilter::new(RollingFilterConfig { window: config.acknowledgement_window, error_rate, ..layout });
         let sync = sync::Schedule::new(&config, now.running, now.random());
         let pace = repair::Pace::new(config.repair_bytes_per_second, now.running);
         Self {
@@ -136,6 +157,7 @@ impl Channel {
             filter,
             sync,
             pace,
+            id_made: None,
             resends_allowed: now.running,
             cycles_allowed: now.running,
             losses_checked: now.running,
@@ -147,6 +169,7 @@ impl Channel {
     }
 
     fn load(&mut self, rows: Vec<Row>) {
+        self.known.reserve(rows.len());
         let mut parked = Vec::new();
         let mut open = Vec::new();
         for row in rows {
@@ -219,8 +242,14 @@ impl Channel {
         for row in delivered {
             self.mended(format!("message {} was both delivered and parked", row.body.key.id));
             self.effects.delete(RowKey::body(&row.body.key));
+            // A store deletes the hint with this body; it is still that of the message.
+            if let Some(hint) = self.hints.get(&row.body.key.id) {
+                self.effects.hints.push((row.body.key.id.clone(), hint.clone()));
+            }
         }
-        fresh.iter().for_each(|row| self.known.set(&row.body.key, Standing::Parked));
+        for row in &fresh {
+            self.known.set(&row.body.key, Standing::Parked);
+        }
         for row in fresh {
             let old = self.is_old(&row.body.key);
             let unmet: BTreeSet<MessageId> = log::references(&row.body)
@@ -239,7 +268,8 @@ impl Channel {
         if !entry.failed {
             self.log.pin(&entry.key);
         }
-        self.outgoing.add(entry, due, cost);
+        let hash = IdHash::in_dialect(&entry.key.id, self.config.dialect);
+        self.outgoing.add(entry, hash, due, cost);
         true
     }
 
@@ -290,12 +320,18 @@ impl Channel {
         let wall = self.now.wall.as_millis();
         let in_window =
             |seen: WallTime| wall.saturating_sub(seen.as_millis()) <= millis(self.config.acknowledgement_window);
-        let first = seen.partition_point(|(seen, _)| !in_window(*seen)).min(seen.len().saturating_sub(NEWEST_IDS));
+        // The peers' layouts know no window: they hold what they have room for.
+        let first = match self.config.dialect {
+            Dialect::Lip109 => {
+                seen.partition_point(|(seen, _)| !in_window(*seen)).min(seen.len().saturating_sub(NEWEST_IDS))
+            }
+            _ => 0,
+        };
         let random = self.now.random();
         for (seen, body) in &seen[first..] {
             let passed = wall.saturating_sub(seen.as_millis());
             let heard = RunningTime::from_millis(self.now.running.as_millis().saturating_sub(passed));
-            self.filter.insert(&body.key.id, IdHash::of(&body.key.id), heard);
+            self.filter.insert(&body.key.id, IdHash::in_dialect(&body.key.id, self.config.dialect), heard);
             let longest = self.config.acknowledgement_delay.1.saturating_mul(self.config.response_groups);
             let recent = passed <= millis(longest);
             if recent && body.sender != self.participant {
@@ -313,8 +349,8 @@ impl Channel {
             .log
             .iter()
             .chain(self.late.values())
-            .filter_map(|logged| Some((logged.delivery?, logged.body.key.clone())))
-            .filter(|(number, _)| *number > self.meta.told)
+            .filter_map(|logged| Some((logged.delivery.filter(|number| *number > self.meta.told)?, logged)))
+            .map(|(number, logged)| (number, logged.body.key.clone()))
             .collect();
         untold.sort();
         for (number, key) in &untold {

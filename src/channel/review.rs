@@ -27,7 +27,11 @@ impl Channel {
     }
 
     fn review_filter(&mut self, message: &Message) {
-        let filter = match ReceivedFilter::parse(&message.filter, self.config.limits.max_filter_bytes) {
+        if !message.filter.belongs_to(self.config.dialect) {
+            return;
+        }
+        let max = self.config.limits.max_filter_bytes;
+        let filter = match ReceivedFilter::parse(&message.filter, max) {
             Ok(Some(filter)) => filter,
             Ok(None) => return,
             Err(_) => {
@@ -40,9 +44,10 @@ impl Channel {
             return;
         }
         self.meta.filters_heard += 1;
-        self.stats.work += self.outgoing.len() as u64;
         let (heard, rule) = (self.meta.filters_heard, self.config.filter_evidence);
-        for finding in self.outgoing.review(&filter, &message.sender, heard, rule) {
+        let (findings, tests) = self.outgoing.review(&filter, &message.sender, heard, rule);
+        self.stats.work += tests;
+        for finding in findings {
             match finding {
                 Finding::Acknowledged(key) => self.acknowledged(&key, &message.sender),
                 Finding::Possibly(key, chance) => {
@@ -127,7 +132,7 @@ impl Channel {
         let (sender, bytes) = (logged.body.sender.clone(), super::log::cost(&logged.body));
         let (config, now) = (&self.config, self.now.running);
         let recent = self.filter.last_heard(id).is_some_and(|heard| now.since(heard) < config.t_min / 2);
-        if recent || !repair::in_response_group(config.response_groups, &self.participant, &sender, id) {
+        if recent || !repair::in_response_group(config, &self.participant, &sender, id) {
             return;
         }
         // What is to be answered stays in the log, beyond its limits: so much of it, and no more.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha3::{Digest, Keccak256};
 
+use crate::filter::IdHash;
 use crate::state::{Body, LogKey, Logged, Outgoing, Row};
 use crate::types::{FilterField, HistoryEntry, Lamport, Message, MessageId};
 
@@ -13,8 +14,8 @@ use super::{Channel, ChannelError, Event, Outcome, TransmitKind, clock, outgoing
 impl Channel {
     pub(super) fn send(&mut self, content: Bytes, id: Option<MessageId>) -> Result<Outcome, ChannelError> {
         self.check_content(&content)?;
-        let id = match id {
-            Some(id) => self.check_new_id(id)?,
+        let (id, nanos) = match id {
+            Some(id) => (self.check_new_id(id)?, None),
             None => self.new_id(&content),
         };
         let limits = &self.config.limits;
@@ -23,11 +24,14 @@ impl Channel {
         {
             return Err(ChannelError::OutgoingFull);
         }
-        let lamport = clock::next(self.mended_clock(), self.now.wall);
+        let lamport = clock::next(self.mended_clock(), self.now.wall, self.config.dialect);
         let message = self.compose(id.clone(), lamport, content)?;
         // Now that nothing can be refused any more.
         self.mend_clock();
         self.meta.lamport = lamport;
+        if let Some(nanos) = nanos {
+            self.id_made = Some((self.now.wall, message.content.clone(), nanos));
+        }
         self.requests_went_out(&message);
 
         let key = LogKey { lamport, id: id.clone() };
@@ -37,8 +41,8 @@ impl Channel {
             causal_history: message.causal_history.clone(),
             content: message.content.clone(),
         });
-        self.take_into_filter(&id);
-        self.append_own(body, &key);
+        let hash = self.take_into_filter(&id);
+        self.append_own(body, &key, hash);
         self.stats.sent += 1;
         let random = self.now.random();
         self.sync.sent(true, &self.config, self.now.running, random);
@@ -49,21 +53,25 @@ impl Channel {
 
     pub(super) fn send_ephemeral(&mut self, content: Bytes) -> Result<Outcome, ChannelError> {
         self.check_content(&content)?;
-        let id = self.new_id(&content);
+        if !self.config.dialect.has_sync() {
+            return Err(ChannelError::NotInDialect { what: "ephemeral messages" });
+        }
+        let (id, _) = self.new_id(&content);
         let message = self.bare_message(id.clone(), None, content);
         self.check_size(&message)?;
         self.effects.transmit(TransmitKind::Ephemeral, message);
         Ok(Outcome::Sent(id))
     }
 
-    /// Sends a sync message if there is anything to say (PROTOCOL section 9).
+    /// Sends a sync message if there is anything to say (PROTOCOL section 9) and the dialect has such messages.
     pub(super) fn send_sync(&mut self) {
-        if self.log.len() == 0 && self.requests.len() == 0 && self.filter.is_empty() {
+        if !self.config.dialect.has_sync() || self.log.len() == 0 && self.requests.len() == 0 && self.filter.is_empty()
+        {
             return;
         }
         self.mend_clock();
-        let lamport = clock::next(self.meta.lamport, self.now.wall);
-        let id = self.new_id(&lamport.0.to_be_bytes());
+        let lamport = clock::next(self.meta.lamport, self.now.wall, self.config.dialect);
+        let (id, _) = self.new_id(&lamport.0.to_be_bytes());
         self.reseed();
         let composed = self.compose(id, lamport, Bytes::new());
         self.sync.requests_sent(self.now.running);
@@ -116,7 +124,10 @@ impl Channel {
     fn mended_clock(&self) -> Lamport {
         let limit = clock::limit(self.now.wall, self.config.max_clock_drift);
         let clock = self.meta.lamport;
-        if clock <= limit { clock } else { clock::reset(self.now.wall, self.meta.highest_received, limit) }
+        if clock <= limit {
+            return clock;
+        }
+        clock::reset(self.now.wall, self.meta.highest_received, limit, self.config.dialect)
     }
 
     /// A clock beyond what others accept is set back, and what was sent under it has failed (PROTOCOL section 3).
@@ -190,15 +201,17 @@ impl Channel {
 
     fn check_new_id(&self, id: MessageId) -> Result<MessageId, ChannelError> {
         let max = self.config.limits.max_id_bytes;
-        if id.is_empty() || id.len() > max || id.as_str().is_none() {
+        if !self.config.dialect.allows_id(id.as_bytes(), max) {
             return Err(ChannelError::InvalidId { max });
         }
         if self.known.key(&id).is_some() { Err(ChannelError::IdKnown(id)) } else { Ok(id) }
     }
 
-    /// Hex Keccak-256 of sender, time in nanoseconds and content (LIP-173); the time moves on until the id is new.
-    fn new_id(&self, content: &[u8]) -> MessageId {
-        let mut nanos = self.now.wall.as_nanos();
+    /// Hex Keccak-256 of sender, time in nanoseconds and content (LIP-173), and that time; it moves on until the id is new.
+    fn new_id(&self, content: &[u8]) -> (MessageId, Option<u64>) {
+        // Where the clock stands still, not through all the ids of this content once more.
+        let made = self.id_made.as_ref().filter(|(wall, made, _)| *wall == self.now.wall && made == content);
+        let mut nanos = made.map_or(self.now.wall.as_nanos(), |(_, _, last)| last.wrapping_add(1));
         loop {
             let mut hash = Keccak256::new();
             hash.update(self.participant.as_bytes());
@@ -206,7 +219,7 @@ impl Channel {
             hash.update(content);
             let id = MessageId::new(hex(&hash.finalize()));
             if self.known.key(&id).is_none() {
-                return id;
+                return (id, Some(nanos));
             }
             nanos = nanos.wrapping_add(1);
         }
@@ -234,7 +247,7 @@ impl Channel {
         })
     }
 
-    fn append_own(&mut self, body: Arc<Body>, key: &LogKey) {
+    fn append_own(&mut self, body: Arc<Body>, key: &LogKey, hash: IdHash) {
         let logged = Logged {
             body: body.clone(),
             delivery: None,
@@ -263,7 +276,7 @@ impl Channel {
         };
         self.log.pin(key);
         self.effects.put(Row::Outgoing(entry.clone()));
-        self.outgoing.add(entry, due, super::log::cost(&body));
+        self.outgoing.add(entry, hash, due, super::log::cost(&body));
         self.incoming.met(&key.id);
         self.settle();
     }
@@ -272,6 +285,13 @@ impl Channel {
     fn due_requests(&self) -> Vec<HistoryEntry> {
         let due = self.requests.due(self.now.running, self.config.max_repair_requests);
         due.iter().filter_map(|id| Some(self.requests.get(id)?.request.entry.clone())).collect()
+    }
+
+    /// Lets another participant's message carry our requests too: without sync messages, who only relays has no other.
+    pub(super) fn add_requests(&mut self, message: &mut Message) {
+        message.repair_request = self.due_requests();
+        self.trim(message, usize::MAX);
+        self.requests_went_out(message);
     }
 
     /// Re-arms the requests that this message carries.
@@ -296,11 +316,11 @@ impl Channel {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
-        .map(char::from)
-        .collect()
+    let mut digits = Vec::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        digits.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    digits
 }

@@ -28,25 +28,27 @@ impl Channel {
         }
         self.answer();
         self.resend();
-        if self.sync.due(self.now.running, self.requests.next_due()) {
-            self.send_sync();
+        if self.config.dialect.has_sync() {
+            if self.sync.due(self.now.running, self.requests.next_due()) {
+                self.send_sync();
+            }
+            let random = self.now.random();
+            self.sync.turn(&self.config, self.now.running, random);
         }
-        let random = self.now.random();
-        self.sync.turn(&self.config, self.now.running, random);
         // Last: what was answered or given up need not be kept any more.
         self.retain();
         self.effects.released.clear();
     }
 
     /// When to come back with [`Input::Timeout`](super::Input::Timeout): later than the last timeout, which did all
-    /// that was due. `None` never happens while a channel lives: it keeps its sync schedule.
+    /// that was due. `None` when nothing will be due: in the nim-sds dialect alone, others keep their sync schedule.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<RunningTime> {
         let resend = self.outgoing.next_due().map(|due| due.max(self.resends_allowed));
         let response = self.responses.next_due().map(|due| due.max(self.pace.opens_at()));
         let cycle = self.incoming.next_expiry().map(|(age, _)| self.at_age(*age).max(self.cycles_allowed));
         let loss = self.next_loss();
-        let sync = Some(self.sync.next_due(self.requests.next_due()));
+        let sync = self.config.dialect.has_sync().then(|| self.sync.next_due(self.requests.next_due()));
         let eviction = self.config.max_log_age.and_then(|age| self.next_eviction(age));
         [resend, response, cycle, loss, sync, eviction, self.requests_refill].into_iter().flatten().min()
     }
@@ -74,14 +76,15 @@ impl Channel {
     fn lose_dependencies(&mut self) {
         self.losses_checked = self.now.running;
         let Some(age) = self.meta.age_ms.checked_sub(millis(self.config.lost_timeout)) else { return };
+        let fair = repair::time_before_loss(&self.config);
         let lost: Vec<MessageId> = self
             .requests
             .missed_since(age)
-            .filter(|missing| {
-                missing.request.sent.saturating_add(missing.request.heard) >= repair::REQUESTS_BEFORE_LOSS
-            })
+            .map(|missing| &missing.request)
+            .filter(|request| request.sent.saturating_add(request.heard) >= repair::REQUESTS_BEFORE_LOSS)
+            .filter(|request| request.named_at_age_ms.saturating_add(fair) <= self.meta.age_ms)
             .take(LOSS_BATCH)
-            .map(|missing| missing.request.entry.id.clone())
+            .map(|request| request.entry.id.clone())
             .collect();
         for id in lost {
             self.set_mark(&id, MarkKind::Lost);

@@ -7,59 +7,61 @@
 //! Position i of an id is h(i) mod m, with h(0) = S0(id), h(1) = S1(id), and for i from 2 to k - 1
 //! h(i) = (h(0) + i * h(1)) mod (2^64 - 59), sum and product wrapping at 64 bits.
 //!
-//! Why [`CompactReader`] computes positions itself: what a hit is worth depends on how many of them are
-//! distinct, which the crate does not say; a test holds both equal. How it moves: `rolling` fills a
+//! Why [`Positions`] are computed here: what a hit is worth depends on how many of them are distinct, which the crate
+//! does not say, and setting them takes a third of its time; tests hold both equal. How it moves: `rolling` fills a
 //! [`CompactWriter`], anew under each seed; `ReceivedFilter` reads.
+
+use std::hash::{Hash, Hasher};
 
 use bloomfilter::Bloom;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use siphasher::sip::SipHasher13;
 
-use super::{IdHash, MAX_HASHES};
+use super::{IdHash, MAX_HASHES, worth};
 use crate::types::FilterField;
 
-/// Bytes of the crate's own header: version, length, k and its 32-byte seed.
-const CRATE_HEADER: usize = 1 + 8 + 4 + 32;
 /// The largest prime below 2^64.
 const PRIME: u64 = 0xFFFF_FFFF_FFFF_FFC5;
 
 /// A filter of our own, being filled.
 #[derive(Clone, Debug)]
 pub(super) struct CompactWriter {
-    bloom: Bloom<IdHash>,
     seed: [u8; 8],
+    positions: Positions,
+    bits: Vec<u8>,
 }
 
 impl CompactWriter {
     /// An empty filter for `capacity` ids, at least 1, at this error rate, above 0 and below 1.
     pub(super) fn new(capacity: usize, error_rate: f64, seed: [u8; 8]) -> Self {
-        let bytes = Bloom::<IdHash>::compute_bitmap_size(capacity, error_rate).max(1);
-        let bloom = Bloom::new_with_seed(bytes, capacity, &expand(seed));
+        let bytes = Bloom::<Item>::compute_bitmap_size(capacity, error_rate).max(1);
+        let bloom = Bloom::<Item>::new_with_seed(bytes, capacity, &[0; 32]);
         // The crate's constructor has no failing path once the size is given; it panics on sizes of 0 alone.
-        Self { bloom: bloom.expect("sizes are above 0"), seed }
+        let k = bloom.expect("sizes are above 0").number_of_hash_functions();
+        Self { seed, positions: Positions::new(k, seed, bytes), bits: vec![0; bytes] }
     }
 
     pub(super) fn insert(&mut self, hash: IdHash) {
-        self.bloom.set(&hash);
+        let Some(item) = hash.compact() else { return };
+        for position in self.positions.of(item) {
+            // A position is below the number of bits.
+            self.bits[(position / 8) as usize] |= 1 << (position % 8);
+        }
     }
 
     pub(super) fn field(&self) -> FilterField {
-        FilterField::Compact {
-            k: self.bloom.number_of_hash_functions(),
-            seed: self.seed,
-            bits: Bytes::copy_from_slice(&self.bloom.as_slice()[CRATE_HEADER..]),
-        }
+        FilterField::Compact { k: self.positions.k, seed: self.seed, bits: Bytes::copy_from_slice(&self.bits) }
     }
 }
 
 /// Another participant's filter.
 #[derive(Clone, Debug)]
 pub(super) struct CompactReader {
-    k: u32,
     seed: [u8; 8],
-    sips: [SipHasher13; 2],
+    positions: Positions,
     bits: Bytes,
+    ones: u64,
     /// Bits set / bits.
     fill: f64,
     /// No hit is worth more than this: `k` positions come from two hashes, so that about bits squared sets of
@@ -71,36 +73,75 @@ impl CompactReader {
     /// The filter with `bits`, not empty, and `k` in 1 to [`MAX_HASHES`].
     pub(super) fn new(k: u32, seed: [u8; 8], bits: Bytes) -> Self {
         debug_assert!(!bits.is_empty() && (1..=MAX_HASHES).contains(&k));
-        let ones: u64 = bits.iter().map(|byte| u64::from(byte.count_ones())).sum();
+        let ones: u64 = bits.chunks(8).map(|bytes| u64::from(word(bytes).count_ones())).sum();
         let all = bits.len() as f64 * 8.0;
         let (fill, floor) = (ones as f64 / all, (ones as f64 / (f64::from(k) * all * all)).min(1.0));
-        Self { k, seed, sips: sips(&expand(seed)), bits, fill, floor }
+        Self { seed, positions: Positions::new(k, seed, bits.len()), bits, ones, fill, floor }
     }
 
     pub(super) fn seed(&self) -> [u8; 8] {
         self.seed
     }
 
-    pub(super) fn chance(&self, hash: IdHash) -> Option<f64> {
+    pub(super) fn bytes(&self) -> usize {
+        self.bits.len()
+    }
+
+    pub(super) fn first_unset(&self, hash: IdHash) -> Option<u64> {
+        // Another dialect's hash is a miss.
+        let Some(item) = hash.compact() else { return Some(0) };
         // A position is below the number of bits.
         let is_set = |position: u64| self.bits[(position / 8) as usize] & (1 << (position % 8)) != 0;
-        if !self.positions(hash).all(is_set) {
+        self.positions.of(item).find(|position| !is_set(*position))
+    }
+
+    pub(super) fn gained(&self, earlier: &Self, max: usize) -> Option<Vec<u64>> {
+        let same =
+            (self.seed, self.positions.k, self.bits.len()) == (earlier.seed, earlier.positions.k, earlier.bits.len());
+        let count = self.ones.checked_sub(earlier.ones).filter(|count| same && *count <= max as u64)?;
+        let mut gained = Vec::with_capacity(usize::try_from(count).ok()?);
+        let words = self.bits.chunks(8).map(word).zip(earlier.bits.chunks(8).map(word));
+        for (at, (now, earlier)) in words.enumerate() {
+            if earlier & !now != 0 {
+                return None;
+            }
+            let mut new = now & !earlier;
+            while new != 0 {
+                gained.push(at as u64 * 64 + u64::from(new.trailing_zeros()));
+                new &= new - 1;
+            }
+        }
+        Some(gained)
+    }
+
+    pub(super) fn chance(&self, hash: IdHash) -> Option<f64> {
+        let item = hash.compact()?;
+        if self.first_unset(hash).is_some() {
             return None;
         }
-        let mut positions = [0; MAX_HASHES as usize];
-        // There are k of them, at most MAX_HASHES.
-        let positions = &mut positions[..self.k as usize];
-        positions.iter_mut().zip(self.positions(hash)).for_each(|(slot, position)| *slot = position);
-        positions.sort_unstable();
-        let distinct = positions.chunk_by(|a, b| a == b).count();
-        // Multiplied out, because `powi` may differ between platforms.
-        Some((0..distinct).fold(1.0, |chance, _| chance * self.fill).max(self.floor))
+        Some(worth(self.positions.of(item), self.fill).max(self.floor))
+    }
+}
+
+/// Where ids are in a filter of this size, under this seed.
+#[derive(Clone, Debug)]
+struct Positions {
+    k: u32,
+    sips: [SipHasher13; 2],
+    bits: u64,
+    /// 2^64 / bits, so that what is left of a division takes a multiplication.
+    inverse: u64,
+}
+
+impl Positions {
+    /// `bytes` is not 0.
+    fn new(k: u32, seed: [u8; 8], bytes: usize) -> Self {
+        let bits = bytes as u64 * 8;
+        Self { k, sips: sips(&expand(seed)), bits, inverse: u64::MAX / bits }
     }
 
     /// The `k` positions of an id, computed one by one.
-    fn positions(&self, hash: IdHash) -> impl Iterator<Item = u64> + '_ {
-        let bits = self.bits.len() as u64 * 8;
-        let item = hash.to_le_bytes();
+    fn of(&self, item: [u8; 8]) -> impl Iterator<Item = u64> + Clone + '_ {
         let (mut h0, mut h1) = (0_u64, 0_u64);
         (0..self.k).map(move |i| {
             let h = match i {
@@ -112,10 +153,42 @@ impl CompactReader {
                     h1 = self.sips[1].hash(&item);
                     h1
                 }
-                _ => h0.wrapping_add(u64::from(i).wrapping_mul(h1)) % PRIME,
+                _ => {
+                    let h = h0.wrapping_add(u64::from(i).wrapping_mul(h1));
+                    if h < PRIME { h } else { h - PRIME }
+                }
             };
-            h % bits
+            self.modulo(h)
         })
+    }
+
+    /// `h % bits`: the quotient is at most two too small.
+    fn modulo(&self, h: u64) -> u64 {
+        let quotient = (u128::from(h) * u128::from(self.inverse)) >> 64;
+        // At most `h / bits`.
+        let mut rest = h - quotient as u64 * self.bits;
+        while rest >= self.bits {
+            rest -= self.bits;
+        }
+        rest
+    }
+}
+
+/// Up to eight bytes as a number in which position `p` of them is bit `p`.
+pub(super) fn word(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or_else(
+        || bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        |whole| u64::from_le_bytes(*whole),
+    )
+}
+
+/// What the crate hashes: the same 8 bytes on every platform, so that filter bits are the same too.
+#[derive(Clone, Debug)]
+struct Item([u8; 8]);
+
+impl Hash for Item {
+    fn hash<S: Hasher>(&self, state: &mut S) {
+        state.write(&self.0);
     }
 }
 
@@ -139,12 +212,15 @@ mod tests {
     use super::*;
     use crate::types::MessageId;
 
+    /// Bytes of the crate's own header: version, length, k and its 32-byte seed.
+    const CRATE_HEADER: usize = 1 + 8 + 4 + 32;
+
     fn hash(n: u64) -> IdHash {
         IdHash::of(&MessageId::new(n.to_le_bytes()))
     }
 
     /// The crate's filter with these parts.
-    fn of_crate(k: u32, seed: [u8; 8], bits: &[u8]) -> Bloom<IdHash> {
+    fn of_crate(k: u32, seed: [u8; 8], bits: &[u8]) -> Bloom<Item> {
         let mut bytes = vec![1];
         bytes.extend((bits.len() as u64).to_le_bytes());
         bytes.extend(k.to_le_bytes());
@@ -157,13 +233,35 @@ mod tests {
         #[test]
         fn positions_are_those_of_the_crate(k in 1..=64_u32, seed: [u8; 8], len in 1..300_usize, n: u64) {
             let mut bloom = of_crate(k, seed, &vec![0; len]);
-            bloom.set(&hash(n));
+            bloom.set(&Item(hash(n).compact().unwrap()));
             let mut ours = vec![0; len];
             let reader = CompactReader::new(k, seed, Bytes::from(vec![0; len]));
-            for position in reader.positions(hash(n)) {
+            for position in reader.positions.of(hash(n).compact().unwrap()) {
                 ours[(position / 8) as usize] |= 1 << (position % 8);
             }
             prop_assert_eq!(&bloom.as_slice()[CRATE_HEADER..], &ours);
+        }
+
+        #[test]
+        fn what_is_left_of_a_division_is_that(bytes in 1..1_usize << 40, h: u64) {
+            let positions = Positions::new(1, [0; 8], bytes);
+            let bits = bytes as u64 * 8;
+            for h in [h, 0, bits - 1, bits, u64::MAX, u64::MAX / bits * bits, u64::MAX / bits * bits - 1] {
+                prop_assert_eq!(positions.modulo(h), h % bits);
+            }
+        }
+
+        #[test]
+        fn a_filter_filled_here_is_that_of_the_crate(capacity in 1..300_usize, rate in 1e-9..0.5, seed: [u8; 8]) {
+            let mut ours = CompactWriter::new(capacity, rate, seed);
+            let bytes = Bloom::<Item>::compute_bitmap_size(capacity, rate).max(1);
+            let mut bloom = Bloom::<Item>::new_with_seed(bytes, capacity, &expand(seed)).unwrap();
+            for n in 0..capacity as u64 {
+                ours.insert(hash(n));
+                bloom.set(&Item(hash(n).compact().unwrap()));
+            }
+            let FilterField::Compact { k, bits, .. } = ours.field() else { panic!() };
+            prop_assert_eq!((k, &bits[..]), (bloom.number_of_hash_functions(), &bloom.as_slice()[CRATE_HEADER..]));
         }
 
         #[test]
@@ -171,7 +269,26 @@ mod tests {
             let bloom = of_crate(k, seed, &bits);
             let reader = CompactReader::new(k, seed, bits.into());
             for n in 0..200 {
-                prop_assert_eq!(bloom.check(&hash(n)), reader.chance(hash(n)).is_some());
+                prop_assert_eq!(bloom.check(&Item(hash(n).compact().unwrap())), reader.chance(hash(n)).is_some());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_filter_gained_is_what_is_set_now_and_was_not(
+            earlier in prop::collection::vec(any::<u8>(), 1..40),
+            more in prop::collection::vec(any::<u8>(), 40),
+        ) {
+            let now: Vec<u8> = earlier.iter().zip(&more).map(|(earlier, more)| earlier | more).collect();
+            let read = |bits: &[u8]| CompactReader::new(3, [1; 8], Bytes::copy_from_slice(bits));
+            let set = |bits: &[u8], at: usize| bits[at / 8] & (1 << (at % 8)) != 0;
+            let expected: Vec<u64> =
+                (0..now.len() * 8).filter(|at| set(&now, *at) && !set(&earlier, *at)).map(|at| at as u64).collect();
+            prop_assert_eq!(read(&now).gained(&read(&earlier), expected.len()), Some(expected.clone()));
+            if !expected.is_empty() {
+                prop_assert_eq!(read(&now).gained(&read(&earlier), expected.len() - 1), None);
+                prop_assert_eq!(read(&earlier).gained(&read(&now), 1_000), None, "it lost some");
             }
         }
     }
@@ -184,7 +301,8 @@ mod tests {
         for n in 0..10_000 {
             let reader = CompactReader::new(6, [0; 8], Bytes::from_static(&[0x0f]));
             if let Some(chance) = reader.chance(hash(n)) {
-                let distinct = reader.positions(hash(n)).collect::<std::collections::BTreeSet<_>>().len();
+                let distinct =
+                    reader.positions.of(hash(n).compact().unwrap()).collect::<std::collections::BTreeSet<_>>().len();
                 assert_eq!(chance, 0.5_f64.powi(i32::try_from(distinct).unwrap()));
             }
         }

@@ -1,39 +1,72 @@
-//! Our own summary: which ids of the acknowledgement window this participant has received.
+//! Our own summary: which ids this participant has received lately.
 //!
-//! What: [`RollingFilter`] holds the ids heard in the last minutes and the filter over them. Why reseeded:
-//! differently seeded filters are independent witnesses (PROTOCOL section 7), and a new one is where expired
-//! and removed ids leave, since a Bloom filter forgets nothing. How it moves: insertions set bits at once;
-//! after 64 of them [`needs_reseed`](RollingFilter::needs_reseed) and the caller brings entropy, so a window of
-//! n ids costs n / 64 bit settings per insertion. Ordered maps only: the same calls give the same bytes.
+//! What: [`RollingFilter`] holds ids by the time they were last heard, and the filter over them in the layout of its
+//! dialect. A compact filter holds the acknowledgement window and is reseeded: differently seeded filters are
+//! independent witnesses (PROTOCOL section 7), and a new one is where expired and removed ids leave, since a Bloom
+//! filter forgets nothing. The peers' layouts have no seed and no window: they hold the newest ids and *roll*, as
+//! nim-sds does, to the newest 80% of their capacity when they are too full. (js-waku itself never rolls; past its
+//! capacity its filter says yes to everything, which its peers take for receipt.) How it moves: insertions set bits at
+//! once; after a 16th of its capacity of them [`needs_reseed`](RollingFilter::needs_reseed) and the caller brings
+//! entropy, so that an insertion costs about 16 more, however large the window; rolling costs at most two. Ordered maps
+//! only: the same calls give the same bytes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::IdHash;
 use super::compact::CompactWriter;
-use crate::types::{FilterField, MessageId, RunningTime};
+use super::interop::{self, InteropWriter, Peer};
+use crate::types::{Dialect, FilterField, MessageId, RunningTime};
 
-/// Insertions after which a filter is reseeded.
-const RESEED_AFTER: usize = 64;
+/// The part of a filter's capacity after which it is reseeded: in a conversation of two, an acknowledgement needs three
+/// differently seeded filters, and with few of them took half a minute (`docs/reliability.md`).
+const RESEED_PART: usize = 16;
+/// Insertions after which a filter is reseeded at the earliest.
+const RESEED_AFTER: usize = 4;
+/// Room for insertions in the smallest filter, whose hits would be worth little if it had fewer bits.
+const LEAST_ROOM: usize = 8;
 /// Error rates a filter can be built for.
 const ERROR_RATES: std::ops::RangeInclusive<f64> = 1e-9..=0.5;
 
 /// What a [`RollingFilter`] holds (PROTOCOL section 2).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RollingFilterConfig {
+    /// Whose layout. Default `Lip109`: the compact one.
+    pub dialect: Dialect,
     /// The acknowledgement window: how long an id is held after it was last heard. Default 240 s.
     pub window: Duration,
-    /// Ids held at most, whatever their age; the oldest leave. Default 10,000.
+    /// Ids held at most, whatever their age; the oldest leave. Default 10,000. In the peers' layouts the capacity, which
+    /// nim-sds's exceeds by a fifth before it rolls; in js-waku's, no more than 10,000.
     pub max_ids: usize,
     /// The newest ids held whatever their age. Default 64.
     pub min_ids: usize,
-    /// Chance that an id not held looks held; brought into 1e-9 to 0.5. Default 0.01.
+    /// Chance that an id not held looks held; brought into 1e-9 to 0.5. Default 0.01. js-waku's layout has 0.001.
     pub error_rate: f64,
+}
+
+impl RollingFilterConfig {
+    /// The defaults of a dialect: the peers make their filters for 10,000 ids at 0.001.
+    #[must_use]
+    pub fn of(dialect: Dialect) -> Self {
+        let compact = Self { dialect, ..Self::default() };
+        match dialect {
+            Dialect::Lip109 => compact,
+            Dialect::JsWaku | Dialect::NimSds => {
+                Self { max_ids: interop::CAPACITY, error_rate: interop::ERROR_RATE, ..compact }
+            }
+        }
+    }
 }
 
 impl Default for RollingFilterConfig {
     fn default() -> Self {
-        Self { window: Duration::from_secs(240), max_ids: 10_000, min_ids: 64, error_rate: 0.01 }
+        Self {
+            dialect: Dialect::default(),
+            window: Duration::from_secs(240),
+            max_ids: 10_000,
+            min_ids: 64,
+            error_rate: 0.01,
+        }
     }
 }
 
@@ -41,10 +74,19 @@ impl Default for RollingFilterConfig {
 #[derive(Clone, Debug)]
 pub struct RollingFilter {
     config: RollingFilterConfig,
-    by_id: BTreeMap<MessageId, Age>,
-    by_age: BTreeMap<Age, (MessageId, IdHash)>,
+    /// The hash comes first, because it is compared faster.
+    by_id: BTreeMap<(IdHash, MessageId), Age>,
+    by_age: BTreeMap<Age, (IdHash, MessageId)>,
     next_sequence: u64,
-    filter: Option<Seeded>,
+    bits: Bits,
+}
+
+/// The filter over the ids, in its layout.
+#[derive(Clone, Debug)]
+enum Bits {
+    /// `None` before the first seed.
+    Compact(Option<Seeded>),
+    Interop(Fixed),
 }
 
 /// When an id was last heard; ties in the order of the calls.
@@ -59,9 +101,24 @@ struct Age {
 struct Seeded {
     writer: CompactWriter,
     capacity: usize,
-    /// Ids whose bits are set.
-    holds: usize,
     inserted: usize,
+    /// The bits of a removed id are still set.
+    stale: bool,
+}
+
+/// A filter with a peer's fixed hashes.
+#[derive(Clone, Debug)]
+struct Fixed {
+    peer: Peer,
+    error_rate: f64,
+    /// Ids above which it rolls, and how many it then keeps.
+    max: usize,
+    keep: usize,
+    /// Ids for which the next filter is made: another number once it has rolled.
+    capacity: usize,
+    rolled_capacity: usize,
+    /// `None` before the first id.
+    writer: Option<InteropWriter>,
     /// The bits of a removed id are still set.
     stale: bool,
 }
@@ -76,78 +133,91 @@ impl RollingFilter {
             config.error_rate.clamp(*ERROR_RATES.start(), *ERROR_RATES.end())
         };
         let config = RollingFilterConfig { error_rate, ..config };
-        Self { config, by_id: BTreeMap::new(), by_age: BTreeMap::new(), next_sequence: 0, filter: None }
+        let bits = match config.dialect {
+            Dialect::Lip109 => Bits::Compact(None),
+            Dialect::JsWaku => Bits::Interop(Fixed::js(config.max_ids)),
+            Dialect::NimSds => Bits::Interop(Fixed::nim(config.max_ids, error_rate)),
+        };
+        Self { config, by_id: BTreeMap::new(), by_age: BTreeMap::new(), next_sequence: 0, bits }
     }
 
-    /// Takes in an id that was delivered or parked; `hash` is [`IdHash::of`] it. A known one is refreshed.
+    /// Takes in an id that was delivered or parked; `hash` is [`IdHash::in_dialect`] of it. A known one is refreshed.
     pub fn insert(&mut self, id: &MessageId, hash: IdHash, now: RunningTime) {
-        if self.refresh(id, now) {
+        let held = (hash, id.clone());
+        if self.heard(&held, now) {
             return;
         }
-        self.hold(id.clone(), hash, now);
-        if self.by_id.len() > self.config.max_ids {
-            self.drop_oldest();
-        }
-        if let Some(filter) = &mut self.filter {
-            filter.writer.insert(hash);
-            filter.holds += 1;
-            filter.inserted += 1;
+        self.hold(held, now);
+        match &mut self.bits {
+            Bits::Compact(filter) => {
+                if let Some(filter) = filter {
+                    filter.writer.insert(hash);
+                    filter.inserted += 1;
+                }
+                if self.by_id.len() > self.config.max_ids {
+                    self.drop_oldest();
+                }
+            }
+            Bits::Interop(filter) if self.by_id.len() > filter.max => self.roll(),
+            Bits::Interop(filter) => filter.insert(hash),
         }
     }
 
     /// A known duplicate was heard: its id stays for another window. False when the id is not held (any
     /// more): then [`insert`](Self::insert) it, so that its sender, who still resends, hears of it.
     pub fn refresh(&mut self, id: &MessageId, now: RunningTime) -> bool {
-        let Some(age) = self.by_id.get(id).copied() else { return false };
-        if age.heard >= now {
-            return true;
-        }
-        if let Some((id, hash)) = self.by_age.remove(&age) {
-            self.hold(id, hash, now);
-        }
-        true
+        let held = self.key(id);
+        self.heard(&held, now)
     }
 
     /// Takes an id out, as when its message gave way; its bits leave with the next reseed.
     pub fn remove(&mut self, id: &MessageId) {
-        let Some(age) = self.by_id.remove(id) else { return };
+        let Some(age) = self.by_id.remove(&self.key(id)) else { return };
         self.by_age.remove(&age);
-        if let Some(filter) = &mut self.filter {
-            filter.stale = true;
+        match &mut self.bits {
+            Bits::Compact(None) => {}
+            Bits::Compact(Some(filter)) => filter.stale = true,
+            Bits::Interop(filter) => filter.stale = true,
         }
     }
 
     /// When this id was last heard; `None` when it is not held.
     #[must_use]
     pub fn last_heard(&self, id: &MessageId) -> Option<RunningTime> {
-        self.by_id.get(id).map(|age| age.heard)
+        self.by_id.get(&self.key(id)).map(|age| age.heard)
     }
 
-    /// Whether the filter is due to be built anew: after 64 insertions, over capacity, after a removal, or
-    /// when it holds ids and was never seeded.
+    /// Whether the filter is due to be built anew: after a removal; a compact one also after a 16th of its
+    /// capacity of insertions, or when it holds ids and was never seeded.
     #[must_use]
     pub fn needs_reseed(&self) -> bool {
-        self.filter.as_ref().map_or(!self.by_id.is_empty(), |filter| {
-            filter.stale || filter.inserted >= RESEED_AFTER || filter.holds > filter.capacity
-        })
+        match &self.bits {
+            Bits::Compact(None) => !self.by_id.is_empty(),
+            Bits::Compact(Some(filter)) => {
+                filter.stale || filter.inserted >= (filter.capacity / RESEED_PART).max(RESEED_AFTER)
+            }
+            Bits::Interop(filter) => filter.stale,
+        }
     }
 
     /// Drops expired ids and builds the filter anew under a fresh, unpredictable seed. Also due before every
-    /// sync message.
+    /// sync message. A peer's layout has no seed: it is built anew only where an id was removed.
     pub fn reseed(&mut self, now: RunningTime, seed: [u8; 8]) {
-        self.drop_expired(now);
-        let capacity = self.len() + (self.len() / 4).clamp(8, 64);
-        let mut writer = CompactWriter::new(capacity, self.config.error_rate, seed);
-        self.by_age.values().for_each(|(_, hash)| writer.insert(*hash));
-        self.filter = Some(Seeded { writer, capacity, holds: self.len(), inserted: 0, stale: false });
+        match &mut self.bits {
+            Bits::Interop(filter) if filter.stale => filter.refill(self.by_age.values().map(|(hash, _)| *hash)),
+            Bits::Interop(_) => {}
+            Bits::Compact(_) => self.seed(now, seed),
+        }
     }
 
     /// The filter to send; absent when no id is held or no seed was given yet.
     #[must_use]
     pub fn field(&self) -> FilterField {
-        match &self.filter {
-            Some(filter) if !self.is_empty() => filter.writer.field(),
-            _ => FilterField::Absent,
+        match &self.bits {
+            _ if self.is_empty() => FilterField::Absent,
+            Bits::Compact(None) => FilterField::Absent,
+            Bits::Compact(Some(filter)) => filter.writer.field(),
+            Bits::Interop(filter) => filter.writer.as_ref().map_or(FilterField::Absent, InteropWriter::field),
         }
     }
 
@@ -163,11 +233,44 @@ impl RollingFilter {
         self.by_id.is_empty()
     }
 
-    fn hold(&mut self, id: MessageId, hash: IdHash, heard: RunningTime) {
+    fn key(&self, id: &MessageId) -> (IdHash, MessageId) {
+        (IdHash::in_dialect(id, self.config.dialect), id.clone())
+    }
+
+    fn heard(&mut self, held: &(IdHash, MessageId), now: RunningTime) -> bool {
+        let Some(age) = self.by_id.get(held).copied() else { return false };
+        if age.heard < now
+            && let Some(held) = self.by_age.remove(&age)
+        {
+            self.hold(held, now);
+        }
+        true
+    }
+
+    fn hold(&mut self, held: (IdHash, MessageId), heard: RunningTime) {
         let age = Age { heard, sequence: self.next_sequence };
         self.next_sequence += 1;
-        self.by_id.insert(id.clone(), age);
-        self.by_age.insert(age, (id, hash));
+        self.by_id.insert(held.clone(), age);
+        self.by_age.insert(age, held);
+    }
+
+    fn seed(&mut self, now: RunningTime, seed: [u8; 8]) {
+        self.drop_expired(now);
+        let capacity = self.len() + (self.len() / RESEED_PART).max(LEAST_ROOM);
+        let mut writer = CompactWriter::new(capacity, self.config.error_rate, seed);
+        self.by_age.values().for_each(|(hash, _)| writer.insert(*hash));
+        self.bits = Bits::Compact(Some(Seeded { writer, capacity, inserted: 0, stale: false }));
+    }
+
+    /// Forgets all but the newest ids of a peer's filter that is too full.
+    fn roll(&mut self) {
+        let Bits::Interop(filter) = &self.bits else { return };
+        for _ in filter.keep..self.len() {
+            self.drop_oldest();
+        }
+        let Bits::Interop(filter) = &mut self.bits else { return };
+        filter.capacity = filter.rolled_capacity;
+        filter.refill(self.by_age.values().map(|(hash, _)| *hash));
     }
 
     fn drop_expired(&mut self, now: RunningTime) {
@@ -180,8 +283,38 @@ impl RollingFilter {
     }
 
     fn drop_oldest(&mut self) {
-        if let Some((_, (id, _))) = self.by_age.pop_first() {
-            self.by_id.remove(&id);
+        if let Some((_, held)) = self.by_age.pop_first() {
+            self.by_id.remove(&held);
         }
+    }
+}
+
+impl Fixed {
+    /// One layout, for 10,000 ids. It can grow no larger, so it rolls as soon as it is over its capacity.
+    fn js(max_ids: usize) -> Self {
+        let max = max_ids.clamp(1, interop::CAPACITY);
+        Self::new(Peer::JsWaku, interop::ERROR_RATE, max, max * 8 / 10, (interop::CAPACITY, interop::CAPACITY))
+    }
+
+    /// Rolls over 120% of its capacity, which it then has, to the newest 80%.
+    fn nim(capacity: usize, error_rate: f64) -> Self {
+        let capacity = capacity.clamp(1, u32::MAX as usize);
+        let max = capacity * 12 / 10;
+        Self::new(Peer::NimSds, error_rate, max, capacity * 8 / 10, (capacity, max))
+    }
+
+    fn new(peer: Peer, error_rate: f64, max: usize, keep: usize, (capacity, rolled_capacity): (usize, usize)) -> Self {
+        Self { peer, error_rate, max, keep: keep.max(1), capacity, rolled_capacity, writer: None, stale: false }
+    }
+
+    fn insert(&mut self, hash: IdHash) {
+        let new = || InteropWriter::new(self.peer, self.capacity, self.error_rate);
+        self.writer.get_or_insert_with(new).insert(hash);
+    }
+
+    /// Begins again with these ids.
+    fn refill(&mut self, hashes: impl Iterator<Item = IdHash>) {
+        (self.writer, self.stale) = (None, false);
+        hashes.for_each(|hash| self.insert(hash));
     }
 }

@@ -9,7 +9,7 @@ use arbitrary::Unstructured;
 use bytes::Bytes;
 
 use crate::filter::{IdHash, MAX_HASHES, ReceivedFilter, RollingFilter, RollingFilterConfig};
-use crate::types::{FilterField, MessageId, RunningTime};
+use crate::types::{Dialect, FilterField, MessageId, RunningTime};
 
 const MAX_BYTES: usize = 1 << 10;
 
@@ -47,6 +47,7 @@ fn hashes() -> &'static [IdHash] {
 fn own(k: u32, seed: [u8; 8], ids: u8, hashes: &[IdHash]) {
     let error_rate = f64::from(k) / f64::from(u32::MAX);
     let config = RollingFilterConfig {
+        dialect: Dialect::Lip109,
         window: Duration::from_millis(u64::from(seed[0])),
         max_ids: usize::from(seed[1]) + 1,
         min_ids: usize::from(seed[2] % 64),

@@ -95,7 +95,7 @@ fn is_told(loaded: &ChannelData) -> bool {
     loaded.meta.is_none() && !loaded.is_empty()
 }
 
-/// Nothing counts hints, and a message is fetched without them as well: one whose key is damaged may be missing.
+/// These metas do not count hints, and a message is fetched without them as well: one whose key is damaged may be missing.
 fn was_so(loaded: &ChannelData, states: &[ChannelData]) -> bool {
     states.iter().any(|state| {
         state.meta == loaded.meta
@@ -198,7 +198,7 @@ fn saved(channel: &str, count: u64) -> ChannelData {
     rows.extend((1..=count).map(|at| Row::Message(logged(at))));
     rows.push(Row::Parked(Parked { body: body(99), seen, parked_at_age_ms: 0 }));
     let entry = HistoryEntry::new("missing");
-    rows.push(Row::Request(Request { entry, due: seen, sent: 0, heard: 0, since_age_ms: 0 }));
+    rows.push(Row::Request(Request { entry, due: seen, sent: 0, heard: 0, since_age_ms: 0, named_at_age_ms: 0 }));
     rows.push(Row::Mark(Mark { id: "lost".into(), kind: MarkKind::Lost, sequence: 0 }));
     let counts = RowCounts { messages: count, parked: 1, stubs: 1, requests: 1, marks: 1, ..RowCounts::default() };
     let meta = ChannelMeta {

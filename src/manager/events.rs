@@ -38,7 +38,8 @@ pub enum ManagerEvent {
         /// The channel.
         channel: ChannelId,
     },
-    /// Somebody in this channel speaks another dialect than it was configured for. Told once while it is open.
+    /// Somebody in this channel speaks a dialect of another family than it was configured for: their messages are taken
+    /// in, but they cannot read ours. Told once while it is open.
     ForeignDialect {
         /// The channel.
         channel: ChannelId,

@@ -452,7 +452,7 @@ impl State {
     }
 
     fn foreign_notice(&mut self, slot: &Slot, heard: Option<Dialect>) -> Option<ManagerEvent> {
-        let heard = heard.filter(|heard| *heard != slot.dialect && !self.foreign_told)?;
+        let heard = heard.filter(|heard| !heard.same_family(slot.dialect) && !self.foreign_told)?;
         self.foreign_told = true;
         Some(ManagerEvent::ForeignDialect { channel: slot.id.clone(), heard, configured: slot.dialect })
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand_chacha::rand_core::Rng;
 
 use crate::channel::{Config, Join, TransmitKind};
+use crate::types::Dialect;
 
 use super::oracle::{Oracle, Violation};
 use super::{Network, Options, World};
@@ -48,12 +49,26 @@ impl Group {
             pause: Duration::from_secs(1),
             content_bytes: 50,
             network: Network { loss, ..Network::default() },
-            config: Config { join: Join::Backfill(u64::MAX), response_groups: groups, ..Config::default() },
+            config: Config {
+                join: Join::Backfill(u64::MAX),
+                response_groups: groups,
+                // Logs are compared whole.
+                max_message_history: Config::default().max_message_history.max(messages),
+                ..Config::default()
+            },
             cut_off: None,
             restart_every: None,
             idle: None,
             patience: Duration::from_secs(2 * 60 * 60),
         }
+    }
+
+    /// The same group in a dialect, with the options that its peers expect.
+    #[must_use]
+    pub fn speaking(mut self, dialect: Dialect) -> Self {
+        let Config { join, response_groups, .. } = self.config;
+        self.config = Config { join, response_groups, ..Config::of(dialect) };
+        self
     }
 }
 
@@ -74,6 +89,8 @@ pub struct Report {
     pub delivery_ms: Vec<u32>,
     /// From sending to the first acknowledgement, ascending, one for each message acknowledged.
     pub acknowledged_ms: Vec<u32>,
+    /// From sending until whoever missed the first transmission heard of the message, ascending, one for each such gap.
+    pub gaps_found_ms: Vec<u32>,
     /// Packets, of every kind.
     pub transmissions: u64,
     /// Bytes of them.
@@ -171,6 +188,8 @@ fn report(group: &Group, mut world: World, converged: bool, last: u64, progress:
     world.end();
     let mut delivery_ms = std::mem::take(&mut world.oracle.registry.latencies);
     let mut acknowledged_ms = std::mem::take(&mut world.oracle.registry.acknowledged_after);
+    let mut gaps_found_ms = std::mem::take(&mut world.oracle.registry.gaps_found_after);
+    gaps_found_ms.sort_unstable();
     let registry = &world.oracle.registry;
     delivery_ms.sort_unstable();
     acknowledged_ms.sort_unstable();
@@ -189,6 +208,7 @@ fn report(group: &Group, mut world: World, converged: bool, last: u64, progress:
         virtual_ms: agreed,
         delivery_ms,
         acknowledged_ms,
+        gaps_found_ms,
         transmissions,
         bytes,
         idle_per_member_and_hour,

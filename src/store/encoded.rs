@@ -13,6 +13,8 @@ use std::mem::size_of;
 
 use bytes::Bytes;
 
+use super::engine_thread::Failure;
+use super::medium::corrupt;
 use super::{PersistenceErrorKind, snapshot};
 use crate::state::{ChannelData, ChannelMeta, Commit, HistoryUpdate, Place, Row};
 use crate::types::{ChannelId, MessageId};
@@ -61,6 +63,12 @@ pub(super) struct Raw {
 impl Write {
     fn new(channel: &ChannelId) -> Result<Self, PersistenceErrorKind> {
         Ok(Self { prefix: channel_prefix(channel)?, changes: Vec::new(), bytes: 0 })
+    }
+
+    /// What the keys of all changes start with.
+    #[cfg(feature = "sled")]
+    pub(super) fn prefix(&self) -> &[u8] {
+        &self.prefix
     }
 
     /// The changes of a commit: deletions first, so that what is both deleted and put stays.
@@ -173,8 +181,32 @@ pub(super) fn prefix_of(key: &[u8]) -> Option<&[u8]> {
     key.get(..size_of::<u16>() + usize::from(u16::from_be_bytes(*length)))
 }
 
+/// The channels that have a key in any of these tables, in id order. `seek` gives a table's first key at or above
+/// another: from each channel's first key the next search is for the first behind its last, however many are between.
+pub(super) fn channels_by_seeking<T: Copy>(
+    tables: [T; 3],
+    mut seek: impl FnMut(T, &[u8]) -> Result<Option<Vec<u8>>, Failure>,
+) -> Result<Vec<ChannelId>, Failure> {
+    let mut channels = Vec::new();
+    for table in tables {
+        let mut from = Some(Vec::new());
+        while let Some(start) = from {
+            let Some(key) = seek(table, &start)? else { break };
+            let prefix = prefix_of(&key).ok_or_else(|| corrupt("a key without a channel"))?;
+            from = above(prefix);
+            if from.as_ref().is_some_and(|next| *next <= start) {
+                return Err(corrupt("keys out of order"));
+            }
+            channels.push(channel_of(prefix));
+        }
+    }
+    channels.sort();
+    channels.dedup();
+    Ok(channels)
+}
+
 /// The channel with this prefix.
-pub(super) fn channel_of(prefix: &[u8]) -> ChannelId {
+fn channel_of(prefix: &[u8]) -> ChannelId {
     ChannelId::new(&prefix[size_of::<u16>()..])
 }
 

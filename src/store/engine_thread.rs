@@ -7,24 +7,33 @@
 //!
 //! Failure: engine calls run under `catch_unwind`. After a panic, or an error that leaves the engine unusable,
 //! the engine is dropped, the batch fails as retryable, and the next call opens it again, each time after a
-//! longer pause. The end: [`EngineThread::close`], or dropping it, does what is queued, closes the engine (which
-//! frees its lock) and joins the thread.
+//! longer pause; where it cannot be opened, all that wait are told so together, so that nobody waits for more than
+//! one pause. A batch that fails for what may be one write's fault (a damaged page, a value too large) is made again
+//! write by write: a channel that cannot be written does not stop the others. The end: [`EngineThread::close`], or
+//! dropping it, does what is queued, closes the engine (which frees its lock) and joins the thread.
 //!
-//! The seam for durability modes is [`Engine::apply`] (which syncs now) and [`Engine::sync`] (which
-//! [`EngineThread::flush`] calls): a mode with a window makes `apply` not sync and the thread call `sync`.
+//! Durability: with [`Durability::Batched`] the engine's `apply` does not sync. The first write after a sync opens a
+//! window; when it ends, or holds [`MAX_BATCH_BYTES`], the thread calls [`Engine::sync`]. Until then the writes are
+//! kept here too, and are made again after the engine had to be opened again: only a crash loses them.
 
-use std::any::Any;
+mod failure;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
 use tracing::{debug, trace, warn};
 
+pub(super) use self::failure::Failure;
+use self::failure::catch;
 use super::encoded::{Raw, Write};
-use super::{PersistenceError, PersistenceErrorKind};
+use super::{Durability, PersistenceError, PersistenceErrorKind};
 use crate::types::ChannelId;
 
 /// Writes that share one transaction at most.
@@ -33,6 +42,8 @@ const MAX_BATCH: usize = 256;
 const MAX_BATCH_BYTES: usize = 4 << 20;
 /// Requests that may wait in the queue; a caller beyond waits to get in.
 const QUEUE: usize = 256;
+/// Writes of one failed batch that may each cost the engine its life again; those behind them wait for another call.
+const MAX_SPOILERS: usize = 4;
 /// Pause before an engine is opened again, doubled at every failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -45,7 +56,19 @@ pub(super) trait Engine: Sized + Send + 'static {
     /// Opens it; fails with [`PersistenceErrorKind::Locked`] when somebody else has it.
     fn open(options: &Self::Options) -> Result<Self, Failure>;
 
-    /// Makes these writes in order as one transaction, durable on return.
+    /// Opens it after it was dropped: unlike at the first time, a store that is not there is an error, for to make an
+    /// empty one in its place would lose everything silently.
+    fn reopen(options: &Self::Options) -> Result<Self, Failure> {
+        Self::open(options)
+    }
+
+    /// Whether this engine can keep such a promise.
+    fn keeps(durability: Durability) -> bool {
+        matches!(durability, Durability::Immediate | Durability::Batched { .. })
+    }
+
+    /// Makes these writes in order, each whole or not at all and none without those before it; as durable on return as
+    /// its options say, where with [`Durability::Batched`] that is not yet.
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure>;
 
     /// Everything under a channel's prefix, of one moment.
@@ -60,55 +83,6 @@ pub(super) trait Engine: Sized + Send + 'static {
     }
 }
 
-/// An engine's error, shared by all that were in one batch.
-#[derive(Clone, Debug)]
-pub(super) struct Failure {
-    pub(super) kind: PersistenceErrorKind,
-    pub(super) source: Option<Arc<dyn std::error::Error + Send + Sync>>,
-    /// The engine can only be dropped.
-    pub(super) unusable: bool,
-}
-
-impl Failure {
-    pub(super) fn new(kind: PersistenceErrorKind) -> Self {
-        Self { kind, source: None, unusable: false }
-    }
-
-    pub(super) fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        self.source = Some(Arc::new(source));
-        self
-    }
-
-    pub(super) fn unusable(mut self) -> Self {
-        self.unusable = true;
-        self
-    }
-
-    /// Warns of what an operator can act on: the medium, the file, who else has it.
-    fn log(&self, what: &str) {
-        let Self { kind, source, unusable } = self;
-        if matches!(kind, PersistenceErrorKind::Unsupported | PersistenceErrorKind::TooLarge) {
-            debug!(what, %kind, "refused");
-        } else {
-            let source = source.as_ref().map(tracing::field::display);
-            warn!(what, %kind, source, unusable, "the store's engine failed");
-        }
-    }
-
-    pub(super) fn into_error(self, verb: &'static str, channel: Option<&ChannelId>) -> PersistenceError {
-        let error = PersistenceError::new(verb, channel, self.kind);
-        match self.source {
-            Some(source) => error.with_source(Shared(source)),
-            None => error,
-        }
-    }
-}
-
-/// One engine error behind the errors of many callers.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct Shared(Arc<dyn std::error::Error + Send + Sync>);
-
 /// What an engine thread has done since it was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -117,6 +91,10 @@ pub struct StoreStatistics {
     pub writes: u64,
     /// Transactions they took: fewer, when callers shared.
     pub transactions: u64,
+    /// Transactions and windows that were synced: none for transactions that were not.
+    pub syncs: u64,
+    /// Bytes of keys and values handed to the engine in those writes.
+    pub bytes: u64,
     /// Times the engine was opened again after a failure.
     pub reopened: u64,
 }
@@ -125,6 +103,8 @@ pub struct StoreStatistics {
 struct Counters {
     writes: AtomicU64,
     transactions: AtomicU64,
+    syncs: AtomicU64,
+    bytes: AtomicU64,
     reopened: AtomicU64,
 }
 
@@ -149,9 +129,18 @@ enum Request {
 
 impl EngineThread {
     /// Opens an engine and starts its thread.
-    pub(super) fn start<E: Engine>(name: &str, options: E::Options) -> Result<Self, PersistenceError> {
+    pub(super) fn start<E: Engine>(
+        name: &str,
+        durability: Durability,
+        options: E::Options,
+    ) -> Result<Self, PersistenceError> {
         let fail = |failure: Failure| failure.into_error("open", None);
-        let engine = open::<E>(&options).map_err(fail)?;
+        if !E::keeps(durability) {
+            return Err(fail(Failure::new(PersistenceErrorKind::Unsupported)));
+        }
+        let io = |error| fail(Failure::new(PersistenceErrorKind::Io).with_source(error));
+        let engine = catch("open", || E::open(&options)).map_err(fail)?;
+        let (started, begun) = std::sync::mpsc::sync_channel(1);
         let (queue, requests) = mpsc::channel(QUEUE);
         let counters = Arc::new(Counters::default());
         let worker = Worker {
@@ -160,16 +149,26 @@ impl EngineThread {
             requests,
             pause: Duration::ZERO,
             closing: None,
+            durability,
+            unsynced: Unsynced::default(),
             counters: counters.clone(),
         };
         let thread = thread::Builder::new()
             .name(name.into())
-            .spawn(move || worker.run())
-            .map_err(|error| fail(Failure::new(PersistenceErrorKind::Io).with_source(error)))?;
+            .spawn(move || match runtime::Builder::new_current_thread().enable_time().build() {
+                Ok(runtime) => {
+                    // Nobody waits only where the thread of the caller died.
+                    let _ = started.send(Ok(()));
+                    worker.run(&runtime);
+                }
+                Err(error) => drop(started.send(Err(error))),
+            })
+            .map_err(io)?;
+        begun.recv().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into())).map_err(io)?;
         Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)), counters })
     }
 
-    /// Makes a write; durable on return.
+    /// Makes a write; as durable on return as the store promises.
     pub(super) async fn write(
         &self,
         verb: &'static str,
@@ -215,10 +214,12 @@ impl EngineThread {
     }
 
     pub(super) fn statistics(&self) -> StoreStatistics {
-        let Counters { writes, transactions, reopened } = &*self.counters;
+        let Counters { writes, transactions, syncs, bytes, reopened } = &*self.counters;
         StoreStatistics {
             writes: writes.load(Ordering::Relaxed),
             transactions: transactions.load(Ordering::Relaxed),
+            syncs: syncs.load(Ordering::Relaxed),
+            bytes: bytes.load(Ordering::Relaxed),
             reopened: reopened.load(Ordering::Relaxed),
         }
     }
@@ -264,40 +265,77 @@ struct Worker<E: Engine> {
     pause: Duration,
     /// Who waits for the end.
     closing: Option<Reply<()>>,
+    durability: Durability,
+    unsynced: Unsynced,
     counters: Arc<Counters>,
+}
+
+/// What was acknowledged in the present window.
+#[derive(Default)]
+struct Unsynced {
+    writes: Vec<Write>,
+    bytes: usize,
+    /// Ends the window; there while it has writes.
+    window: Option<Pin<Box<Sleep>>>,
+    /// The engine that had them was dropped: they must be made again.
+    lost: bool,
 }
 
 impl<E: Engine> Worker<E> {
     /// Serves until the queue is closed and empty.
-    fn run(mut self) {
+    fn run(mut self, runtime: &Runtime) {
         let mut next = None;
-        while let Some(request) = next.take().or_else(|| self.requests.blocking_recv()) {
-            next = self.serve(request);
+        loop {
+            next = match next.take().map_or_else(|| runtime.block_on(self.wait()), Wake::Request) {
+                Wake::Request(request) => self.serve(request, runtime),
+                Wake::WindowEnded => {
+                    // What fails is told by the log, and tried again after another window.
+                    if self.sync().is_err() {
+                        self.open_window(runtime);
+                    }
+                    None
+                }
+                Wake::Ended => break,
+            }
         }
-        let result = if self.engine.is_some() { self.call("sync", E::sync) } else { Ok(()) };
+        let nothing_to_do = self.engine.is_none() && self.unsynced.writes.is_empty();
+        let result = if nothing_to_do { Ok(()) } else { self.sync() };
         self.discard();
         if let Some(reply) = self.closing.take() {
             answer(reply, result);
         }
     }
 
+    async fn wait(&mut self) -> Wake {
+        let Self { requests, unsynced, .. } = self;
+        let window = async {
+            match &mut unsynced.window {
+                Some(window) => window.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // In this order: requests that never cease must not keep the window open.
+            biased;
+            () = window => Wake::WindowEnded,
+            request = requests.recv() => request.map_or(Wake::Ended, Wake::Request),
+        }
+    }
+
     /// Serves a request, a write together with those that wait behind it; gives back the first that was taken
     /// from the queue and is none.
-    fn serve(&mut self, request: Request) -> Option<Request> {
+    fn serve(&mut self, request: Request, runtime: &Runtime) -> Option<Request> {
         match request {
-            Request::Write(write, reply) => return self.serve_writes(write, reply),
+            Request::Write(write, reply) => return self.serve_writes(write, reply, runtime),
             Request::Load(prefix, reply) => answer(reply, self.call("load", |engine| engine.load(&prefix))),
             Request::List(reply) => answer(reply, self.call("list", E::list)),
-            Request::Flush(reply) => answer(reply, self.call("sync", E::sync)),
-            Request::Close(reply) => {
-                self.requests.close();
-                self.closing = Some(reply);
-            }
+            Request::Flush(reply) => answer(reply, self.sync()),
+            Request::Close(reply) => self.end(reply),
         }
         None
     }
 
-    fn serve_writes(&mut self, first: Write, reply: Reply<()>) -> Option<Request> {
+    fn serve_writes(&mut self, first: Write, reply: Reply<()>, runtime: &Runtime) -> Option<Request> {
         let mut bytes = first.bytes;
         let (mut writes, mut replies, mut rest) = (vec![first], vec![reply], None);
         while writes.len() < MAX_BATCH && bytes < MAX_BATCH_BYTES {
@@ -314,24 +352,123 @@ impl<E: Engine> Worker<E> {
                 Err(_) => break,
             }
         }
-        let result = self.call("apply", |engine| engine.apply(&writes));
-        if result.is_ok() {
-            trace!(writes = writes.len(), bytes, "transaction");
-            self.counters.writes.fetch_add(writes.len() as u64, Ordering::Relaxed);
-            self.counters.transactions.fetch_add(1, Ordering::Relaxed);
-        }
-        for reply in replies {
-            answer(reply, result.clone());
+        match self.make(&writes, bytes) {
+            Ok(()) => {
+                self.keep(writes, bytes, runtime);
+                replies.into_iter().for_each(|reply| answer(reply, Ok(())));
+            }
+            Err(failure) if writes.len() > 1 && failure.may_be_one_writes() => {
+                self.make_singly(writes, replies, runtime);
+            }
+            Err(failure) => replies.into_iter().for_each(|reply| answer(reply, Err(failure.clone()))),
         }
         rest
     }
 
+    /// Makes the writes of a batch that failed one by one; those that fail again are nobody else's matter.
+    fn make_singly(&mut self, writes: Vec<Write>, replies: Vec<Reply<()>>, runtime: &Runtime) {
+        let mut spoilers = 0;
+        let mut ends: Option<Failure> = None;
+        for (write, reply) in writes.into_iter().zip(replies) {
+            if let Some(failure) = &ends {
+                answer(reply, Err(failure.clone()));
+                continue;
+            }
+            let bytes = write.bytes;
+            let result = self.make(std::slice::from_ref(&write), bytes);
+            match &result {
+                Ok(()) => self.keep(vec![write], bytes, runtime),
+                Err(failure) => {
+                    spoilers += usize::from(self.engine.is_none());
+                    if !failure.may_be_one_writes() {
+                        ends = Some(failure.clone());
+                    } else if spoilers == MAX_SPOILERS {
+                        ends = Some(Failure::new(PersistenceErrorKind::Poisoned));
+                    }
+                }
+            }
+            answer(reply, result);
+        }
+    }
+
+    /// Tells all that wait that the engine cannot be opened.
+    fn refuse_waiting(&mut self, failure: &Failure) {
+        for _ in 0..QUEUE {
+            let Ok(request) = self.requests.try_recv() else { break };
+            match request {
+                Request::Write(_, reply) | Request::Flush(reply) => answer(reply, Err(failure.clone())),
+                Request::Load(_, reply) => answer(reply, Err(failure.clone())),
+                Request::List(reply) => answer(reply, Err(failure.clone())),
+                Request::Close(reply) => self.end(reply),
+            }
+        }
+    }
+
+    /// Takes no further request.
+    fn end(&mut self, reply: Reply<()>) {
+        self.requests.close();
+        self.closing = Some(reply);
+    }
+
+    /// Makes writes as durable as was promised.
+    fn make(&mut self, writes: &[Write], bytes: usize) -> Result<(), Failure> {
+        if self.unsynced.bytes >= MAX_BATCH_BYTES {
+            self.sync()?;
+        }
+        self.call("apply", |engine| engine.apply(writes))?;
+        trace!(writes = writes.len(), bytes, "transaction");
+        let Counters { writes: count, transactions, bytes: all, .. } = &*self.counters;
+        count.fetch_add(writes.len() as u64, Ordering::Relaxed);
+        transactions.fetch_add(1, Ordering::Relaxed);
+        all.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Keeps what was made until it is durable.
+    fn keep(&mut self, writes: Vec<Write>, bytes: usize, runtime: &Runtime) {
+        match self.durability {
+            Durability::Immediate => {
+                self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+            }
+            Durability::Batched { .. } => {
+                self.unsynced.writes.extend(writes);
+                self.unsynced.bytes += bytes;
+                if self.unsynced.window.is_none() {
+                    self.open_window(runtime);
+                }
+            }
+            Durability::OsBuffered => {}
+        }
+    }
+
+    fn open_window(&mut self, runtime: &Runtime) {
+        if let Durability::Batched { max_delay } = self.durability {
+            let _guard = runtime.enter();
+            self.unsynced.window = Some(Box::pin(tokio::time::sleep(max_delay)));
+        }
+    }
+
+    /// Makes everything acknowledged durable, and ends the window when that succeeds.
+    fn sync(&mut self) -> Result<(), Failure> {
+        if self.durability == Durability::Immediate {
+            return Ok(());
+        }
+        self.call("sync", E::sync)?;
+        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        self.unsynced = Unsynced::default();
+        Ok(())
+    }
+
     /// Calls the engine, opening it first where it was dropped, and drops it when it has become unusable.
     fn call<T>(&mut self, what: &str, call: impl FnOnce(&mut E) -> Result<T, Failure>) -> Result<T, Failure> {
-        let engine = self.ready()?;
-        // A panic leaves nothing behind that is used again: the engine is dropped.
-        let result =
-            catch_unwind(AssertUnwindSafe(|| call(engine))).unwrap_or_else(|panic| Err(panicked(what, &*panic)));
+        self.ready()?;
+        self.guarded(what, call)
+    }
+
+    /// Calls an engine that is open. A panic leaves nothing behind that is used again: the engine is dropped.
+    fn guarded<T>(&mut self, what: &str, call: impl FnOnce(&mut E) -> Result<T, Failure>) -> Result<T, Failure> {
+        let engine = self.engine.as_mut().ok_or_else(|| Failure::new(PersistenceErrorKind::Poisoned))?;
+        let result = catch(what, || call(engine));
         match &result {
             Ok(_) => self.pause = Duration::ZERO,
             Err(failure) => {
@@ -345,12 +482,13 @@ impl<E: Engine> Worker<E> {
         result
     }
 
-    fn ready(&mut self) -> Result<&mut E, Failure> {
+    /// Opens the engine where it was dropped, and makes what the one before had not synced.
+    fn ready(&mut self) -> Result<(), Failure> {
         if self.engine.is_none() {
             if self.closing.is_none() {
                 thread::sleep(self.pause);
             }
-            match open(&self.options) {
+            match catch("reopen", || E::reopen(&self.options)) {
                 Ok(engine) => {
                     debug!("engine reopened");
                     self.counters.reopened.fetch_add(1, Ordering::Relaxed);
@@ -359,16 +497,24 @@ impl<E: Engine> Worker<E> {
                 Err(failure) => {
                     failure.log("reopen");
                     self.lengthen_pause();
+                    self.refuse_waiting(&failure);
                     return Err(failure);
                 }
             }
         }
-        // Opened just above where it was not there.
-        Ok(self.engine.as_mut().expect("an open engine"))
+        if self.unsynced.lost {
+            let writes = std::mem::take(&mut self.unsynced.writes);
+            let result = self.guarded("apply", |engine| engine.apply(&writes));
+            self.unsynced.writes = writes;
+            result?;
+            self.unsynced.lost = false;
+        }
+        Ok(())
     }
 
     fn discard(&mut self) {
         let engine = self.engine.take();
+        self.unsynced.lost = !self.unsynced.writes.is_empty();
         if catch_unwind(AssertUnwindSafe(|| drop(engine))).is_err() {
             debug!("the engine panicked while it was closed");
         }
@@ -379,28 +525,13 @@ impl<E: Engine> Worker<E> {
     }
 }
 
-fn open<E: Engine>(options: &E::Options) -> Result<E, Failure> {
-    catch_unwind(AssertUnwindSafe(|| E::open(options))).unwrap_or_else(|panic| Err(panicked("open", &*panic)))
+/// Why the thread goes on.
+enum Wake {
+    Request(Request),
+    WindowEnded,
+    /// The queue is closed and empty.
+    Ended,
 }
-
-/// A panic while reading comes from damaged pages and will come again; one while writing may not.
-fn panicked(what: &str, panic: &(dyn Any + Send)) -> Failure {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|message| (*message).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_default();
-    let kind = match what {
-        "apply" | "sync" => PersistenceErrorKind::Poisoned,
-        _ => PersistenceErrorKind::Corrupt { what: format!("the engine panicked ({what})") },
-    };
-    Failure::new(kind).with_source(Panic(message)).unusable()
-}
-
-/// What an engine's panic said.
-#[derive(Debug, thiserror::Error)]
-#[error("the engine panicked: {0}")]
-struct Panic(String);
 
 fn answer<T>(reply: Reply<T>, result: Result<T, Failure>) {
     // Nobody waits any more: that changes nothing.

@@ -10,15 +10,27 @@ impl Message {
     /// Exact length of this message as `wire::encode` writes it.
     #[must_use]
     pub fn encoded_len(&self, dialect: Dialect) -> usize {
-        let Dialect::Lip109 = dialect;
         let entries = self.causal_history.iter().chain(&self.repair_request);
+        let entries = entries.map(|entry| entry.encoded_len(dialect)).sum::<usize>();
+        let filter = self.filter.encoded_len(dialect);
+        if dialect == Dialect::NimSds {
+            let seconds = self.lamport.unwrap_or_default().0 / dialect.tick_ms();
+            return delimited(1, self.id.len())
+                + tag_len(2)
+                + varint_len(seconds)
+                + entries
+                + delimited(4, self.channel.len())
+                + delimited(5, self.content.len())
+                + filter
+                + unless_empty(7, self.sender.len());
+        }
         unless_empty(1, self.sender.len())
             + unless_empty(2, self.id.len())
             + unless_empty(3, self.channel.len())
             + self.lamport.map_or(0, |lamport| tag_len(10) + varint_len(lamport.0))
-            + entries.map(|entry| entry.encoded_len(dialect)).sum::<usize>()
+            + entries
             + unless_empty(20, self.content.len())
-            + self.filter.encoded_len(dialect)
+            + filter
     }
 }
 
@@ -26,28 +38,38 @@ impl HistoryEntry {
     /// Exact length this entry adds to a message, as a causal dependency or as a repair request.
     #[must_use]
     pub fn encoded_len(&self, dialect: Dialect) -> usize {
-        let Dialect::Lip109 = dialect;
-        let body = unless_empty(1, self.id.len())
-            + self.hint.as_ref().map_or(0, |hint| delimited(2, hint.len()))
-            + self.sender.as_ref().map_or(0, |sender| delimited(3, sender.len()));
-        delimited(11, body)
+        let (hint, sender) =
+            (self.hint.as_ref().map(|hint| hint.len()), self.sender.as_ref().map(|sender| sender.len()));
+        let optional = |field, len: Option<usize>| match len {
+            // nim-sds leaves out what is empty.
+            Some(0) if dialect == Dialect::NimSds => 0,
+            len => len.map_or(0, |len| delimited(field, len)),
+        };
+        // Fields 3, 11 and 13 have tags of one byte.
+        delimited(11, unless_empty(1, self.id.len()) + optional(2, hint) + optional(3, sender))
     }
 }
 
 impl FilterField {
-    /// Exact length this filter adds to a message; 0 where the dialect does not carry it.
+    /// Exact length this filter adds to a message; what the dialect does not carry adds nothing but the empty field 6
+    /// that nim-sds always writes.
     #[must_use]
     pub fn encoded_len(&self, dialect: Dialect) -> usize {
-        let Dialect::Lip109 = dialect;
-        match self {
-            Self::Compact { k, seed, bits } => {
+        match (self, dialect) {
+            (Self::Compact { k, seed, bits }, Dialect::Lip109) => {
                 let k_len = if *k == 0 { 0 } else { tag_len(1) + varint_len(u64::from(*k)) };
                 delimited(100, k_len + delimited(2, seed.len()) + unless_empty(3, bits.len()))
             }
-            Self::Absent | Self::Unspecified(_) | Self::Unusable => 0,
+            (Self::Unspecified(bits), Dialect::JsWaku) if bits.len() == JS_FILTER_BYTES => delimited(12, bits.len()),
+            (Self::NimSds(bits), Dialect::NimSds) => delimited(6, bits.len()),
+            (_, Dialect::NimSds) => delimited(6, 0),
+            _ => 0,
         }
     }
 }
+
+/// Bytes of the one filter layout that js-waku takes: any other length makes it drop the message.
+pub const JS_FILTER_BYTES: usize = 18_752;
 
 /// A length-delimited field that is left out when empty.
 fn unless_empty(field: u64, len: usize) -> usize {

@@ -98,11 +98,29 @@ pub enum WireError {
         /// Wire type received.
         found: u8,
     },
-    /// A message in a dialect that this version does not speak.
-    #[error("a message in the dialect of {dialect}, which this version does not speak")]
-    ForeignDialect {
-        /// Whose dialect.
-        dialect: &'static str,
+    /// A number that nim-sds refuses because it is written longer than need be.
+    #[error("the number at byte {at} is longer than need be")]
+    VarintOverlong {
+        /// Offset in the packet.
+        at: usize,
+    },
+    /// A field that nim-sds requires is missing.
+    #[error("field {field} is missing")]
+    Missing {
+        /// Field number.
+        field: u32,
+    },
+    /// A Lamport time in seconds that no clock can show in milliseconds.
+    #[error("a Lamport time of {seconds} seconds is out of range")]
+    LamportRange {
+        /// As it was received.
+        seconds: u64,
+    },
+    /// The dialect has no such messages: nim-sds has no ephemeral and no sync ones.
+    #[error("the dialect has no such message: {what}")]
+    NotInDialect {
+        /// What it does not have.
+        what: &'static str,
     },
     /// Neither content nor Lamport time: no kind of message has this shape.
     #[error("malformed: neither content nor Lamport time")]

@@ -1,15 +1,15 @@
-//! Fields 12 and 100 to [`FilterField`] and back.
+//! Filter fields to [`FilterField`] and back: 12 and 100 of the LIP-109 family, 6 of nim-sds.
 //!
-//! What: the conversion of the two filter fields of the LIP-109 family. Why apart: a filter is optional
-//! evidence, so a bad one must cost its sender the filter and never the message. How it moves: an oversized
-//! or unparsable filter becomes [`FilterField::Unusable`] here; whether the rest is absurd, `filter` says.
+//! What: their conversion. Why apart: a filter is optional
+//! evidence, so a bad one must cost its sender the filter and never the message. How it moves: in the family of LIP-109 an
+//! oversized or unparsable filter becomes [`FilterField::Unusable`] here; whether the rest is absurd, `filter` says.
 
 use bytes::Bytes;
 use prost::Message as _;
 
 use super::compact;
 use super::lip109::proto;
-use crate::types::FilterField;
+use crate::types::{FilterField, JS_FILTER_BYTES};
 
 /// The filter a message carries: ours where it has one, else what field 12 holds.
 pub(super) fn decode(ours: Option<Bytes>, field_12: Option<Bytes>, max_bytes: usize, packet_len: usize) -> FilterField {
@@ -19,6 +19,20 @@ pub(super) fn decode(ours: Option<Bytes>, field_12: Option<Bytes>, max_bytes: us
         (None, Some(_)) => FilterField::Unusable,
         (None, None) => FilterField::Absent,
     }
+}
+
+/// Field 12: js-waku drops a message where it does not have the length of its own layout.
+pub(super) fn encode_js(filter: &FilterField) -> Option<Bytes> {
+    match filter {
+        FilterField::Unspecified(bytes) if bytes.len() == JS_FILTER_BYTES => Some(bytes.clone()),
+        _ => None,
+    }
+}
+
+/// Field 6 of nim-sds, which looks into it only when it reviews acknowledgements. One over the limit stays in the
+/// packet's memory, and `filter` refuses it: the field must still tell empty content from a sync message.
+pub(super) fn decode_nim(field_6: Bytes, packet_len: usize) -> FilterField {
+    FilterField::NimSds(compact(field_6, packet_len))
 }
 
 /// The body of field 100, or `None` when the dialect carries no such filter.

@@ -1,4 +1,4 @@
-//! The `Lip109` dialect.
+//! The `Lip109` and `JsWaku` dialects, which differ in their filter alone.
 //!
 //! What: the limits of an encoded message, and its conversion from and to the generated types. Why the
 //! limits come first: they are checked on borrowed slices, so a hostile packet costs a walk over its bytes
@@ -10,7 +10,7 @@ use prost::Message as _;
 
 use super::scan::{Fields, at_most};
 use super::{IdRole, WireError, compact, filter};
-use crate::types::{ChannelId, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId};
+use crate::types::{ChannelId, Dialect, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId};
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 pub(super) mod proto {
@@ -21,8 +21,13 @@ pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireErr
     check(packet, limits)?;
     let decoded = proto::Message::decode(packet.clone());
     let decoded = decoded.map_err(|error| WireError::Malformed { reason: error.to_string() })?;
-    let entries = |list: Vec<proto::HistoryEntry>| {
-        list.into_iter().map(|entry| decode_entry(entry, packet.len())).collect::<Result<Vec<_>, _>>()
+    let entries = |list: Vec<proto::HistoryEntry>| -> Result<Vec<HistoryEntry>, WireError> {
+        // Collecting results would take room for four where mostly one is kept, with every message.
+        let mut entries = Vec::with_capacity(list.len());
+        for entry in list {
+            entries.push(decode_entry(entry, packet.len())?);
+        }
+        Ok(entries)
     };
     let message = Message {
         sender: ParticipantId::new(text(&decoded.sender_id, IdRole::Sender)?),
@@ -37,7 +42,7 @@ pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireErr
     message.kind().map(|_| message).ok_or(WireError::NoKind)
 }
 
-pub(super) fn encode(message: &Message) -> Result<Bytes, WireError> {
+pub(super) fn encode(message: &Message, dialect: Dialect) -> Result<Bytes, WireError> {
     message.kind().ok_or(WireError::NoKind)?;
     let entries = |list: &[HistoryEntry]| list.iter().map(encode_entry).collect::<Result<Vec<_>, _>>();
     let encoded = proto::Message {
@@ -46,11 +51,10 @@ pub(super) fn encode(message: &Message) -> Result<Bytes, WireError> {
         channel_id: id(message.channel.as_bytes(), IdRole::Channel)?,
         lamport_timestamp: message.lamport.map(|lamport| lamport.0),
         causal_history: entries(&message.causal_history)?,
-        // js-waku drops a message whose field 12 is not in its own layout.
-        bloom_filter: None,
+        bloom_filter: filter::encode_js(&message.filter).filter(|_| dialect == Dialect::JsWaku),
         repair_request: entries(&message.repair_request)?,
         content: Some(message.content.clone()).filter(|content| !content.is_empty()),
-        compact_filter: filter::encode(&message.filter),
+        compact_filter: filter::encode(&message.filter).filter(|_| dialect == Dialect::Lip109),
     };
     Ok(encoded.encode_to_vec().into())
 }
@@ -105,12 +109,12 @@ fn check_entry((body, at): (&[u8], usize), limits: &Limits) -> Result<(), WireEr
     sender.map_or(Ok(()), |len| not_empty(len, IdRole::EntrySender))
 }
 
-fn id_len(id: &[u8], role: IdRole, limits: &Limits) -> Result<usize, WireError> {
+pub(super) fn id_len(id: &[u8], role: IdRole, limits: &Limits) -> Result<usize, WireError> {
     at_most(id.len(), limits.max_id_bytes).map_err(|(found, max)| WireError::IdTooLong { role, found, max })?;
     Ok(id.len())
 }
 
-fn not_empty(len: usize, role: IdRole) -> Result<(), WireError> {
+pub(super) fn not_empty(len: usize, role: IdRole) -> Result<(), WireError> {
     if len == 0 { Err(WireError::EmptyId { role }) } else { Ok(()) }
 }
 

@@ -18,7 +18,7 @@ pub(super) enum Family {
 
 /// Tells the family by the wire type of the first field 2; without one it is LIP-109, which then misses its id.
 pub(super) fn family(bytes: &[u8]) -> Result<Family, WireError> {
-    let mut fields = Fields::new(bytes, 0);
+    let mut fields = Fields { zero: true, ..Fields::new(bytes, 0) };
     while let Some(field) = fields.next()? {
         match (field.number, field.value) {
             (2, Value::Bytes { .. }) => return Ok(Family::Lip109),
@@ -63,6 +63,14 @@ impl Value<'_> {
 }
 
 impl<'a> Field<'a> {
+    /// The body of a length-delimited field and its offset in the packet, or `None` for another wire type.
+    pub(super) fn body(self) -> Option<(&'a [u8], usize)> {
+        match self.value {
+            Value::Bytes { body, at } => Some((body, at)),
+            _ => None,
+        }
+    }
+
     /// The body of a length-delimited field and its offset in the packet.
     pub(super) fn bytes(self) -> Result<(&'a [u8], usize), WireError> {
         match self.value {
@@ -87,11 +95,20 @@ pub(super) struct Fields<'a> {
     at: usize,
     /// Offset of `bytes` in the packet, for errors.
     base: usize,
+    /// Field number 0 is let through.
+    zero: bool,
+    /// Numbers must not be longer than need be.
+    shortest: bool,
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn new(bytes: &'a [u8], base: usize) -> Self {
-        Self { bytes, at: 0, base }
+        Self { bytes, at: 0, base, zero: false, shortest: false }
+    }
+
+    /// As nim-sds reads: field number 0 is a field like others, and numbers must not be longer than need be.
+    pub(super) fn nim(bytes: &'a [u8], base: usize) -> Self {
+        Self { zero: true, shortest: true, ..Self::new(bytes, base) }
     }
 
     /// The next field, or `None` at the end of the message.
@@ -101,7 +118,8 @@ impl<'a> Fields<'a> {
         }
         let start = self.base + self.at;
         let key = self.varint()?;
-        let number = u32::try_from(key >> 3).ok().filter(|number| (1..1 << 29).contains(number));
+        let least = u32::from(!self.zero);
+        let number = u32::try_from(key >> 3).ok().filter(|number| (least..1 << 29).contains(number));
         let number = number.ok_or(WireError::FieldNumber { at: start })?;
         let value = match (key & 7) as u8 {
             0 => Value::Varint(self.varint()?),
@@ -136,6 +154,9 @@ impl<'a> Fields<'a> {
                 return Err(WireError::VarintOverflow { at: start });
             }
             value |= u64::from(byte & 0x7f) << shift;
+            if byte == 0 && shift > 0 && self.shortest {
+                return Err(WireError::VarintOverlong { at: start });
+            }
             if byte < 0x80 {
                 return Ok(value);
             }
@@ -149,13 +170,16 @@ mod tests {
     use super::*;
 
     fn only_varint(bytes: &[u8]) -> Result<u64, WireError> {
-        Fields { bytes, at: 0, base: 0 }.varint()
+        Fields::new(bytes, 0).varint()
     }
 
     #[test]
     fn varints_up_to_64_bits() {
         assert_eq!(only_varint(&[0]), Ok(0));
         assert_eq!(only_varint(&[0x85, 0]), Ok(5));
+        assert_eq!(Fields::nim(&[0x85, 0], 0).varint(), Err(WireError::VarintOverlong { at: 0 }));
+        assert_eq!(Fields::nim(&[0x85, 1], 0).varint(), Ok(133));
+        assert_eq!(Fields::nim(&[0], 0).varint(), Ok(0));
         let max = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
         assert_eq!(only_varint(&max), Ok(u64::MAX));
         let mut over = max;

@@ -82,7 +82,7 @@ pub fn request(id: &str) -> Row {
         hint: Some(Bytes::from_static(b"where")),
         sender: Some(ParticipantId::from("carol")),
     };
-    Row::Request(Request { entry, due: NOW, sent: 1, heard: 2, since_age_ms: 3_600_000 })
+    Row::Request(Request { entry, due: NOW, sent: 1, heard: 2, since_age_ms: 3_600_000, named_at_age_ms: 0 })
 }
 
 pub fn response(id: &str) -> Row {
@@ -119,6 +119,7 @@ pub fn meta_for(rows: &[Row]) -> ChannelMeta {
         .collect();
     log.sort();
     ChannelMeta {
+        dialect: reliable_channel::types::Dialect::default(),
         lamport: Lamport(1_753_987_200_123),
         highest_received: Lamport(1_753_987_200_124),
         next_delivery: 8,
@@ -138,6 +139,7 @@ pub fn meta_for(rows: &[Row]) -> ChannelMeta {
             requests: count(|row| matches!(row, Row::Request(_))),
             responses: count(|row| matches!(row, Row::Response(_))),
             marks: count(|row| matches!(row, Row::Mark(_))),
+            hints: None,
         },
         oldest: log.first().map(|key| (*key).clone()),
         newest: log.last().map(|key| (*key).clone()),

@@ -83,6 +83,39 @@ async fn an_idle_channel_is_retried_less_and_less_often() {
     assert_saved(&manager, &memory).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_minute_of_failures_costs_what_is_kept_and_not_what_passed() {
+    const CONTENT: usize = 4_000;
+    let (store, memory) = faulty();
+    let config = Config { max_message_history: 20, ..config() };
+    let manager = opened(builder("alice").config(config).persistence(Arc::new(store.clone()))).await;
+    let mut events = manager.events();
+    manager.start_periodic_tasks();
+    let bob = opened(builder("bob")).await;
+    store.fail_writes(PersistenceErrorKind::Io);
+    let mut largest = 0;
+    for number in 0..600 {
+        let message = wrap(&bob, &format!("{number:CONTENT$}")).await;
+        let before = store.counts();
+        manager.unwrap_received(message.bytes).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = store.counts();
+        let tries = now.of(Method::Commit) - before.of(Method::Commit);
+        largest = largest.max((now.bytes - before.bytes) / tries.max(1));
+    }
+    assert!(manager.save_failure(&channel()).unwrap().is_some());
+    let bodies = 20 * (CONTENT as u64 + 200);
+    // Bodies kept, stubs, and a key for each row that came and went.
+    assert!((bodies..bodies + 200 * 200 + 600 * 200).contains(&largest), "{largest} bytes owed");
+    store.heal();
+    eventually_paused(|| manager.save_failure(&channel()).unwrap().is_none()).await;
+    let told = told(&mut events);
+    assert_eq!((count(&told, is_failed), count(&told, is_recovered)), (1, 1));
+    // A commit may be under way.
+    manager.shutdown().await;
+    assert_saved(&manager, &memory).await;
+}
+
 async fn eventually_paused(mut is_so: impl FnMut() -> bool) {
     for _ in 0..100_000 {
         if is_so() {

@@ -10,14 +10,17 @@ mod callbacks;
 mod cancel;
 mod clock;
 mod crash;
+mod dialects;
 mod exchange;
 mod failures;
 mod failures_unseen;
+mod idle;
 mod lifecycle;
 mod place;
 mod restart;
 mod script;
 mod streams;
+mod stuck;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -131,7 +131,7 @@ impl Peer {
             self.now = self.now.max(due);
             self.input(Input::Timeout).unwrap();
             let next = self.channel.poll_timeout().map(RunningTime::as_millis);
-            assert!(next > Some(self.now), "after a timeout, the next lies later than now");
+            assert!(next.is_none_or(|next| next > self.now), "after a timeout, the next lies later than now");
         }
         self.now = end;
         std::mem::take(&mut self.transmitted)

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod dialects;
 mod harness;
 mod hostile;
 mod restart;

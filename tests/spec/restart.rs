@@ -33,7 +33,7 @@ impl Pair {
         let open = || {
             let mut peer = peer_with("alice", |config| {
                 config.max_message_history = 12;
-                config.lost_timeout = seconds(120);
+                (config.t_max, config.lost_timeout) = (seconds(20), seconds(120));
                 config.confirm_deliveries = seed.is_multiple_of(2);
                 // Acknowledging and idle syncs are scheduled at random and anew by every run.
                 config.acknowledgement_delay = (Duration::from_secs(1 << 30), Duration::from_secs(1 << 30));

@@ -108,26 +108,22 @@ fn a_known_duplicate_that_has_left_the_filter_enters_it_again() {
 }
 
 #[test]
-fn the_filter_is_reseeded_before_every_sync_and_after_every_64_insertions() {
+fn the_filter_is_reseeded_before_every_sync_and_after_a_16th_of_the_window() {
     let mut alice = peer("alice");
-    // A small window is reseeded sooner, when it has outgrown its filter.
-    hear(&mut alice, 0..300);
+    hear(&mut alice, 0..320);
     let mut seeds: Vec<_> = (0..5).map(|_| seed(&alice.send_sync())).collect();
-    for round in 0..2 {
-        seeds.push(seed(&alice.send_sync()));
-        // An own message is an insertion, made after its filter was written.
-        let last = seeds[seeds.len() - 1];
-        (0..64).for_each(|n| assert_eq!(seed(&alice.send("text")), last, "{n} insertions since the seed"));
-        seeds.push(seed(&alice.send_sync()));
-        let last = seeds[seeds.len() - 1];
-        hear(&mut alice, 63 * round + 300..63 * round + 363);
-        assert_eq!(seed(&alice.send("text")), last, "63 insertions since the seed");
-        let next = seed(&alice.send("text"));
-        seeds.push(next);
-    }
+    // 320 ids and room for 20 more: due after 340 / 16 insertions.
+    let last = seeds[4];
+    // An own message is an insertion, made after its filter was written.
+    (0..21).for_each(|n| assert_eq!(seed(&alice.send("text")), last, "{n} insertions since the seed"));
+    seeds.push(seed(&alice.send("text")));
+    seeds.push(seed(&alice.send_sync()));
+    hear(&mut alice, 320..341);
+    assert_eq!(seed(&alice.send("text")), seeds[6], "21 insertions since the seed");
+    seeds.push(seed(&alice.send("text")));
     seeds.sort_unstable();
     seeds.dedup();
-    assert_eq!(seeds.len(), 5 + 6);
+    assert_eq!(seeds.len(), 5 + 3);
 }
 
 #[test]

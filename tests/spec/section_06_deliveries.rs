@@ -190,7 +190,7 @@ fn play(
     for row in &mut data.rows {
         match row {
             Row::Parked(parked) => parked.parked_at_age_ms = 0,
-            Row::Request(request) => request.since_age_ms = 0,
+            Row::Request(request) => (request.since_age_ms, request.named_at_age_ms) = (0, 0),
             _ => {}
         }
     }

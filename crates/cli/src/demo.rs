@@ -24,6 +24,7 @@ use reliable_channel::manager::ManualClock;
 use reliable_channel::types::WallTime;
 
 use crate::screen::{self, Screen};
+use crate::store::StoreArgs;
 use conversation::Conversation;
 use narrator::Narrator;
 use network::Network;
@@ -62,6 +63,8 @@ pub(crate) struct Args {
     /// Keep the stores in this directory, which must be new or empty: one sub-directory for each participant
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Print one JSON object instead of the conversation
     #[arg(long)]
     json: bool,
@@ -128,7 +131,7 @@ async fn play(args: &Args, names: &[String], lines: Vec<Line>, config: Config) -
         }
     }
     let clock = ManualClock::new(WallTime::from_millis(EPOCH_MS));
-    let common = Common { config, clock: clock.clone(), messages: lines.len(), seed };
+    let common = Common { config, clock: clock.clone(), store: args.store, messages: lines.len(), seed };
     let person = |(index, name): (usize, &String)| {
         let common = Common { seed: seed.wrapping_mul(31).wrapping_add(index as u64), ..common.clone() };
         Participant::new(name.clone(), root.join(name), common, index == 0)

@@ -10,16 +10,14 @@ mod view;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
-use reliable_channel::store::{Persistence, PersistenceError, PersistenceErrorKind, RedbPersistence};
+use anyhow::{Context, bail};
+use reliable_channel::store::PersistenceError;
 use reliable_channel::types::ChannelId;
 use serde::Serialize;
 
 use crate::screen::Screen;
+use crate::store::{self, Kind};
 use view::ChannelView;
-
-/// The file that makes a directory a store.
-const FILE: &str = "channels.redb";
 
 /// Look into a store: channels, logs, what is unacknowledged, what waits for what, repair timers. Changes nothing.
 #[derive(Debug, clap::Args)]
@@ -30,6 +28,9 @@ pub(crate) struct Args {
     /// The directory of a store
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// The engine; needed only where a directory has stores of several
+    #[arg(long, value_enum, value_name = "ENGINE")]
+    store: Option<Kind>,
     /// Only this channel
     #[arg(long, value_name = "ID")]
     channel: Option<String>,
@@ -47,9 +48,9 @@ struct StoreView {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let dir = &args.data;
-    check_there(dir)?;
+    let kind = find(dir, args.store)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().context("cannot start")?;
-    let channels = runtime.block_on(load(dir, args.channel.as_deref()))?;
+    let channels = runtime.block_on(load(dir, kind, args.channel.as_deref()))?;
     let store = StoreView { store: dir.display().to_string(), channels };
     let mut screen = Screen::new();
     if args.json {
@@ -60,9 +61,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     screen.end()
 }
 
-async fn load(dir: &Path, only: Option<&str>) -> anyhow::Result<Vec<ChannelView>> {
-    let explain = |error: PersistenceError| explain(dir, &error);
-    let store = RedbPersistence::open_read_only(dir).map_err(explain)?;
+async fn load(dir: &Path, kind: Kind, only: Option<&str>) -> anyhow::Result<Vec<ChannelView>> {
+    let explain = |error: PersistenceError| store::explain(dir, &error);
+    let store = kind.open_read_only(dir).map_err(explain)?;
     let mut channels = store.list_channels().await.map_err(explain)?;
     if let Some(only) = only {
         let wanted = ChannelId::from(only);
@@ -81,41 +82,30 @@ async fn load(dir: &Path, only: Option<&str>) -> anyhow::Result<Vec<ChannelView>
         }
         views.push(ChannelView::new(&channel, &data));
     }
-    store.close().await.map_err(explain)?;
     Ok(views)
 }
 
 /// A directory without a store may hold directories with one, as `demo --data` leaves it.
-fn check_there(dir: &Path) -> anyhow::Result<()> {
+fn find(dir: &Path, wanted: Option<Kind>) -> anyhow::Result<Kind> {
     let shown = dir.display();
-    if dir.join(FILE).exists() {
-        return Ok(());
+    let is_store =
+        |dir: &Path| wanted.map_or_else(|| Kind::find(dir), |kind| dir.join(kind.file()).exists().then_some(kind));
+    if let Some(kind) = is_store(dir) {
+        return Ok(kind);
     }
     let entries = fs::read_dir(dir).with_context(|| format!("cannot look into {shown}"))?;
     let mut stores: Vec<String> = entries
         .filter_map(Result::ok)
-        .filter(|entry| entry.path().join(FILE).exists())
+        .filter(|entry| is_store(&entry.path()).is_some())
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     stores.sort();
     match stores.first() {
-        None => bail!("there is no store in {shown}: it has no file {FILE}"),
+        None => bail!("there is no store in {shown}: it has no channels.redb, channels.sled or channels.sqlite"),
         Some(first) => bail!(
             "{shown} is no store, but it holds the stores of: {}; try inspect --data {}",
             stores.join(", "),
             dir.join(first).display()
         ),
-    }
-}
-
-fn explain(dir: &Path, error: &PersistenceError) -> anyhow::Error {
-    let shown = dir.display();
-    let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    let of = error.channel.as_ref().map(|channel| format!("channel {channel}: ")).unwrap_or_default();
-    match &error.kind {
-        PersistenceErrorKind::Locked => anyhow!("the store in {shown} is in use; look again when its owner has ended"),
-        PersistenceErrorKind::Corrupt { what } => anyhow!("the store in {shown} is damaged: {of}{what}"),
-        PersistenceErrorKind::UnknownVersion { .. } => anyhow!("cannot read the store in {shown}: {of}{}", error.kind),
-        kind => anyhow!("cannot read the store in {shown}: {of}{kind}{cause}"),
     }
 }

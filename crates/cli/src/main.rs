@@ -6,8 +6,11 @@
 
 mod demo;
 mod inspect;
+mod migrate;
+mod peer;
 mod screen;
 mod simulate;
+mod store;
 
 use std::any::Any;
 use std::panic;
@@ -28,6 +31,8 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Inspect(inspect::Args),
+    Migrate(migrate::Args),
+    Peer(peer::Args),
     Simulate(simulate::Args),
 }
 
@@ -41,6 +46,8 @@ fn main() -> ExitCode {
     let outcome = panic::catch_unwind(|| match command {
         Command::Demo(args) => demo::run(args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Migrate(args) => migrate::run(&args),
+        Command::Peer(args) => peer::run(&args),
         Command::Simulate(args) => simulate::run(&args),
     });
     match outcome.unwrap_or_else(|panic| Err(defect(&*panic))) {
@@ -67,7 +74,7 @@ fn explain(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        screen::error("a command is needed: demo, inspect or simulate; see --help");
+        screen::error("a command is needed: demo, inspect, migrate, peer or simulate; see --help");
         return ExitCode::from(2);
     }
     let text = error.to_string();

@@ -30,6 +30,11 @@ impl Screen {
         self.attempt(Write::flush);
     }
 
+    /// Whether there is nobody to write for any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Whether all of it was written, or its reader went away.
     pub(crate) fn end(mut self) -> anyhow::Result<()> {
         self.flush();

@@ -6,13 +6,20 @@
 mod plot;
 mod report;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use clap::ValueEnum as _;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use reliable_channel::sim::group::{self, Group};
 use reliable_channel::sim::mixed;
+use reliable_channel::types::Dialect;
+
+use crate::screen::{self, Screen};
+
+/// How long a run may take before it shows a bar.
+const BAR_AFTER: Duration = Duration::from_secs(1);
 
 /// Many participants in one simulated channel, everything from one seed. Exit code 0 only if every seed ends with the same
 /// log everywhere and no invariant broken.
@@ -51,12 +58,18 @@ pub struct Args {
     /// Nobody sends a message again: repair alone must do.
     #[arg(long)]
     no_resend: bool,
+    /// T_min of repair in milliseconds, instead of the default.
+    #[arg(long, value_name = "MS")]
+    t_min: Option<u64>,
+    /// T_max of repair in milliseconds, instead of the default.
+    #[arg(long, value_name = "MS")]
+    t_max: Option<u64>,
     /// Let this much virtual time pass in silence after convergence, in milliseconds, and count what is sent.
     #[arg(long, value_name = "MS")]
     idle: Option<u64>,
-    /// Wire dialect.
-    #[arg(long, default_value = "lip109", value_parser = ["lip109"])]
-    dialect: String,
+    /// Wire dialect of all participants, with the options its peers expect.
+    #[arg(long, value_enum, default_value_t = Spoken::Lip109)]
+    dialect: Spoken,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -76,21 +89,21 @@ pub struct Args {
 
 /// Runs every seed.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    if args.mixed {
-        return run_mixed(args);
-    }
     if args.crash == Some(0) {
         bail!("--crash must be at least 1");
     }
+    let mut seeds = Seeds::new(args);
     let mut reports = Vec::new();
-    let mut bad = Vec::new();
-    for seed in seeds(args) {
+    while let Some(seed) = seeds.next(args) {
+        if args.mixed {
+            run_mixed(args, &mut seeds, seed);
+            continue;
+        }
         let report = group::run(&args.group(seed, args.loss));
         let line = report::Line::new(args, &report);
-        line.print(args.json)?;
+        seeds.bar.suspend(|| line.print(&mut seeds.screen, args.json))?;
         if !line.is_good() {
-            bad.push(seed);
-            eprintln!("replay: {}", args.replay(seed));
+            seeds.is_bad(seed, &args.replay(seed));
         }
         if args.plot.is_some() {
             reports.push(report);
@@ -99,50 +112,80 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(path) = &args.plot {
         plot::draw(path, args, &reports).with_context(|| format!("cannot draw {}", path.display()))?;
     }
-    verdict(args, &bad)
+    seeds.verdict(args)
 }
 
-fn run_mixed(args: &Args) -> anyhow::Result<()> {
-    let mut bad = Vec::new();
-    for seed in seeds(args) {
-        let report = mixed::run(seed, None);
-        if args.json {
-            let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
-            let line = serde_json::json!({
-                "seed": seed,
-                "participants": report.mix.founders,
-                "messages": report.sent,
-                "delivered": report.delivered,
-                "virtual_ms": report.virtual_ms,
-                "invariants_checked": report.looks,
-                "trace": format!("{:016x}", report.trace),
-                "violations": violations,
-            });
-            writeln!(std::io::stdout(), "{line}")?;
-        }
-        for violation in &report.violations {
-            eprintln!("seed {seed}: {violation}");
-        }
-        if !report.violations.is_empty() {
-            bad.push(seed);
-            eprintln!("replay: reliable-channel simulate --mixed --seed {seed}");
-        }
+fn run_mixed(args: &Args, seeds: &mut Seeds, seed: u64) {
+    let report = mixed::run(seed, None);
+    if args.json {
+        let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
+        let line = serde_json::json!({
+            "seed": seed,
+            "participants": report.mix.founders,
+            "messages": report.sent,
+            "delivered": report.delivered,
+            "virtual_ms": report.virtual_ms,
+            "invariants_checked": report.looks,
+            "trace": format!("{:016x}", report.trace),
+            "violations": violations,
+        });
+        seeds.bar.suspend(|| seeds.screen.line(line));
     }
-    verdict(args, &bad)
+    for violation in &report.violations {
+        seeds.bar.suspend(|| screen::note(&format!("seed {seed}: {violation}")));
+    }
+    if !report.violations.is_empty() {
+        seeds.is_bad(seed, &format!("reliable-channel simulate --mixed --seed {seed}"));
+    }
 }
 
-fn verdict(args: &Args, bad: &[u64]) -> anyhow::Result<()> {
-    if !bad.is_empty() {
-        bail!("{} of {} seeds broke an invariant or did not converge: {bad:?}", bad.len(), args.seeds);
-    }
-    if !args.json {
-        writeln!(std::io::stdout(), "all {} seeds kept every invariant", args.seeds)?;
-    }
-    Ok(())
+/// The seeds still to run, and what came of those before.
+struct Seeds {
+    rest: std::ops::Range<u64>,
+    bad: Vec<u64>,
+    screen: Screen,
+    bar: ProgressBar,
 }
 
-fn seeds(args: &Args) -> std::ops::Range<u64> {
-    args.seed..args.seed.saturating_add(args.seeds)
+impl Seeds {
+    fn new(args: &Args) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(args.seeds), ProgressDrawTarget::hidden());
+        // Without it the bar has its plain style.
+        if let Ok(style) = ProgressStyle::with_template("[{elapsed_precise}] {wide_bar} {pos}/{len} seeds") {
+            bar.set_style(style);
+        }
+        let rest = args.seed..args.seed.saturating_add(args.seeds);
+        Self { rest, bad: Vec::new(), screen: Screen::new(), bar }
+    }
+
+    /// The next seed; none when the reader of the output has gone.
+    fn next(&mut self, args: &Args) -> Option<u64> {
+        let next = self.rest.next()?;
+        if self.bar.is_hidden() && self.bar.elapsed() > BAR_AFTER {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        self.bar.set_position(next - args.seed);
+        self.screen.flush();
+        (!self.screen.has_failed()).then_some(next)
+    }
+
+    fn is_bad(&mut self, seed: u64, replay: &str) {
+        self.bad.push(seed);
+        self.bar.suspend(|| screen::note(&format!("replay: {replay}")));
+    }
+
+    fn verdict(mut self, args: &Args) -> anyhow::Result<()> {
+        self.bar.finish_and_clear();
+        if !self.bad.is_empty() {
+            let Self { screen, bad, .. } = self;
+            screen.end()?;
+            bail!("{} of {} seeds broke an invariant or did not converge: {bad:?}", bad.len(), args.seeds);
+        }
+        if !args.json {
+            self.screen.line(format_args!("all {} seeds kept every invariant", args.seeds));
+        }
+        self.screen.end()
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -150,9 +193,27 @@ fn share(text: &str) -> Result<f64, String> {
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("must be between 0 and 1".to_owned()) }
 }
 
+/// The names of dialects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Spoken {
+    Lip109,
+    Js,
+    Nim,
+}
+
+impl From<Spoken> for Dialect {
+    fn from(spoken: Spoken) -> Self {
+        match spoken {
+            Spoken::Lip109 => Self::Lip109,
+            Spoken::Js => Self::JsWaku,
+            Spoken::Nim => Self::NimSds,
+        }
+    }
+}
+
 impl Args {
     fn group(&self, seed: u64, loss: f64) -> Group {
-        let mut group = Group::new(seed, self.participants as usize, self.messages, loss);
+        let mut group = Group::new(seed, self.participants as usize, self.messages, loss).speaking(self.dialect.into());
         group.network.duplicate = self.duplicate;
         group.network.delay_ms = (10.min(self.reorder), self.reorder);
         group.pause = Duration::from_millis(self.pause);
@@ -160,6 +221,8 @@ impl Args {
         group.cut_off = self.partition.map(Duration::from_millis);
         group.restart_every = self.crash;
         group.idle = self.idle.map(Duration::from_millis);
+        group.config.t_min = self.t_min.map_or(group.config.t_min, Duration::from_millis);
+        group.config.t_max = self.t_max.map_or(group.config.t_max, Duration::from_millis);
         if self.no_resend {
             group.config.max_resend_attempts = 0;
         }
@@ -181,8 +244,13 @@ impl Args {
         if self.no_resend {
             command += " --no-resend";
         }
-        if let Some(time) = self.idle {
-            command += &format!(" --idle {time}");
+        for (name, option) in [("t-min", self.t_min), ("t-max", self.t_max), ("idle", self.idle)] {
+            command.extend(option.map(|ms| format!(" --{name} {ms}")));
+        }
+        if self.dialect != Spoken::Lip109
+            && let Some(dialect) = self.dialect.to_possible_value()
+        {
+            command += &format!(" --dialect {}", dialect.get_name());
         }
         command
     }

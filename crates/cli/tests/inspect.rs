@@ -79,7 +79,7 @@ fn store_with_everything(dir: &Path) -> RedbPersistence {
             filters_heard_at_send: 0,
             evidence: vec![],
         }),
-        Row::Request(Request { entry, due: seen, sent: 1, heard: 2, since_age_ms: 0 }),
+        Row::Request(Request { entry, due: seen, sent: 1, heard: 2, since_age_ms: 0, named_at_age_ms: 0 }),
         Row::Response(Response { id: "first".into(), due: seen }),
     ];
     let counts = RowCounts { messages: 2, parked: 2, outgoing: 1, requests: 1, responses: 1, ..RowCounts::default() };

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use super::{CHANNEL, EPOCH, OWN, Op};
 use crate::channel::Channel;
 use crate::filter::{IdHash, RollingFilter, RollingFilterConfig};
-use crate::types::{FilterField, HistoryEntry, Lamport, Message, MessageId, ParticipantId, RunningTime};
+use crate::types::{
+    Dialect, FilterField, HistoryEntry, JS_FILTER_BYTES, Lamport, Message, MessageId, ParticipantId, RunningTime,
+};
 
 /// One of sixteen.
 pub(super) fn id(n: u8) -> MessageId {
@@ -57,24 +59,35 @@ pub(super) fn odd(op: Op, wall: u64, channel: &Channel) -> Message {
     message
 }
 
-/// A filter of another participant.
+/// A filter of another participant, often in the layout of the channel.
 pub(super) fn filter(op: Op, channel: &Channel) -> FilterField {
     let compact = |k, bits| FilterField::Compact { k, seed: [op.id; 8], bits };
-    match op.extra >> 3 & 7 {
-        1 => compact(7, Bytes::from_static(&[0xff; 16])),
-        2 => compact(7, Bytes::new()),
-        3 => FilterField::Unusable,
-        4 => FilterField::Unspecified(Bytes::from_static(b"js")),
-        5 => holding(channel.outgoing().into_iter().map(|open| open.id), op.id),
-        6 => compact(65, Bytes::from_static(&[1; 16])),
-        7 => compact(1, Bytes::from(vec![op.names; 24])),
+    let dialect = channel.config().dialect;
+    match (op.extra >> 3 & 7, dialect) {
+        (1, Dialect::JsWaku) => FilterField::Unspecified(vec![0xff; JS_FILTER_BYTES].into()),
+        (2, Dialect::JsWaku) => FilterField::Unspecified(Bytes::new()),
+        (1, Dialect::NimSds) => FilterField::NimSds(Bytes::from_static(NIM_FULL)),
+        (2, Dialect::NimSds) => FilterField::NimSds(Bytes::from_static(NIM_WITHOUT_BITS)),
+        (4, Dialect::NimSds) => FilterField::NimSds(Bytes::new()),
+        (1, _) => compact(7, Bytes::from_static(&[0xff; 16])),
+        (2, _) => compact(7, Bytes::new()),
+        (3, _) => FilterField::Unusable,
+        (4, _) => FilterField::Unspecified(Bytes::from_static(b"js")),
+        (5, _) => holding(channel.outgoing().into_iter().map(|open| open.id), op.id, dialect),
+        (6, _) => compact(65, Bytes::from_static(&[1; 16])),
+        (7, _) => compact(1, Bytes::from(vec![op.names; 24])),
         _ => FilterField::Absent,
     }
 }
 
-fn holding(ids: impl Iterator<Item = MessageId>, seed: u8) -> FilterField {
-    let mut filter = RollingFilter::new(RollingFilterConfig::default());
-    ids.for_each(|id| filter.insert(&id, IdHash::of(&id), RunningTime::default()));
+/// A word full of ones, k = 7, m = 64.
+const NIM_FULL: &[u8] = b"\x0a\x08\xff\xff\xff\xff\xff\xff\xff\xff\x10\x01\x18\x01\x20\x07\x28\x40";
+/// No word, k = 1, m = 0, of which nim-sds dies.
+const NIM_WITHOUT_BITS: &[u8] = b"\x0a\x00\x10\x01\x18\x01\x20\x01\x28\x00";
+
+fn holding(ids: impl Iterator<Item = MessageId>, seed: u8, dialect: Dialect) -> FilterField {
+    let mut filter = RollingFilter::new(RollingFilterConfig::of(dialect));
+    ids.for_each(|id| filter.insert(&id, IdHash::in_dialect(&id, dialect), RunningTime::default()));
     filter.reseed(RunningTime::default(), [seed; 8]);
     filter.field()
 }

@@ -76,10 +76,12 @@ impl Invariant for Loss {
                 let Some(index) = registry.find(id) else { return Ok(()) };
                 let (channel, message) = (scene.nodes[*node].channel(), registry.message(index));
                 let config = channel.config();
-                let too_old = message.key.as_ref().is_some_and(|key| channel.meta().stub_floor.as_ref() >= Some(key));
+                // Whose stub is gone is never delivered (section 6): to wait for it longer is no use.
+                if message.key.as_ref().is_some_and(|key| channel.meta().stub_floor.as_ref() >= Some(key)) {
+                    return Ok(());
+                }
                 if let Some(named) = self.named.get(&(*node, index))
                     && scene.now_ms - named < millis(config.lost_timeout)
-                    && !too_old
                 {
                     return Err(format!("p{node} gives {id} up after {} ms", scene.now_ms - named));
                 }

@@ -56,6 +56,7 @@ pub struct Registry {
     messages: Vec<Registered>,
     had: Vec<Vec<bool>>,
     taken: Vec<Vec<bool>>,
+    heard_of: Vec<Vec<bool>>,
     lost: Vec<BTreeSet<usize>>,
     declared: Vec<BTreeSet<usize>>,
     /// Receivers, and names under which a hostile member spoke to them.
@@ -70,6 +71,8 @@ pub struct Registry {
     pub latencies: Vec<u32>,
     /// Milliseconds from sending to the first acknowledgement.
     pub acknowledged_after: Vec<u32>,
+    /// Milliseconds from sending until a participant whom the first transmission did not reach heard of the message.
+    pub gaps_found_after: Vec<u32>,
 }
 
 impl Registry {
@@ -120,12 +123,23 @@ impl Registry {
         self.lost.get(node).is_some_and(|lost| lost.contains(&index))
     }
 
-    /// What a participant may never hear of: what it gave up, what it may have another message for, and what only those
-    /// could have named.
+    /// What a participant may never hear of: what it gave up, what it may have another message for, what a hostile message
+    /// names that claims to be older (who joins with that one takes the rest for the past), and what only those could
+    /// have named.
     #[must_use]
     pub fn hidden(&self, node: usize) -> BTreeSet<usize> {
         let mut hidden = self.lost.get(node).cloned().unwrap_or_default();
-        hidden.extend(self.all_sent().filter(|(_, message)| message.contested).map(|(index, _)| index));
+        for (index, message) in self.all_sent() {
+            if message.contested {
+                hidden.insert(index);
+            }
+            if message.hostile {
+                let newer = |name: &&usize| {
+                    self.messages[**name].key.as_ref().is_some_and(|key| Some(key) > message.key.as_ref())
+                };
+                hidden.extend(message.names.iter().filter(newer));
+            }
+        }
         let mut work: Vec<usize> = hidden.iter().copied().collect();
         while let Some(index) = work.pop() {
             work.extend(self.messages[index].names.iter().filter(|name| hidden.insert(**name)));
@@ -159,7 +173,7 @@ impl Registry {
 
     /// Before the invariants look: new messages.
     pub(super) fn register(&mut self, now_ms: u64, nodes: usize, seen: &Seen<'_>) {
-        for sets in [&mut self.had, &mut self.taken] {
+        for sets in [&mut self.had, &mut self.taken, &mut self.heard_of] {
             sets.resize(sets.len().max(nodes), Vec::new());
         }
         self.lost.resize(nodes, BTreeSet::new());
@@ -188,6 +202,8 @@ impl Registry {
             }
             Seen::Received { node, transmission, fate } => {
                 let Some(message) = &transmission.message else { return };
+                self.hear_of(*node, &message.id, transmission.kind == Some(TransmitKind::Content), now_ms);
+                message.causal_history.iter().for_each(|entry| self.hear_of(*node, &entry.id, false, now_ms));
                 let hostile = self.find(&message.id).is_some_and(|index| self.messages[index].hostile);
                 if transmission.from.is_none() || hostile {
                     self.forged.insert((*node, message.sender.clone()));
@@ -282,6 +298,9 @@ impl Registry {
                 && registered.content == message.content;
             registered.contested |= !same;
             registered.given |= given;
+            // Another message under this id may name what the first does not.
+            let more: Vec<usize> = names.into_iter().filter(|name| !registered.names.contains(name)).collect();
+            registered.names.extend(more);
             return;
         }
         registered.key = Some(key);
@@ -293,6 +312,18 @@ impl Registry {
         registered.given = given;
         registered.hostile = from.is_none();
         registered.premature = lamport.0 > EPOCH_MS + now_ms + PREMATURE_MS;
+    }
+
+    fn hear_of(&mut self, node: usize, id: &MessageId, first_hand: bool, now_ms: u64) {
+        let Some(index) = self.find(id).filter(|index| !bit(&self.heard_of, node, *index)) else { return };
+        let message = &self.messages[index];
+        if message.from.is_none_or(|from| from == node) {
+            return;
+        }
+        if !first_hand {
+            self.gaps_found_after.push(u32::try_from(now_ms.saturating_sub(message.sent_ms)).unwrap_or(u32::MAX));
+        }
+        set(&mut self.heard_of, node, index);
     }
 
     fn hold(&mut self, node: usize, index: usize) -> bool {

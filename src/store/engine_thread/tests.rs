@@ -8,7 +8,10 @@ use std::sync::Condvar;
 use bytes::Bytes;
 
 use super::*;
+use crate::store::encoded::Change;
 use crate::types::MessageId;
+
+mod durability;
 
 /// What the test and its engine share.
 #[derive(Default)]
@@ -23,6 +26,9 @@ struct State {
     transactions: Vec<usize>,
     /// What the next calls of `apply` do instead.
     faults: VecDeque<Fault>,
+    syncs: usize,
+    /// Calls of `sync` that find the engine unusable.
+    failing_syncs: usize,
     /// Openings that fail before one succeeds.
     failing_opens: usize,
     opens: usize,
@@ -50,6 +56,9 @@ impl World {
     }
 }
 
+/// Whoever writes this panics.
+const SPOILS: &str = "spoils";
+
 struct Fake(Arc<World>);
 
 impl Drop for Fake {
@@ -75,6 +84,10 @@ impl Engine for Fake {
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {
         self.0.change(|state| state.waiting = state.held);
         self.0.wait_until(|state| !state.held);
+        for change in writes.iter().flat_map(|write| &write.changes) {
+            let spoils = matches!(change, Change::Put { key, .. } if key.ends_with(SPOILS.as_bytes()));
+            assert!(!spoils, "a damaged page");
+        }
         self.0
             .change(|state| {
                 let fault = state.faults.pop_front();
@@ -98,17 +111,36 @@ impl Engine for Fake {
     fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {
         Ok(Vec::new())
     }
+
+    fn sync(&mut self) -> Result<(), Failure> {
+        self.0.change(|state| {
+            if state.failing_syncs > 0 {
+                state.failing_syncs -= 1;
+                return Err(Failure::new(PersistenceErrorKind::Io).unusable());
+            }
+            state.syncs += 1;
+            Ok(())
+        })
+    }
 }
 
 fn start(state: State) -> (Arc<World>, Arc<EngineThread>) {
+    start_with(Durability::Immediate, state)
+}
+
+fn start_with(durability: Durability, state: State) -> (Arc<World>, Arc<EngineThread>) {
     let world = Arc::new(World { state: Mutex::new(state), changed: Condvar::new() });
-    let thread = EngineThread::start::<Fake>("fake", world.clone()).unwrap();
+    let thread = EngineThread::start::<Fake>("fake", durability, world.clone()).unwrap();
     (world, Arc::new(thread))
 }
 
 async fn write(thread: &EngineThread) -> Result<(), PersistenceError> {
+    write_id(thread, "id").await
+}
+
+async fn write_id(thread: &EngineThread, id: &str) -> Result<(), PersistenceError> {
     let channel = ChannelId::from("channel");
-    let write = Write::hint_alone(&channel, &MessageId::from("id"), &Bytes::from_static(b"hint"));
+    let write = Write::hint_alone(&channel, &MessageId::from(id), &Bytes::from_static(b"hint"));
     thread.write("set_retrieval_hint", &channel, write).await
 }
 
@@ -143,7 +175,23 @@ async fn writes_that_wait_share_a_transaction() {
         task.await.unwrap().unwrap();
     }
     assert_eq!(world.change(|state| state.transactions.clone()), [1, 100]);
-    assert_eq!(thread.statistics(), StoreStatistics { writes: 101, transactions: 2, reopened: 0 });
+    let done = thread.statistics();
+    assert_eq!((done.writes, done.transactions, done.syncs, done.reopened), (101, 2, 2, 0));
+}
+
+#[tokio::test]
+async fn a_stuck_engine_stalls_no_other() {
+    let (world, stuck) = start(State { held: true, ..State::default() });
+    let (_, other) = start(State::default());
+    let waiting = queue_behind_one(&world, &stuck, 2 * QUEUE).await;
+    for _ in 0..100 {
+        write(&other).await.unwrap();
+    }
+    assert!(waiting.iter().all(|task| !task.is_finished()));
+    world.change(|state| state.held = false);
+    for task in waiting {
+        task.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]
@@ -173,6 +221,91 @@ async fn a_panic_fails_the_batch_as_retryable_and_reopens() {
     assert_eq!(world.change(|state| (state.opens, state.closes)), (2, 1));
 }
 
+/// The results of writes of these ids that share a batch.
+async fn in_one_batch(ids: &[&'static str]) -> (Arc<World>, Vec<Result<(), PersistenceError>>) {
+    let (world, thread) = start(State { held: true, ..State::default() });
+    let first = queue_behind_one(&world, &thread, 0).await;
+    let spawn = |id: &'static str| {
+        let thread = thread.clone();
+        tokio::spawn(async move { write_id(&thread, id).await })
+    };
+    let tasks: Vec<_> = ids.iter().copied().map(spawn).collect();
+    // The runtime looks at this task after every 61 others.
+    for _ in 0..4 {
+        tokio::task::yield_now().await;
+    }
+    world.change(|state| state.held = false);
+    for task in first {
+        task.await.unwrap().unwrap();
+    }
+    let mut results = Vec::new();
+    for task in tasks {
+        results.push(task.await.unwrap());
+    }
+    (world, results)
+}
+
+#[tokio::test]
+async fn a_write_that_cannot_be_made_spoils_no_other() {
+    let (world, results) = in_one_batch(&["a", "b", SPOILS, "c"]).await;
+    assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false, true], "{results:?}");
+    assert_eq!(world.change(|state| state.transactions.clone()), [1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn many_that_cannot_be_made_cost_a_bounded_number_of_openings() {
+    let (world, results) = in_one_batch(&[&[SPOILS; 100][..], &["a"]].concat()).await;
+    assert!(results.iter().all(|result| result.as_ref().is_err_and(PersistenceError::is_retryable)), "{results:?}");
+    assert_eq!(world.change(|state| state.opens), 1 + MAX_SPOILERS);
+}
+
+#[tokio::test]
+async fn all_that_wait_for_an_engine_that_cannot_be_opened_fail_together() {
+    let faults = [Fault::Unusable].into();
+    let (world, thread) = start(State { held: true, faults, failing_opens: 1, ..State::default() });
+    let first = queue_behind_one(&world, &thread, 0).await;
+    let load = |_| {
+        let thread = thread.clone();
+        tokio::spawn(async move { thread.load("load_channel", &"channel".into(), Vec::new()).await })
+    };
+    let loads: Vec<_> = (0..50).map(load).collect();
+    for _ in 0..4 {
+        tokio::task::yield_now().await;
+    }
+    world.change(|state| state.held = false);
+    for task in first {
+        task.await.unwrap().unwrap_err();
+    }
+    for load in loads {
+        assert_eq!(load.await.unwrap().unwrap_err().kind, PersistenceErrorKind::StorageFull);
+    }
+    assert_eq!(world.change(|state| state.opens), 2);
+    thread.load("load_channel", &"channel".into(), Vec::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_close_among_those_that_wait_is_carried_out() {
+    let faults = [Fault::Unusable].into();
+    let (world, thread) = start(State { held: true, faults, failing_opens: 1, ..State::default() });
+    let tasks = queue_behind_one(&world, &thread, 0).await;
+    let load = tokio::spawn({
+        let thread = thread.clone();
+        async move { thread.load("load_channel", &"channel".into(), Vec::new()).await }
+    });
+    let closing = tokio::spawn({
+        let thread = thread.clone();
+        async move { thread.close().await }
+    });
+    tokio::task::yield_now().await;
+    world.change(|state| state.held = false);
+    closing.await.unwrap().unwrap();
+    load.await.unwrap().unwrap_err();
+    for task in tasks {
+        task.await.unwrap().unwrap_err();
+    }
+    assert_eq!(write(&thread).await.unwrap_err().kind, PersistenceErrorKind::Closed);
+}
+
 #[tokio::test]
 async fn an_engine_that_became_unusable_is_opened_until_it_works() {
     let (world, thread) = start(State { faults: [Fault::Unusable].into(), failing_opens: 2, ..State::default() });
@@ -181,7 +314,8 @@ async fn an_engine_that_became_unusable_is_opened_until_it_works() {
         errors += 1;
     }
     assert_eq!((errors, world.change(|state| state.opens)), (3, 4));
-    assert_eq!(thread.statistics(), StoreStatistics { writes: 1, transactions: 1, reopened: 1 });
+    let done = thread.statistics();
+    assert_eq!((done.writes, done.transactions, done.syncs, done.reopened), (1, 1, 1, 1));
 }
 
 #[tokio::test]

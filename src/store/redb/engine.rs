@@ -7,10 +7,10 @@
 //! read-only handle: a store of a newer layout stays as it is, byte for byte. A file that a crash left to be
 //! repaired is looked at through an [`Overlay`], which keeps the repair in memory.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -20,9 +20,11 @@ use redb::{
 };
 
 use super::overlay::Overlay;
-use crate::store::PersistenceErrorKind;
-use crate::store::encoded::{Change, Raw, Table, Write, above, channel_of, prefix_of};
+use crate::store::encoded::{Change, Raw, Table, Write, above, channels_by_seeking};
 use crate::store::engine_thread::{Engine, Failure};
+use crate::store::medium::{corrupt, create_dir_of, io_failure, must_exist, sync_name_of};
+use crate::store::on_disk::Options;
+use crate::store::{Durability, PersistenceErrorKind};
 use crate::types::ChannelId;
 
 /// Version of the tables below.
@@ -39,16 +41,12 @@ const ROWS: Definition = TableDefinition::new("rows");
 const HINTS: Definition = TableDefinition::new("hints");
 const SYS: Definition = TableDefinition::new("sys");
 
-/// How to open a store.
-#[derive(Clone, Debug)]
-pub(super) struct Options {
-    pub(super) file: PathBuf,
-    pub(super) read_only: bool,
-}
+/// The store's file within its directory.
+const FILE: &str = "channels.redb";
 
 /// An open store.
 pub(super) enum RedbEngine {
-    Writing(Database),
+    Writing(Database, Durability),
     Reading(ReadOnlyDatabase),
     /// For reading, with repairs in memory.
     Overlaid(Database),
@@ -58,7 +56,7 @@ impl Engine for RedbEngine {
     type Options = Options;
 
     fn open(options: &Options) -> Result<Self, Failure> {
-        let file = &options.file;
+        let file = &options.dir.join(FILE);
         if options.read_only {
             let engine = look(file)?;
             return match read_layout(&engine.read()?)? {
@@ -72,14 +70,22 @@ impl Engine for RedbEngine {
         let looked = look(file)?;
         check_layout(read_layout(&looked.read()?)?.ok_or_else(no_layout)?)?;
         drop(looked);
-        let engine = Self::Writing(builder().open(file).map_err(database_failure)?);
+        let engine = Self::Writing(builder().open(file).map_err(database_failure)?, options.durability);
         // Opening for writing may have repaired more than looking did.
         check_layout(read_layout(&engine.read()?)?.ok_or_else(no_layout)?)?;
         Ok(engine)
     }
 
+    fn reopen(options: &Options) -> Result<Self, Failure> {
+        must_exist(&options.dir.join(FILE))?;
+        Self::open(options)
+    }
+
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {
         let mut transaction = self.write()?;
+        if let Self::Writing(_, Durability::Batched { .. }) = self {
+            transaction.set_durability(redb::Durability::None).map_err(durability_failure)?;
+        }
         // Repair after a crash is then quick; alone, an operation would pay more for that than it is worth.
         transaction.set_quick_repair(writes.len() > 1);
         let mut tables = Tables::open(&transaction)?;
@@ -101,7 +107,7 @@ impl Engine for RedbEngine {
             {
                 let (key, value) = entry.map_err(storage_failure)?;
                 // The range gives keys that start with the prefix; a damaged page might not.
-                let key = key.value().strip_prefix(prefix).ok_or_else(|| corrupt("keys out of order".into()))?;
+                let key = key.value().strip_prefix(prefix).ok_or_else(|| corrupt("keys out of order"))?;
                 found.push((key.to_vec(), Bytes::copy_from_slice(value.value())));
             }
             Ok::<_, Failure>(found)
@@ -109,40 +115,33 @@ impl Engine for RedbEngine {
         let meta = match <[_; 1]>::try_from(scan(META)?) {
             Ok([(key, value)]) if key.is_empty() => Some(value),
             Err(none) if none.is_empty() => None,
-            _ => return Err(corrupt("the meta has further keys".into())),
+            _ => return Err(corrupt("the meta has further keys")),
         };
         Ok(Raw { meta, rows: scan(ROWS)?, hints: scan(HINTS)? })
     }
 
     fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {
         let transaction = self.read()?;
-        let mut channels = Vec::new();
-        for table in [META, ROWS, HINTS] {
+        channels_by_seeking([META, ROWS, HINTS], |table, from| {
             let table = open_table(&transaction, table)?;
-            let mut from = Some(Vec::new());
-            // From each channel's first key to the first behind its last, however many are between.
-            while let Some(start) = from {
-                let mut keys = table.range(start.as_slice()..).map_err(storage_failure)?;
-                let Some(entry) = keys.next() else { break };
-                let (key, _) = entry.map_err(storage_failure)?;
-                let prefix = prefix_of(key.value()).ok_or_else(|| corrupt("a key without a channel".into()))?;
-                from = above(prefix);
-                if from.as_ref().is_some_and(|next| *next <= start) {
-                    return Err(corrupt("keys out of order".into()));
-                }
-                channels.push(channel_of(prefix));
-            }
+            let mut keys = table.range(from..).map_err(storage_failure)?;
+            keys.next().map(|entry| Ok(entry.map_err(storage_failure)?.0.value().to_vec())).transpose()
+        })
+    }
+
+    /// redb keeps what was committed without a sync until the next commit with one.
+    fn sync(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Writing(_, Durability::Batched { .. }) => self.write()?.commit().map_err(commit_failure),
+            _ => Ok(()),
         }
-        channels.sort();
-        channels.dedup();
-        Ok(channels)
     }
 }
 
 impl RedbEngine {
     fn read(&self) -> Result<ReadTransaction, Failure> {
         match self {
-            Self::Writing(database) | Self::Overlaid(database) => database.begin_read(),
+            Self::Writing(database, _) | Self::Overlaid(database) => database.begin_read(),
             Self::Reading(database) => database.begin_read(),
         }
         .map_err(transaction_failure)
@@ -150,7 +149,7 @@ impl RedbEngine {
 
     fn write(&self) -> Result<WriteTransaction, Failure> {
         match self {
-            Self::Writing(database) => database.begin_write().map_err(transaction_failure),
+            Self::Writing(database, _) => database.begin_write().map_err(transaction_failure),
             Self::Reading(_) | Self::Overlaid(_) => Err(Failure::new(PersistenceErrorKind::Unsupported)),
         }
     }
@@ -218,12 +217,12 @@ fn builder() -> Builder {
 /// Makes an empty store under another name and then gives it its own: a file of that name was a store once, so that one
 /// without layout is damaged, not new.
 fn create(file: &Path) -> Result<(), Failure> {
-    create_dir(file)?;
+    create_dir_of(file)?;
     static MADE: AtomicU64 = AtomicU64::new(0);
     let made = file.with_extension(format!("{}-{}.new", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed)));
     // Left behind by a process of this number.
     let _ = fs::remove_file(&made);
-    let engine = RedbEngine::Writing(builder().create(&made).map_err(database_failure)?);
+    let engine = RedbEngine::Writing(builder().create(&made).map_err(database_failure)?, Durability::Immediate);
     let named = engine.set_layout().and_then(|()| {
         drop(engine);
         match fs::hard_link(&made, file) {
@@ -235,7 +234,7 @@ fn create(file: &Path) -> Result<(), Failure> {
         }
     });
     let _ = fs::remove_file(&made);
-    named.and_then(|()| sync_dir(file))
+    named.and_then(|()| sync_name_of(file))
 }
 
 /// Opens a file that is there for reading, without a write to it.
@@ -279,27 +278,8 @@ fn within<'a>(prefix: &'a [u8], end: Option<&'a [u8]>) -> (Bound<&'a [u8]>, Boun
     (Bound::Included(prefix), end.map_or(Bound::Unbounded, Bound::Excluded))
 }
 
-fn create_dir(file: &Path) -> Result<(), Failure> {
-    file.parent().map_or(Ok(()), fs::create_dir_all).map_err(io_failure)
-}
-
-/// Makes the new file's name, and that of its directory, survive a power cut.
-fn sync_dir(file: &Path) -> Result<(), Failure> {
-    if cfg!(unix) {
-        for dir in file.ancestors().skip(1).take(2) {
-            let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-            File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_failure)?;
-        }
-    }
-    Ok(())
-}
-
 fn no_layout() -> Failure {
-    corrupt("the file is not a store of this library".into())
-}
-
-fn corrupt(what: String) -> Failure {
-    Failure::new(PersistenceErrorKind::Corrupt { what })
+    corrupt("the file is not a store of this library")
 }
 
 fn database_failure(error: DatabaseError) -> Failure {
@@ -332,6 +312,10 @@ fn commit_failure(error: CommitError) -> Failure {
     }
 }
 
+fn durability_failure(error: redb::SetDurabilityError) -> Failure {
+    Failure::new(PersistenceErrorKind::Backend(error.to_string()))
+}
+
 fn storage_failure(error: StorageError) -> Failure {
     match error {
         StorageError::Corrupted(what) => corrupt(what),
@@ -342,13 +326,18 @@ fn storage_failure(error: StorageError) -> Failure {
     }
 }
 
-fn io_failure(error: io::Error) -> Failure {
-    let kind = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PersistenceErrorKind::StorageFull,
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-            PersistenceErrorKind::Corrupt { what: error.to_string() }
-        }
-        _ => PersistenceErrorKind::Io,
-    };
-    Failure::new(kind).with_source(error).unusable()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_gone_is_not_made_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (dir, durability) = (dir.path().to_owned(), Durability::Immediate);
+        let options = Options { dir, read_only: false, durability };
+        drop(RedbEngine::open(&options).expect("a new store"));
+        fs::remove_file(options.dir.join("channels.redb")).expect("it is there");
+        assert!(RedbEngine::reopen(&options).is_err_and(|failure| failure.kind == PersistenceErrorKind::Io));
+        assert!(!options.dir.join("channels.redb").exists());
+    }
 }

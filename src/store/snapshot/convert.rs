@@ -12,7 +12,7 @@ use crate::state::{
     Body, ChannelMeta, Evidence, LogKey, Logged, Mark, MarkKind, Outgoing, Parked, Place, Request, Response, Row,
     RowCounts, RowKey, Stub,
 };
-use crate::types::{HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
+use crate::types::{Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
 
 /// A row without its key.
 pub(super) fn to_kind(row: &Row) -> Kind {
@@ -47,6 +47,7 @@ pub(super) fn to_kind(row: &Row) -> Kind {
             sent: row.sent,
             heard: row.heard,
             since_age_ms: row.since_age_ms,
+            named_at_age_ms: row.named_at_age_ms,
         }),
         Row::Response(row) => Kind::Response(proto::Response { due: row.due.as_nanos() }),
         Row::Mark(row) => {
@@ -94,6 +95,7 @@ pub(super) fn from_kind(key: &RowKey, kind: Option<Kind>) -> Result<Row, String>
             sent: row.sent,
             heard: row.heard,
             since_age_ms: row.since_age_ms,
+            named_at_age_ms: row.named_at_age_ms,
         }),
         (Place::Response, Kind::Response(row)) => Row::Response(Response { id, due: WallTime::from_nanos(row.due) }),
         (Place::Mark, Kind::Mark(row)) => {
@@ -110,7 +112,7 @@ pub(super) fn from_kind(key: &RowKey, kind: Option<Kind>) -> Result<Row, String>
 
 /// The meta with its schema version.
 pub(super) fn to_meta(schema: u32, meta: &ChannelMeta) -> proto::Meta {
-    let RowCounts { messages, parked, stubs, outgoing, requests, responses, marks } = meta.counts;
+    let RowCounts { messages, parked, stubs, outgoing, requests, responses, marks, hints } = meta.counts;
     proto::Meta {
         schema,
         lamport: meta.lamport.0,
@@ -123,16 +125,17 @@ pub(super) fn to_meta(schema: u32, meta: &ChannelMeta) -> proto::Meta {
         age_ms: meta.age_ms,
         filters_heard: meta.filters_heard,
         marks_set: meta.marks_set,
-        counts: Some(proto::RowCounts { messages, parked, stubs, outgoing, requests, responses, marks }),
+        counts: Some(proto::RowCounts { messages, parked, stubs, outgoing, requests, responses, marks, hints }),
         oldest: meta.oldest.as_ref().map(to_log_key),
         newest: meta.newest.as_ref().map(to_log_key),
         told: meta.told,
+        dialect: to_dialect(meta.dialect).into(),
     }
 }
 
 /// The meta that was kept.
 pub(super) fn from_meta(meta: proto::Meta) -> Result<ChannelMeta, String> {
-    let proto::RowCounts { messages, parked, stubs, outgoing, requests, responses, marks } =
+    let proto::RowCounts { messages, parked, stubs, outgoing, requests, responses, marks, hints } =
         required(meta.counts, "counts")?;
     Ok(ChannelMeta {
         lamport: Lamport(meta.lamport),
@@ -145,11 +148,29 @@ pub(super) fn from_meta(meta: proto::Meta) -> Result<ChannelMeta, String> {
         age_ms: meta.age_ms,
         filters_heard: meta.filters_heard,
         marks_set: meta.marks_set,
-        counts: RowCounts { messages, parked, stubs, outgoing, requests, responses, marks },
+        counts: RowCounts { messages, parked, stubs, outgoing, requests, responses, marks, hints },
         oldest: meta.oldest.map(from_log_key).transpose()?,
         newest: meta.newest.map(from_log_key).transpose()?,
         told: meta.told,
+        dialect: from_dialect(meta.dialect)?,
     })
+}
+
+fn to_dialect(dialect: Dialect) -> proto::DialectKind {
+    match dialect {
+        Dialect::Lip109 => proto::DialectKind::Lip109,
+        Dialect::JsWaku => proto::DialectKind::JsWaku,
+        Dialect::NimSds => proto::DialectKind::NimSds,
+    }
+}
+
+fn from_dialect(dialect: i32) -> Result<Dialect, String> {
+    match proto::DialectKind::try_from(dialect) {
+        Ok(proto::DialectKind::Lip109) => Ok(Dialect::Lip109),
+        Ok(proto::DialectKind::JsWaku) => Ok(Dialect::JsWaku),
+        Ok(proto::DialectKind::NimSds) => Ok(Dialect::NimSds),
+        Err(_) => Err("unknown dialect".into()),
+    }
 }
 
 fn to_body(body: &Body) -> proto::Body {

@@ -15,8 +15,10 @@ use reliable_channel::manager::{
     EventStream, Lagged, ManagerError, ManagerEvent, ManualClock, OnSaveFailure, ReliabilityManager, TransmitStream,
 };
 use reliable_channel::state::Logged;
-use reliable_channel::store::{PersistenceErrorKind, RedbPersistence};
+use reliable_channel::store::{Persistence, PersistenceErrorKind};
 use reliable_channel::types::{ChannelId, MessageId};
+
+use crate::store::{StoreArgs, explain};
 
 /// The channel everybody is in.
 const CHANNEL: &str = "demo";
@@ -29,6 +31,7 @@ const RELEASE_ATTEMPTS: u32 = 4_000;
 pub(super) struct Common {
     pub(super) config: Config,
     pub(super) clock: ManualClock,
+    pub(super) store: StoreArgs,
     pub(super) messages: usize,
     pub(super) seed: u64,
 }
@@ -73,7 +76,7 @@ impl Participant {
         let store = self.open_store().await.with_context(|| format!("{}'s store {}", self.name, self.dir.display()))?;
         let manager = ReliabilityManager::builder(self.name.as_str())
             .config(self.common.config.clone())
-            .persistence(Arc::new(store))
+            .persistence(store)
             .clock(Arc::new(self.common.clock.clone()))
             .on_save_failure(OnSaveFailure::Fail)
             .stream_capacity((self.common.messages + 1).clamp(1_024, 16_384))
@@ -135,15 +138,15 @@ impl Participant {
     }
 
     /// Opens the store, waiting until a manager that was dropped has let go of it.
-    async fn open_store(&self) -> anyhow::Result<RedbPersistence> {
+    async fn open_store(&self) -> anyhow::Result<Arc<dyn Persistence>> {
         let mut attempts = 0;
         loop {
-            match RedbPersistence::open(&self.dir) {
+            match self.common.store.open(&self.dir) {
                 Err(error) if error.kind == PersistenceErrorKind::Locked && attempts < RELEASE_ATTEMPTS => {
                     attempts += 1;
                     tokio::time::sleep(RELEASE_WAIT).await;
                 }
-                outcome => return Ok(outcome?),
+                outcome => return outcome.map_err(|error| explain(&self.dir, &error)),
             }
         }
     }

@@ -1,9 +1,9 @@
 //! What one seed is reported as.
 
-use std::io::Write as _;
-
 use reliable_channel::sim::group::Report;
 use serde::Serialize;
+
+use crate::screen::Screen;
 
 use super::Args;
 
@@ -20,6 +20,8 @@ pub struct Line {
     delivery_ms: Percentiles,
     acknowledged: usize,
     first_acknowledgement_ms: Percentiles,
+    gaps: usize,
+    gap_detection_ms: Percentiles,
     transmissions_per_message: f64,
     wire_bytes_per_message: f64,
     transmissions_per_member: f64,
@@ -68,6 +70,8 @@ impl Line {
             delivery_ms: Percentiles::of(&report.delivery_ms),
             acknowledged: report.acknowledged_ms.len(),
             first_acknowledgement_ms: Percentiles::of(&report.acknowledged_ms),
+            gaps: report.gaps_found_ms.len(),
+            gap_detection_ms: Percentiles::of(&report.gaps_found_ms),
             transmissions_per_message: ratio(report.transmissions, messages),
             wire_bytes_per_message: ratio(report.bytes, messages),
             transmissions_per_member: ratio(report.transmissions, u64::from(args.participants)),
@@ -88,14 +92,12 @@ impl Line {
     }
 
     /// Prints the figures: as JSON, or the main ones in words.
-    pub fn print(&self, json: bool) -> anyhow::Result<()> {
-        let mut out = std::io::stdout();
+    pub fn print(&self, screen: &mut Screen, json: bool) -> anyhow::Result<()> {
         if json {
-            writeln!(out, "{}", serde_json::to_string(self)?)?;
+            screen.line(serde_json::to_string(self)?);
             return Ok(());
         }
-        writeln!(
-            out,
+        screen.line(format_args!(
             "seed {}: {:.2}% delivered, logs agree: {} ({} ms after the last message); delivery p50 {} ms, p99 {} ms; {} \
              transmissions, {} bytes per message",
             self.seed,
@@ -106,9 +108,9 @@ impl Line {
             self.delivery_ms.p99,
             self.transmissions_per_message,
             self.wire_bytes_per_message
-        )?;
+        ));
         for violation in &self.violations {
-            writeln!(out, "  violation: {violation}")?;
+            screen.line(format_args!("  violation: {violation}"));
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used)] // each test file uses its part; these are tests
 
+pub mod lines;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,0 +1,124 @@
+//! `peer`: one channel, driven by another program over stdin and stdout.
+//!
+//! What: a line of JSON in is a command, lines of JSON out are what it led to, and a `done` closes each command. Why:
+//! scripts and programs in other languages get the whole protocol without linking the library, and tests get a
+//! participant whose clock stands still. How it moves: `lines` reads, `command` understands, [`session`] drives a
+//! [`Channel`](reliable_channel::Channel) and carries its steps out in order: saved, transmitted, told. Nothing happens
+//! by itself: whoever drives it sends `sweep` about once a second.
+
+mod clock;
+mod command;
+mod lines;
+mod session;
+mod store;
+mod told;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reliable_channel::channel::{Config, Join};
+use reliable_channel::types::Dialect;
+
+use crate::screen::Screen;
+use crate::store::StoreArgs;
+use command::Request;
+use lines::Lines;
+use session::Session;
+use told::Told;
+
+/// Drive one channel from another program: JSON lines in, JSON lines out.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Commands: send{text|hex,id?,hint?} ephemeral{text|hex} receive{hex} sync sweep met{ids} clock{ms} state quit\n\
+    Example:\n  echo '{\"cmd\":\"send\",\"text\":\"hi\",\"seq\":1}' | reliable-channel peer --channel lobby --sender alice"
+)]
+pub(crate) struct Args {
+    /// The channel's id
+    #[arg(long, value_name = "ID")]
+    channel: String,
+    /// Who this participant is
+    #[arg(long, value_name = "ID")]
+    sender: String,
+    /// Which peers' conventions to speak
+    #[arg(long, default_value = "lip109", value_parser = ["lip109", "js", "nim"])]
+    dialect: String,
+    /// Keep the channel in a store in this directory; without one, nothing is kept
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Stop the clock at this Unix time in milliseconds; then only the command `clock` moves it
+    #[arg(long, value_name = "MS")]
+    now: Option<u64>,
+    /// Entries of the log's tail in a causal history, besides its heads
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1_000))]
+    causal: Option<u16>,
+    /// Shortest wait before a repair request
+    #[arg(long, value_name = "MS")]
+    tmin: Option<u64>,
+    /// Longest wait before a repair request or answer
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    tmax: Option<u64>,
+    /// Response groups
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    groups: Option<u32>,
+    /// Wait for a missing message before it is given up
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    lost: Option<u64>,
+    /// In a channel without stored state, ask for up to so many messages older than the first one heard
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    backfill: u64,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let (mut session, opened) = Session::open(args)?;
+    let mut lines = Lines::new(std::io::stdin().lock());
+    let mut screen = Screen::new();
+    say(&mut screen, &opened)?;
+    while !screen.has_failed()
+        && let Some(line) = lines.next()?
+    {
+        let request = line.and_then(|line| command::parse(&line)).unwrap_or_else(Request::wrong);
+        let (told, ended) = session.answer(request)?;
+        say(&mut screen, &told)?;
+        if ended {
+            break;
+        }
+    }
+    session.close()?;
+    screen.end()
+}
+
+/// Everything that one command led to, written out at once.
+fn say(screen: &mut Screen, told: &[Told]) -> anyhow::Result<()> {
+    for told in told {
+        screen.line(serde_json::to_string(told)?);
+    }
+    screen.flush();
+    Ok(())
+}
+
+impl Args {
+    fn dialect(&self) -> Dialect {
+        match self.dialect.as_str() {
+            "js" => Dialect::JsWaku,
+            "nim" => Dialect::NimSds,
+            _ => Dialect::Lip109,
+        }
+    }
+
+    /// The dialect's options, and what the command line says.
+    fn config(&self) -> Config {
+        let mut config = Config::of(self.dialect());
+        if self.backfill > 0 {
+            config.join = Join::Backfill(self.backfill);
+        }
+        let millis = |ms: Option<u64>, default| ms.map_or(default, Duration::from_millis);
+        config.t_min = millis(self.tmin, config.t_min);
+        config.t_max = millis(self.tmax, config.t_max);
+        config.lost_timeout = millis(self.lost, config.lost_timeout);
+        config.response_groups = self.groups.unwrap_or(config.response_groups);
+        config.causal_history_size = self.causal.map_or(config.causal_history_size, usize::from);
+        config
+    }
+}

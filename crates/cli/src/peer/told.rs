@@ -1,0 +1,351 @@
+//! What a peer says: one JSON object a line.
+//!
+//! What: [`Told`], and [`Told::from`] an event. Why types of its own: the lines are an interface for other languages
+//! and must not change with the library's inner ones. How it moves: serialised as it is. Times are Unix milliseconds;
+//! what is not UTF-8 is hex, under a name that ends in `_hex`.
+
+use reliable_channel::channel::{Event, TransmitKind};
+use reliable_channel::state::LogKey;
+use reliable_channel::types::{Dialect, HistoryEntry, MessageId, ParticipantId};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "ev", rename_all = "snake_case")]
+pub(super) enum Told {
+    Ready {
+        channel: String,
+        sender: String,
+        dialect: &'static str,
+    },
+    Out {
+        kind: &'static str,
+        #[serde(flatten)]
+        id: Named,
+        hex: String,
+    },
+    Delivered {
+        #[serde(flatten)]
+        id: Named,
+        #[serde(flatten)]
+        content: Content,
+        #[serde(flatten)]
+        sender: Named,
+        lamport: u64,
+        late: bool,
+        missing: Vec<Plain>,
+    },
+    Duplicate {
+        #[serde(flatten)]
+        id: Named,
+    },
+    Echo {
+        #[serde(flatten)]
+        id: Named,
+    },
+    Acked {
+        #[serde(flatten)]
+        id: Named,
+        #[serde(flatten)]
+        by: Named,
+    },
+    PossiblyAcked {
+        #[serde(flatten)]
+        id: Named,
+        #[serde(flatten)]
+        by: Named,
+        chance: f64,
+    },
+    Failed {
+        #[serde(flatten)]
+        id: Named,
+        possibly: bool,
+    },
+    Missing {
+        #[serde(flatten)]
+        id: Named,
+        ids: Vec<Plain>,
+    },
+    Lost {
+        ids: Vec<Plain>,
+    },
+    TooOld {
+        #[serde(flatten)]
+        id: Named,
+        #[serde(flatten)]
+        sender: Named,
+    },
+    IdConflict {
+        #[serde(flatten)]
+        id: Named,
+        #[serde(flatten)]
+        sender: Named,
+    },
+    Ephemeral {
+        #[serde(flatten)]
+        content: Content,
+        #[serde(flatten)]
+        sender: Named,
+    },
+    SyncReceived {
+        #[serde(flatten)]
+        sender: Named,
+    },
+    RepairRequested {
+        #[serde(flatten)]
+        id: Named,
+        #[serde(flatten)]
+        by: Named,
+    },
+    RepairAnswered {
+        #[serde(flatten)]
+        id: Named,
+    },
+    Limit {
+        limit: String,
+        #[serde(flatten)]
+        id: Option<Named>,
+        #[serde(flatten)]
+        by: Option<Named>,
+    },
+    ClockReset {
+        from: u64,
+        to: u64,
+    },
+    StateMended {
+        what: String,
+    },
+    /// Somebody in this channel speaks as the other network does.
+    ForeignDialect {
+        heard: &'static str,
+    },
+    /// An event that this program does not know yet.
+    Other {
+        what: String,
+    },
+    State(Box<State>),
+    Error {
+        message: String,
+    },
+    Done {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+    },
+}
+
+/// The channel as it is.
+#[derive(Debug, Serialize)]
+pub(super) struct State {
+    pub(super) log: Vec<Plain>,
+    pub(super) outgoing: Vec<Plain>,
+    pub(super) incoming: Vec<Plain>,
+    pub(super) repair_out: Vec<RepairOut>,
+    pub(super) repair_in: Vec<RepairIn>,
+    pub(super) lamport: u64,
+    pub(super) floor: Option<Place>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct RepairOut {
+    #[serde(flatten)]
+    pub(super) id: Named,
+    pub(super) t_req: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct RepairIn {
+    #[serde(flatten)]
+    pub(super) id: Named,
+    pub(super) t_resp: u64,
+}
+
+/// A place in the log.
+#[derive(Debug, Serialize)]
+pub(super) struct Place {
+    #[serde(flatten)]
+    id: Named,
+    lamport: u64,
+}
+
+/// Application content: as text too, where it is text.
+#[derive(Debug, Serialize)]
+pub(super) struct Content {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    hex: String,
+}
+
+/// An identifier as a field of an object.
+#[derive(Debug)]
+pub(super) struct Named {
+    name: &'static str,
+    name_hex: &'static str,
+    bytes: Vec<u8>,
+}
+
+/// An identifier in a list: a string, or an object with `id_hex`.
+#[derive(Debug)]
+pub(super) struct Plain(Named);
+
+impl Told {
+    pub(super) fn error(message: impl ToString) -> Self {
+        Self::Error { message: message.to_string() }
+    }
+}
+
+impl From<Event> for Told {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::MessageDelivered(delivery) => Self::Delivered {
+                id: Named::id(&delivery.body.key.id),
+                content: Content::new(&delivery.body.content),
+                sender: Named::sender(&delivery.body.sender),
+                lamport: delivery.body.key.lamport.0,
+                late: delivery.late,
+                missing: delivery.missing.iter().map(Plain::new).collect(),
+            },
+            Event::MessageAcknowledged { id, by, .. } => Self::Acked { id: Named::id(&id), by: Named::by(&by) },
+            Event::MessagePossiblyAcknowledged { id, by, chance } => {
+                Self::PossiblyAcked { id: Named::id(&id), by: Named::by(&by), chance }
+            }
+            Event::DeliveryFailed { id, possibly } => Self::Failed { id: Named::id(&id), possibly },
+            Event::MissingDependencies { id, missing } => {
+                Self::Missing { id: Named::id(&id), ids: missing.iter().map(Plain::entry).collect() }
+            }
+            Event::DependencyLost { id } => Self::Lost { ids: vec![Plain::new(&id)] },
+            Event::TooOld { id, sender } => Self::TooOld { id: Named::id(&id), sender: Named::sender(&sender) },
+            Event::IdConflict { id, sender } => Self::IdConflict { id: Named::id(&id), sender: Named::sender(&sender) },
+            Event::EphemeralReceived { sender, content, .. } => {
+                Self::Ephemeral { content: Content::new(&content), sender: Named::sender(&sender) }
+            }
+            Event::SyncReceived { sender } => Self::SyncReceived { sender: Named::sender(&sender) },
+            Event::RepairRequested { id, by } => Self::RepairRequested { id: Named::id(&id), by: Named::by(&by) },
+            Event::RepairAnswered { id } => Self::RepairAnswered { id: Named::id(&id) },
+            Event::LimitReached { limit, id, by } => Self::Limit {
+                limit: format!("{limit:?}"),
+                id: id.as_ref().map(Named::id),
+                by: by.as_ref().map(Named::by),
+            },
+            Event::ClockReset { from, to } => Self::ClockReset { from: from.0, to: to.0 },
+            Event::StateMended { what } => Self::StateMended { what },
+            other => Self::Other { what: format!("{other:?}") },
+        }
+    }
+}
+
+impl Content {
+    fn new(content: &[u8]) -> Self {
+        Self { text: std::str::from_utf8(content).ok().map(str::to_owned), hex: hex::encode(content) }
+    }
+}
+
+impl Place {
+    pub(super) fn new(key: &LogKey) -> Self {
+        Self { id: Named::id(&key.id), lamport: key.lamport.0 }
+    }
+}
+
+impl Named {
+    pub(super) fn id(id: &MessageId) -> Self {
+        Self { name: "id", name_hex: "id_hex", bytes: id.as_bytes().to_vec() }
+    }
+
+    pub(super) fn sender(sender: &ParticipantId) -> Self {
+        Self { name: "sender", name_hex: "sender_hex", bytes: sender.as_bytes().to_vec() }
+    }
+
+    pub(super) fn by(by: &ParticipantId) -> Self {
+        Self { name: "by", name_hex: "by_hex", bytes: by.as_bytes().to_vec() }
+    }
+}
+
+impl Plain {
+    pub(super) fn new(id: &MessageId) -> Self {
+        Self(Named::id(id))
+    }
+
+    fn entry(entry: &HistoryEntry) -> Self {
+        Self::new(&entry.id)
+    }
+}
+
+impl Serialize for Named {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        match std::str::from_utf8(&self.bytes) {
+            Ok(text) => map.serialize_entry(self.name, text)?,
+            Err(_) => map.serialize_entry(self.name_hex, &hex::encode(&self.bytes))?,
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Plain {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0.bytes) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => self.0.serialize(serializer),
+        }
+    }
+}
+
+/// The name of a dialect, as the command line has it.
+pub(super) fn dialect(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Lip109 => "lip109",
+        Dialect::JsWaku => "js",
+        Dialect::NimSds => "nim",
+        _ => "other",
+    }
+}
+
+/// The name of a transmission's reason.
+pub(super) fn kind(kind: TransmitKind) -> &'static str {
+    match kind {
+        TransmitKind::Content => "content",
+        TransmitKind::Ephemeral => "ephemeral",
+        TransmitKind::Relay => "relay",
+        TransmitKind::Resend => "resend",
+        TransmitKind::Sync => "sync",
+        TransmitKind::Repair => "repair",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(told: &Told) -> String {
+        serde_json::to_string(told).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_hex_under_its_own_name() {
+        let odd = MessageId::new([0xff, 0x01]);
+        let told = Event::MessageAcknowledged { id: odd.clone(), by: ParticipantId::new([0xfe]), after_failure: false };
+        assert_eq!(line(&told.into()), r#"{"ev":"acked","id_hex":"ff01","by_hex":"fe"}"#);
+        let missing = vec![HistoryEntry::new(odd), HistoryEntry::new("b")];
+        let told = Event::MissingDependencies { id: "a".into(), missing };
+        assert_eq!(line(&told.into()), r#"{"ev":"missing","id":"a","ids":[{"id_hex":"ff01"},"b"]}"#);
+    }
+
+    #[test]
+    fn content_that_is_no_text_is_hex_alone() {
+        let told = |content: &'static [u8]| Event::EphemeralReceived {
+            id: "a".into(),
+            sender: "bob".into(),
+            content: content.into(),
+        };
+        assert_eq!(line(&told(b"hi").into()), r#"{"ev":"ephemeral","text":"hi","hex":"6869","sender":"bob"}"#);
+        assert_eq!(line(&told(b"\xff").into()), r#"{"ev":"ephemeral","hex":"ff","sender":"bob"}"#);
+    }
+
+    #[test]
+    fn a_limit_says_what_it_cost_where_there_is_something_to_say() {
+        let limit = reliable_channel::channel::Limit::Marks;
+        assert_eq!(
+            line(&Event::LimitReached { limit, id: None, by: None }.into()),
+            r#"{"ev":"limit","limit":"Marks"}"#
+        );
+    }
+}

@@ -1,0 +1,127 @@
+//! Which store a command works on: options shared by all commands that have one.
+//!
+//! What: [`StoreArgs`], to be flattened into a command's options, and [`Kind`]. Why: engine and durability are chosen the
+//! same way everywhere. How it moves: a command that writes opens with [`StoreArgs::open`]; one that only looks finds out
+//! by the files what lies in a directory ([`Kind::find`]).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use reliable_channel::store::{
+    Durability, Persistence, PersistenceError, PersistenceErrorKind, RedbPersistence, SledPersistence,
+    SqlitePersistence,
+};
+
+/// The longest a write waits for its sync with `--durability batched`.
+const BATCH_WINDOW: Duration = Duration::from_millis(50);
+
+/// Options of a command that writes to a store.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct StoreArgs {
+    /// The engine that keeps the data
+    #[arg(long, value_enum, default_value_t = Kind::Redb, value_name = "ENGINE")]
+    pub(crate) store: Kind,
+    /// When a write counts as done; redb and sled cannot keep "os"
+    #[arg(long, value_enum, default_value_t = Promise::Immediate, value_name = "WHEN")]
+    durability: Promise,
+}
+
+/// The bundled engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Pure Rust, loud about damage
+    Redb,
+    /// Pure Rust; see docs/persistence.md for what it survives
+    Sled,
+    /// C, compiled in; smallest files
+    Sqlite,
+}
+
+/// [`Durability`] by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Promise {
+    /// A power cut loses nothing
+    Immediate,
+    /// A crash loses at most the last 50 ms
+    Batched,
+    /// A process crash loses nothing, a power cut the newest
+    Os,
+}
+
+impl StoreArgs {
+    /// Opens the store in this directory, making it where there is none.
+    pub(crate) fn open(self, dir: &Path) -> Result<Arc<dyn Persistence>, PersistenceError> {
+        let durability = match self.durability {
+            Promise::Immediate => Durability::Immediate,
+            Promise::Batched => Durability::Batched { max_delay: BATCH_WINDOW },
+            Promise::Os => Durability::OsBuffered,
+        };
+        self.store.open_with(dir, durability)
+    }
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Redb, Self::Sled, Self::Sqlite];
+
+    /// What `--store` calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Redb => "redb",
+            Self::Sled => "sled",
+            Self::Sqlite => "sqlite",
+        }
+    }
+
+    /// The file or directory that makes a directory a store of this kind.
+    pub(crate) fn file(self) -> &'static str {
+        match self {
+            Self::Redb => "channels.redb",
+            Self::Sled => "channels.sled",
+            Self::Sqlite => "channels.sqlite",
+        }
+    }
+
+    /// What lies in this directory; the first, where several do.
+    pub(crate) fn find(dir: &Path) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| dir.join(kind.file()).exists())
+    }
+
+    pub(crate) fn open_with(
+        self,
+        dir: &Path,
+        durability: Durability,
+    ) -> Result<Arc<dyn Persistence>, PersistenceError> {
+        Ok(match self {
+            Self::Redb => Arc::new(RedbPersistence::open_with(dir, durability)?),
+            Self::Sled => Arc::new(SledPersistence::open_with(dir, durability)?),
+            Self::Sqlite => Arc::new(SqlitePersistence::open_with(dir, durability)?),
+        })
+    }
+
+    /// Opens the store in this directory for looking only.
+    pub(crate) fn open_read_only(self, dir: &Path) -> Result<Arc<dyn Persistence>, PersistenceError> {
+        Ok(match self {
+            Self::Redb => Arc::new(RedbPersistence::open_read_only(dir)?),
+            Self::Sled => Arc::new(SledPersistence::open_read_only(dir)?),
+            Self::Sqlite => Arc::new(SqlitePersistence::open_read_only(dir)?),
+        })
+    }
+}
+
+/// What keeps somebody from a store, in one line.
+pub(crate) fn explain(dir: &Path, error: &PersistenceError) -> anyhow::Error {
+    let shown = dir.display();
+    let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    let of = error.channel.as_ref().map(|channel| format!("channel {channel}: ")).unwrap_or_default();
+    match &error.kind {
+        PersistenceErrorKind::Locked => anyhow!("the store in {shown} is in use; look again when its owner has ended"),
+        PersistenceErrorKind::Corrupt { what } => anyhow!("the store in {shown} is damaged: {of}{what}"),
+        PersistenceErrorKind::UnknownVersion { .. } => anyhow!("cannot read the store in {shown}: {of}{}", error.kind),
+        PersistenceErrorKind::Unsupported if error.verb == "open" => {
+            anyhow!("this engine cannot keep that durability: redb and sled have immediate and batched")
+        }
+        kind => anyhow!("cannot use the store in {shown}: {of}{kind}{cause}"),
+    }
+}

@@ -1,0 +1,308 @@
+//! `peer`: a channel over pipes, as another program sees it. The clock stands, so nothing here depends on time.
+
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
+mod common;
+
+use common::lines::{Program, all, only, out};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde_json::{Value, json};
+
+const NOW: u64 = 1_700_000_000_000;
+
+fn peer(sender: &str, more: &[&str]) -> Program {
+    let now = NOW.to_string();
+    let args = [&["--channel", "lobby", "--sender", sender, "--now", &now], more].concat();
+    let mut peer = Program::peer(&args);
+    peer.until("ready");
+    peer
+}
+
+fn send(text: &str) -> Value {
+    json!({"cmd": "send", "text": text})
+}
+
+fn receive(hex: &str) -> Value {
+    json!({"cmd": "receive", "hex": hex})
+}
+
+fn at(ms: u64) -> Value {
+    json!({"cmd": "clock", "ms": NOW + ms})
+}
+
+fn sweep() -> Value {
+    json!({"cmd": "sweep"})
+}
+
+#[test]
+fn two_exchange_a_message_and_its_acknowledgement() {
+    let (mut alice, mut bob) = (peer("alice", &[]), peer("bob", &[]));
+    let sent = alice.tell(send("hi"));
+    let told = bob.tell(receive(&out(&sent, "content")));
+    let id = &sent[0]["id"];
+    let delivered = json!({"ev": "delivered", "id": id, "text": "hi", "hex": "6869", "sender": "alice",
+        "lamport": NOW + 1, "late": false, "missing": []});
+    assert_eq!(told, [delivered]);
+    let told = bob.tell(send("hello"));
+    let told = alice.tell(receive(&out(&told, "content")));
+    assert_eq!(only(&told, "acked"), &json!({"ev": "acked", "id": id, "by": "bob"}));
+    assert_eq!(only(&told, "delivered")["text"], "hello");
+    let (ours, theirs) = (alice.state(), bob.state());
+    assert_eq!((&ours["log"], &ours["outgoing"]), (&theirs["log"], &json!([])));
+    assert_eq!((ours["log"].as_array().unwrap().len(), alice.end(), bob.end()), (2, 0, 0));
+}
+
+#[test]
+fn a_duplicate_an_echo_and_an_ephemeral_message_are_told() {
+    let (mut alice, mut bob) = (peer("alice", &[]), peer("bob", &[]));
+    let sent = alice.tell(json!({"cmd": "send", "hex": "ff00", "id": "one", "hint": "shelf 3"}));
+    let hex = out(&sent, "content");
+    let delivered = bob.tell(receive(&hex));
+    assert_eq!(
+        (&delivered[0]["id"], &delivered[0]["hex"], delivered[0].get("text")),
+        (&json!("one"), &json!("ff00"), None)
+    );
+    assert_eq!(bob.tell(receive(&hex)), [json!({"ev": "duplicate", "id": "one"})]);
+    assert_eq!(alice.tell(receive(&hex)), [json!({"ev": "echo", "id": "one"})]);
+    let hex = out(&alice.tell(json!({"cmd": "ephemeral", "text": "typing"})), "ephemeral");
+    let told = json!({"ev": "ephemeral", "text": "typing", "hex": "747970696e67", "sender": "alice"});
+    assert_eq!(bob.tell(receive(&hex)), [told]);
+}
+
+#[test]
+fn time_passes_by_command_alone() {
+    let mut alice = peer("alice", &[]);
+    let sent = alice.tell(send("hi"));
+    assert_eq!(alice.tell(sweep()), [] as [Value; 0]);
+    assert_eq!(alice.tell(at(20_000)), [] as [Value; 0]);
+    let again = alice.tell(sweep());
+    assert_eq!((out(&again, "resend").is_empty(), &again[0]["id"]), (false, &sent[0]["id"]));
+    // The clock of the machine would have made it another Lamport time.
+    alice.tell(send("more"));
+    assert_eq!(alice.state()["lamport"], NOW + 20_000);
+}
+
+#[test]
+fn what_is_missing_is_told_asked_for_and_answered() {
+    let timing = ["--tmin", "1000", "--tmax", "3000", "--backfill", "100"];
+    let (mut alice, mut bob) = (peer("alice", &timing), peer("bob", &timing));
+    let lost = alice.tell(send("one"));
+    let second = alice.tell(send("two"));
+    let told = bob.tell(receive(&out(&second, "content")));
+    assert_eq!(told, [json!({"ev": "missing", "id": second[0]["id"], "ids": [lost[0]["id"]]})]);
+    let state = bob.state();
+    assert_eq!((&state["incoming"], &state["log"]), (&json!([second[0]["id"]]), &json!([])));
+    let t_req = state["repair_out"][0]["t_req"].as_u64().unwrap();
+    assert!((NOW + 1_000..NOW + 3_000).contains(&t_req), "{t_req}");
+
+    bob.tell(at(t_req - NOW - 1));
+    let before = bob.tell(sweep());
+    assert!(all(&before, "out").is_empty() || bob.state()["repair_out"][0]["t_req"] == t_req, "{before:?}");
+    bob.tell(at(t_req - NOW));
+    let request = out(&bob.tell(sweep()), "sync");
+    // Bob asks two seconds after; half of T_min has passed since Alice sent it.
+    alice.tell(at(t_req - NOW));
+    let told = alice.tell(receive(&request));
+    assert_eq!(only(&told, "repair_requested"), &json!({"ev": "repair_requested", "id": lost[0]["id"], "by": "bob"}));
+    let answer = alice.tell(sweep());
+    assert_eq!(only(&answer, "repair_answered")["id"], lost[0]["id"]);
+    let answer = answer.iter().find(|told| told["kind"] == "repair").unwrap()["hex"].as_str().unwrap().to_owned();
+    let told = bob.tell(receive(&answer));
+    let texts: Vec<_> = all(&told, "delivered").iter().map(|delivered| delivered["text"].clone()).collect();
+    assert_eq!(texts, ["one", "two"]);
+}
+
+#[test]
+fn what_is_declared_met_or_lost_is_not_waited_for() {
+    let mut alice = peer("alice", &[]);
+    let gone = alice.tell(send("gone"));
+    let first = out(&alice.tell(send("first")), "content");
+    let mut bob = peer("bob", &["--backfill", "9"]);
+    assert_eq!(bob.tell(receive(&first))[0]["ev"], "missing");
+    let told = bob.tell(json!({"cmd": "met", "ids": [gone[0]["id"]]}));
+    assert_eq!(only(&told, "delivered")["text"], "first");
+
+    let mut carol = peer("carol", &["--backfill", "9", "--lost", "60000", "--tmin", "1000", "--tmax", "2000"]);
+    carol.tell(receive(&first));
+    let mut lost = Vec::new();
+    for second in 1..=120 {
+        carol.tell(at(second * 1_000));
+        lost.extend(carol.tell(sweep()));
+    }
+    assert_eq!(only(&lost, "lost"), &json!({"ev": "lost", "ids": [gone[0]["id"]]}));
+    assert_eq!(
+        (&only(&lost, "delivered")["text"], &only(&lost, "delivered")["missing"]),
+        (&json!("first"), &json!([gone[0]["id"]]))
+    );
+}
+
+#[test]
+fn what_was_saved_is_there_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = ["--data", dir.path().to_str().unwrap()];
+    let mut alice = peer("alice", &data);
+    let sent = alice.tell(send("hi"));
+    let before = alice.state();
+    alice.kill();
+
+    let mut alice = peer("alice", &data);
+    assert_eq!(alice.state(), before);
+    assert_eq!(before["outgoing"], json!([sent[0]["id"]]));
+    alice.tell(at(20_000));
+    let again = alice.tell(sweep());
+    assert_eq!((&only(&again, "out")["kind"], &again[0]["id"]), (&json!("resend"), &sent[0]["id"]));
+    assert_eq!(alice.end(), 0);
+}
+
+#[test]
+fn every_engine_keeps_the_channel_and_none_opens_the_store_of_another() {
+    for (engine, durability, another) in
+        [("redb", "batched", "sled"), ("sled", "immediate", "sqlite"), ("sqlite", "os", "redb")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let options = ["--data", dir.path().to_str().unwrap(), "--store", engine, "--durability", durability];
+        let mut alice = peer("alice", &options);
+        alice.tell(send("hi"));
+        let before = alice.state();
+        assert_eq!(alice.end(), 0);
+        let mut alice = peer("alice", &options);
+        assert_eq!(alice.state(), before, "{engine}");
+        assert_eq!(alice.end(), 0);
+
+        let other = ["peer", "--channel", "lobby", "--sender", "alice", options[0], options[1], "--store", another];
+        common::run(&other, b"").failed(1, &format!("it is one of {engine}"));
+    }
+}
+
+#[test]
+fn a_bad_line_is_an_error_told_and_the_next_is_read() {
+    let mut alice = peer("alice", &[]);
+    for (line, says) in [
+        (&b"hello"[..], "not a JSON object"),
+        (b"[1]", "not a JSON object"),
+        (b"{", "not a JSON object"),
+        (b"\xff\xfe", "must be UTF-8"),
+        (b"{}", "missing field `cmd`"),
+        (br#"{"cmd":"fly"}"#, "unknown variant `fly`"),
+        (br#"{"cmd":"send"}"#, "either text or hex"),
+        (br#"{"cmd":"send","text":"a","hex":"61"}"#, "either text or hex"),
+        (br#"{"cmd":"send","text":"a","idd":"x"}"#, "unknown field `idd`"),
+        (br#"{"cmd":"send","hex":"6"}"#, "hex: "),
+        (br#"{"cmd":"send","text":""}"#, "content is empty"),
+        (br#"{"cmd":"send","text":"a","id":""}"#, "an id must have"),
+        (br#"{"cmd":"receive","hex":"00"}"#, ""),
+        (br#"{"cmd":"receive","hex":"zz"}"#, "hex: "),
+        (br#"{"cmd":"sync","seq":-1}"#, "seq must be"),
+        (br#"{"cmd":"clock"}"#, "missing field `ms`"),
+        (br#"{"cmd":"met","ids":[""]}"#, "an id must have"),
+    ] {
+        alice.write(line);
+        let told = alice.until("done");
+        let line = String::from_utf8_lossy(line);
+        assert_eq!((told.len(), &told[1]), (2, &json!({"ev": "done"})), "{line}");
+        let message = told[0]["message"].as_str().unwrap();
+        assert!(told[0]["ev"] == "error" && message.contains(says), "{line}: {message}");
+    }
+    alice.write(br#"{"cmd":"fly","seq":7}"#);
+    assert_eq!(alice.until("done")[1], json!({"ev": "done", "seq": 7}));
+    alice.write(&[b'x'; 6 << 20]);
+    assert!(alice.until("done")[0]["message"].as_str().unwrap().contains("at most"));
+    assert!(!out(&alice.tell(send("still here")), "content").is_empty());
+    assert_eq!(alice.tell(json!({"cmd": "quit"})), [] as [Value; 0]);
+    assert_eq!(alice.end(), 0);
+}
+
+/// Commands and messages with a byte changed, cut out or put in.
+#[test]
+fn whatever_a_line_holds_it_is_answered() {
+    let mut chance = ChaCha8Rng::seed_from_u64(1);
+    let (mut alice, mut bob) = (peer("alice", &[]), peer("bob", &[]));
+    let mut refused = 0;
+    for round in 0..800_u32 {
+        let hex = out(&alice.tell(send(&format!("{round}"))), "content");
+        let mut line = match round % 4 {
+            0 => json!({"cmd": "send", "hex": "00ff", "id": "a", "hint": "b", "seq": round}).to_string(),
+            1 => json!({"cmd": "met", "ids": ["a", {"id_hex": "ff"}], "seq": round}).to_string(),
+            2 => String::new(),
+            _ => json!({"cmd": "clock", "ms": NOW, "seq": round}).to_string(),
+        }
+        .into_bytes();
+        let whole = line.is_empty();
+        let (mut message, target) = (hex::decode(hex).unwrap(), chance.next_u64());
+        let victim = if whole { &mut message } else { &mut line };
+        let at = usize::try_from(target % victim.len() as u64).unwrap();
+        match target >> 60 & 3 {
+            0 => drop(victim.remove(at)),
+            1 => victim.insert(at, (target >> 32) as u8),
+            _ => victim[at] ^= 1 << (target >> 40 & 7),
+        }
+        if whole {
+            line = receive(&hex::encode(message)).to_string().into_bytes();
+        }
+        // A line break makes two lines of one, and an empty one is none.
+        line.retain(|byte| *byte != b'\n');
+        bob.write(&line);
+        let told = bob.until("done");
+        refused += usize::from(!all(&told, "error").is_empty());
+    }
+    assert!((200..800).contains(&refused), "{refused}");
+    assert_eq!(bob.end(), 0);
+}
+
+#[test]
+fn in_the_nim_dialect_names_need_not_be_text_and_there_are_no_sync_messages() {
+    let nim = ["--dialect", "nim"];
+    let (mut alice, mut bob) = (peer("alice", &nim), peer("bob", &nim));
+    let sent = alice.tell(json!({"cmd": "send", "text": "hi", "id_hex": "ff01"}));
+    let told = bob.tell(receive(&out(&sent, "content")));
+    let delivered = only(&told, "delivered");
+    assert_eq!((&delivered["id_hex"], delivered.get("id")), (&json!("ff01"), None));
+    assert_eq!(delivered["lamport"].as_u64().unwrap() % 1_000, 0);
+    assert_eq!(bob.state()["log"], json!([{"id_hex": "ff01"}]));
+    let told = alice.tell(receive(&out(&bob.tell(send("hello")), "content")));
+    assert_eq!(only(&told, "acked"), &json!({"ev": "acked", "id_hex": "ff01", "by": "bob"}));
+    assert!(all(&alice.ask(json!({"cmd": "sync"})), "out").is_empty());
+    assert_eq!(all(&alice.ask(json!({"cmd": "ephemeral", "text": "typing"})), "error").len(), 1);
+}
+
+#[test]
+fn the_other_network_is_told_once_and_understood() {
+    let (mut js, mut nim) = (peer("alice", &["--dialect", "js"]), peer("bob", &["--dialect", "nim"]));
+    for round in 0..2 {
+        let told = nim.ask(receive(&out(&js.tell(send(&format!("from js {round}"))), "content")));
+        assert_eq!((all(&told, "foreign_dialect").len(), all(&told, "delivered").len()), (1 - round, 1), "{told:#?}");
+        let told = js.ask(receive(&out(&nim.tell(send(&format!("from nim {round}"))), "content")));
+        assert_eq!((all(&told, "foreign_dialect").len(), all(&told, "delivered").len()), (1 - round, 1), "{told:#?}");
+    }
+}
+
+#[test]
+fn the_clock_of_the_machine_is_not_set() {
+    let mut alice = Program::peer(&["--channel", "lobby", "--sender", "alice"]);
+    alice.until("ready");
+    let told = alice.ask(at(0));
+    assert!(only(&told, "error")["message"].as_str().unwrap().contains("--now"), "{told:?}");
+    assert_eq!(alice.tell(send("hi")).len(), 1);
+}
+
+#[test]
+fn the_same_commands_at_the_same_time_give_the_same_bytes() {
+    let run = || {
+        let mut alice = peer("alice", &[]);
+        (alice.tell(send("hi")), alice.tell(json!({"cmd": "sync"})))
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn options_that_make_no_sense_are_one_line() {
+    common::run(&["peer", "--channel", "a"], b"").failed(2, "--sender");
+    common::run(&["peer", "--channel", "a", "--sender", "b", "--dialect", "klingon"], b"").failed(2, "klingon");
+    common::run(&["peer", "--channel", "a", "--sender", "b", "--groups", "0"], b"").failed(2, "--groups");
+    common::run(&["peer", "--channel", "", "--sender", "b"], b"").failed(1, "channel id");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("channels.redb"), "hello, I am no store").unwrap();
+    let data = dir.path().to_str().unwrap();
+    common::run(&["peer", "--channel", "a", "--sender", "b", "--data", data], b"").failed(1, "cannot open the store");
+}

@@ -1,0 +1,156 @@
+//! What is remembered of filters changes how much is tested, and nothing else.
+
+use bytes::Bytes;
+
+use super::super::FilterEvidence;
+use super::super::outgoing::Outgoing;
+use super::*;
+use crate::filter::{IdHash, RollingFilter, RollingFilterConfig};
+use crate::state::{LogKey, Outgoing as Entry};
+use crate::types::{FilterField, Lamport, MessageId, RunningTime, WallTime, split_mix};
+
+/// The outgoing buffer under test, and one that remembers nothing.
+#[derive(Default)]
+struct Pair {
+    quick: Outgoing,
+    plain: Outgoing,
+    keys: Vec<LogKey>,
+    heard: u64,
+    tests: (u64, u64),
+}
+
+impl Pair {
+    /// Sends a message; Lamport time may run backwards, as after a clock was reset.
+    fn send(&mut self, lamport: u64) {
+        let key = LogKey { lamport: Lamport(lamport), id: MessageId::from(format!("m{}", self.keys.len())) };
+        let entry = Entry {
+            key: key.clone(),
+            first_sent: WallTime::default(),
+            last_sent: WallTime::default(),
+            next_due: WallTime::default(),
+            attempts: 0,
+            failed: false,
+            filters_heard_at_send: self.heard,
+            evidence: Vec::new(),
+        };
+        self.keys.push(key);
+        for outgoing in [&mut self.quick, &mut self.plain] {
+            outgoing.add(entry.clone(), IdHash::of(&entry.key.id), RunningTime::default(), 1);
+        }
+    }
+
+    fn hear(&mut self, sender: &str, field: &FilterField, rule: FilterEvidence) {
+        let filter = ReceivedFilter::parse(field, 1 << 16).unwrap().unwrap();
+        let sender = ParticipantId::from(sender);
+        self.heard += 1;
+        self.plain.forget_tested();
+        let quick = self.quick.review(&filter, &sender, self.heard, rule);
+        let plain = self.plain.review(&filter, &sender, self.heard, rule);
+        assert_eq!(format!("{:?}", quick.0), format!("{:?}", plain.0));
+        self.tests = (self.tests.0 + quick.1, self.tests.1 + plain.1);
+        for finding in &quick.0 {
+            if let super::super::outgoing::Finding::Acknowledged(key) = finding {
+                self.quick.remove(key);
+                self.plain.remove(key);
+            }
+        }
+        let evidence = |outgoing: &Outgoing| outgoing.iter().map(|open| open.entry.clone()).collect::<Vec<_>>();
+        assert_eq!(evidence(&self.quick), evidence(&self.plain));
+    }
+}
+
+/// Twelve senders (more than there are witnesses) hear some of what is sent and reseed now and then; two of them take
+/// turns between two filters, one loses bits, one's filter is full.
+fn talk(seed: u64, rule: FilterEvidence) -> (u64, u64) {
+    let mut random = seed;
+    let mut draw = move |below: u64| split_mix(&mut random) % below;
+    let mut pair = Pair::default();
+    let mut filters: Vec<RollingFilter> = (0..12)
+        .map(|n| RollingFilter::new(RollingFilterConfig { error_rate: 0.05 + 0.03 * n as f64, ..Default::default() }))
+        .collect();
+    let mut kept: Vec<Option<FilterField>> = vec![None; 12];
+    for _ in 0..400 {
+        for _ in 0..draw(3) {
+            let lamport = 1_000 + pair.keys.len() as u64 - draw(20);
+            pair.send(lamport);
+        }
+        let Some(key) = pair.keys.get(draw(pair.keys.len() as u64 + 1) as usize).cloned() else { continue };
+        if draw(10) == 0 {
+            pair.quick.remove(&key);
+            pair.plain.remove(&key);
+        }
+        let who = draw(12) as usize;
+        let filter = &mut filters[who];
+        filter.insert(&key.id, IdHash::of(&key.id), RunningTime::default());
+        if filter.needs_reseed() || draw(15) == 0 {
+            filter.reseed(RunningTime::default(), draw(u64::MAX).to_be_bytes());
+        }
+        let mut field = filter.field();
+        match (who, draw(4)) {
+            (0 | 1, 0) => field = kept[who].replace(field.clone()).unwrap_or(field),
+            (2, 0) => change(&mut field, |bits| bits[0] = 0),
+            (3, 0) => change(&mut field, |bits| bits.fill(0xff)),
+            _ => {}
+        }
+        pair.hear(&format!("sender {who}"), &field, rule);
+    }
+    pair.tests
+}
+
+fn change(field: &mut FilterField, change: impl FnOnce(&mut Vec<u8>)) {
+    let FilterField::Compact { bits, .. } = field else { panic!("no filter: {field:?}") };
+    let mut changed = bits.to_vec();
+    change(&mut changed);
+    *bits = Bytes::from(changed);
+}
+
+#[test]
+fn what_is_remembered_of_filters_changes_no_finding() {
+    for rule in [FilterEvidence::Chance(1e-6), FilterEvidence::Chance(1e-12), FilterEvidence::Hits(30)] {
+        for seed in 0..15 {
+            let (quick, plain) = talk(seed, rule);
+            assert!(quick <= plain, "seed {seed}: {quick} tests instead of {plain}");
+        }
+    }
+}
+
+#[test]
+fn a_filter_that_only_gains_bits_is_tested_only_where_it_gained_any() {
+    let mut pair = Pair::default();
+    (0..1_000).for_each(|lamport| pair.send(lamport));
+    let mut filter = RollingFilter::new(RollingFilterConfig::default());
+    let heard = |filter: &mut RollingFilter, id: &str| {
+        let id = MessageId::from(id);
+        filter.insert(&id, IdHash::of(&id), RunningTime::default());
+    };
+    (0..200).for_each(|n| heard(&mut filter, &format!("before {n}")));
+    filter.reseed(RunningTime::default(), [7; 8]);
+    pair.hear("bob", &filter.field(), FilterEvidence::Chance(1e-6));
+    assert_eq!(pair.tests, (1_000, 1_000));
+    for n in 0..32 {
+        heard(&mut filter, &format!("after {n}"));
+        pair.hear("bob", &filter.field(), FilterEvidence::Chance(1e-6));
+    }
+    // Seven of some 2,500 positions are set at a time, and half of the messages watch one that was not.
+    assert_eq!(pair.tests.1, 33_000);
+    assert!(pair.tests.0 < 1_500, "{} tests", pair.tests.0);
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut tested = Tested::default();
+    let filter = |bytes: usize, seed: u64| {
+        let field = FilterField::Compact { k: 3, seed: seed.to_be_bytes(), bits: vec![0; bytes].into() };
+        ReceivedFilter::parse(&field, 1 << 16).unwrap().unwrap()
+    };
+    for n in 0..10_000_u64 {
+        let mut watch = Watch::default();
+        watch.missed((0..n % 300).map(|position| (position, position)).collect());
+        tested.put(&format!("sender {n}").into(), &filter(1 + (n % 977) as usize * 64, n), watch);
+        assert!(tested.bytes <= MAX_BYTES);
+        assert_eq!(tested.senders.len(), tested.order.len());
+    }
+    let bytes: usize = tested.senders.values().map(|(_, filter, watch)| cost(filter, watch)).sum();
+    assert_eq!(tested.bytes, bytes);
+    assert!(tested.senders.len() > 5, "{} senders", tested.senders.len());
+}

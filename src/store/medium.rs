@@ -1,0 +1,83 @@
+//! What engines share of the file system: locks, names that last, and the medium's errors in our words.
+//!
+//! What: [`Lock`] and a few functions. Why: two engines that open one store would destroy it, and a file whose name
+//! was never synced is gone after a power cut, however well its content was. How it moves: an engine takes the lock
+//! first, and lets go of it after everything else; the operating system lets go of it when the process dies.
+
+use std::fs::{self, File};
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+use std::fs::{OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+
+use super::PersistenceErrorKind;
+use super::engine_thread::Failure;
+
+/// A lock on a file that exists for nothing else. Held until dropped.
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+pub(super) struct Lock {
+    _file: File,
+}
+
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+impl Lock {
+    /// The only one. Makes the file where it is not there.
+    pub(super) fn exclusive(path: &Path) -> Result<Self, Failure> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io_failure)?;
+        file.try_lock().map_err(lock_failure)?;
+        Ok(Self { _file: file })
+    }
+
+    /// One among others that only look. The file must be there.
+    pub(super) fn shared(path: &Path) -> Result<Self, Failure> {
+        let file = File::open(path).map_err(io_failure)?;
+        file.try_lock_shared().map_err(lock_failure)?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(any(feature = "sled", feature = "sqlite"))]
+fn lock_failure(error: TryLockError) -> Failure {
+    match error {
+        TryLockError::WouldBlock => Failure::new(PersistenceErrorKind::Locked),
+        TryLockError::Error(error) => io_failure(error),
+    }
+}
+
+/// For opening again: what is gone is not made anew.
+pub(super) fn must_exist(file: &Path) -> Result<(), Failure> {
+    match fs::exists(file).map_err(io_failure)? {
+        true => Ok(()),
+        false => Err(io_failure(io::Error::new(io::ErrorKind::NotFound, "the store's file is gone"))),
+    }
+}
+
+pub(super) fn create_dir_of(file: &Path) -> Result<(), Failure> {
+    file.parent().map_or(Ok(()), fs::create_dir_all).map_err(io_failure)
+}
+
+/// Makes a new file's name, and that of its directory, survive a power cut.
+pub(super) fn sync_name_of(file: &Path) -> Result<(), Failure> {
+    if cfg!(unix) {
+        for dir in file.ancestors().skip(1).take(2) {
+            let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_failure)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn corrupt(what: impl Into<String>) -> Failure {
+    Failure::new(PersistenceErrorKind::Corrupt { what: what.into() })
+}
+
+pub(super) fn io_failure(error: io::Error) -> Failure {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PersistenceErrorKind::StorageFull,
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            PersistenceErrorKind::Corrupt { what: error.to_string() }
+        }
+        _ => PersistenceErrorKind::Io,
+    };
+    Failure::new(kind).with_source(error).unusable()
+}

@@ -1,0 +1,48 @@
+//! What a manager does while nothing is due: nothing.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use reliable_channel::manager::{Clock, SystemClock};
+use reliable_channel::types::{RunningTime, WallTime};
+
+use super::*;
+
+/// Counts how often the timer task asks how long it may sleep: once each time it wakes.
+#[derive(Clone, Default)]
+struct Counting {
+    clock: SystemClock,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Clock for Counting {
+    fn wall(&self) -> WallTime {
+        self.clock.wall()
+    }
+
+    fn running(&self) -> RunningTime {
+        self.clock.running()
+    }
+
+    fn until(&self, deadline: RunningTime) -> Duration {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.clock.until(deadline)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_channels_wake_nobody_before_a_deadline() {
+    let clock = Counting::default();
+    let builder = ReliabilityManager::builder("alice").clock(Arc::new(clock.clone())).seed(1);
+    let manager = builder.max_channels(usize::MAX).build().unwrap();
+    manager.start_periodic_tasks();
+    for n in 0..10_000 {
+        manager.ensure_channel(format!("channel {n}")).await.unwrap();
+    }
+    // Due again in a while: the timer task has something to sleep for.
+    manager.wrap_outgoing("channel 7", Bytes::from_static(b"hello")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let asked = clock.asked.load(Ordering::SeqCst);
+    assert!(asked > 0, "it sleeps for a deadline");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(clock.asked.load(Ordering::SeqCst) - asked, 0, "woken in a second without a deadline");
+}
