@@ -13,6 +13,7 @@ mod hash;
 mod interop;
 mod murmur;
 mod rolling;
+mod sip;
 
 pub use hash::{IdHash, distance, h, h2, h2_in, h3};
 pub use rolling::{RollingFilter, RollingFilterConfig};
@@ -53,13 +54,21 @@ impl ReceivedFilter {
                 InteropReader::js(bytes.clone()).map(|js| Some(Self(Layout::Interop(js))))
             }
             FilterField::NimSds(bytes) => InteropReader::nim(bytes.clone()).map(|nim| Some(Self(Layout::Interop(nim)))),
-            FilterField::Compact { bits, .. } if bits.is_empty() => Err(FilterError::NoBits),
-            FilterField::Compact { k, .. } if !(1..=MAX_HASHES).contains(k) => {
-                Err(FilterError::HashCount { found: *k, max: MAX_HASHES })
-            }
             FilterField::Compact { k, seed, bits } => {
+                check_compact(*k, bits)?;
                 Ok(Some(Self(Layout::Compact(CompactReader::new(*k, *seed, bits.clone())))))
             }
+        }
+    }
+
+    /// What [`parse`](Self::parse) would say, for who has nothing to test: our own layout is not prepared for tests.
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse).
+    pub fn check(field: &FilterField, max_bytes: usize) -> Result<(), FilterError> {
+        match field {
+            FilterField::Compact { k, bits, .. } if bits.len() <= max_bytes => check_compact(*k, bits),
+            _ => Self::parse(field, max_bytes).map(drop),
         }
     }
 
@@ -80,18 +89,28 @@ impl ReceivedFilter {
     pub fn first_unset(&self, hash: &IdHash) -> Option<u64> {
         match &self.0 {
             Layout::Compact(reader) => reader.first_unset(*hash),
-            // Which one it is does not matter: what it gained is never asked.
+            // Which one it is does not matter: it is never asked what this one gained.
             Layout::Interop(reader) => reader.chance(*hash).is_none().then_some(0),
         }
     }
 
-    /// Positions that are set here and were not in `earlier`, at most `max`; `None` where there are more, or where this
-    /// is no later state of the same filter: another seed or size, a position that is not set any more, fixed hashes.
+    /// The words of 64 bits in which this filter has bits set that `earlier` had not, with those bits; `None` where this is
+    /// no later state of the same filter: another seed or size, a bit that is not set any more, fixed hashes.
     #[must_use]
-    pub fn gained(&self, earlier: &Self, max: usize) -> Option<Vec<u64>> {
+    pub fn gained(&self, earlier: &Self) -> Option<Vec<(u64, u64)>> {
         match (&self.0, &earlier.0) {
-            (Layout::Compact(now), Layout::Compact(earlier)) => now.gained(earlier, max),
+            (Layout::Compact(now), Layout::Compact(earlier)) => now.gained(earlier),
             _ => None,
+        }
+    }
+
+    /// Whether a position that [`first_unset`](Self::first_unset) gave for this filter, or for one of the same seed and
+    /// size, is set.
+    #[must_use]
+    pub fn is_set(&self, position: u64) -> bool {
+        match &self.0 {
+            Layout::Compact(reader) => reader.is_set(position),
+            Layout::Interop(_) => true,
         }
     }
 
@@ -112,6 +131,15 @@ impl ReceivedFilter {
             Layout::Interop(_) => None,
         }
     }
+}
+
+/// Refuses what no participant makes.
+fn check_compact(k: u32, bits: &[u8]) -> Result<(), FilterError> {
+    if bits.is_empty() {
+        return Err(FilterError::NoBits);
+    }
+    let known = (1..=MAX_HASHES).contains(&k);
+    if known { Ok(()) } else { Err(FilterError::HashCount { found: k, max: MAX_HASHES }) }
 }
 
 /// The chance that these positions of one id, at most [`MAX_HASHES`], are all set by accident where `fill` of all bits

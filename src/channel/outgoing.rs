@@ -146,10 +146,10 @@ impl Outgoing {
         if self.open.len() < MANY {
             self.tested = Tested::default();
         }
-        let (due, watch) = self.tested.resume(sender, filter);
+        let (due, watch) = self.tested.resume(sender, filter, self.open.len());
         let from = watch.from;
-        let (open, findings, missed) = (&mut self.open, Vec::new(), Vec::new());
-        let mut review = Review { filter, sender, filters_heard, rule, open, watch, findings, missed, tests: 0 };
+        let (open, findings) = (&mut self.open, Vec::new());
+        let mut review = Review { filter, sender, filters_heard, rule, open, watch, findings, tests: 0 };
         let mut displaced = Vec::new();
         for number in due {
             // Else it was acknowledged since.
@@ -160,9 +160,8 @@ impl Outgoing {
         for (number, probe) in self.probes.range_mut(from..) {
             displaced.extend(review.test(*number, probe));
         }
-        let Review { mut watch, mut findings, missed, tests, .. } = review;
+        let Review { mut watch, mut findings, tests, .. } = review;
         watch.from = self.next_number;
-        watch.missed(missed);
         if filter.witness().is_some() && self.open.len() >= MANY {
             self.tested.put(sender, filter, watch);
         }
@@ -171,6 +170,11 @@ impl Outgoing {
         }
         findings.sort_by(|a, b| a.key().cmp(b.key()));
         (findings, tests)
+    }
+
+    #[cfg(test)]
+    pub(super) fn tested(&self) -> &Tested {
+        &self.tested
     }
 
     /// As if no filter had been heard yet.
@@ -227,8 +231,6 @@ struct Review<'a> {
     open: &'a mut BTreeMap<LogKey, Open>,
     watch: Watch,
     findings: Vec<Finding>,
-    /// Positions that are not set, with the numbers of messages missed for them.
-    missed: Vec<(u64, u64)>,
     tests: u64,
 }
 
@@ -238,7 +240,7 @@ impl Review<'_> {
         self.tests += 1;
         match self.filter.first_unset(&probe.hash) {
             Some(position) => {
-                self.missed.push((position, number));
+                self.watch.missed(position, number);
                 if probe.evidence {
                     self.take_back(probe);
                 }

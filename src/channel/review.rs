@@ -30,8 +30,14 @@ impl Channel {
         if !message.filter.belongs_to(self.config.dialect) {
             return;
         }
-        let max = self.config.limits.max_filter_bytes;
-        let filter = match ReceivedFilter::parse(&message.filter, max) {
+        let (field, max) = (&message.filter, self.config.limits.max_filter_bytes);
+        let nothing_open = self.outgoing.len() == 0;
+        let parsed = if nothing_open {
+            ReceivedFilter::check(field, max).map(|()| None)
+        } else {
+            ReceivedFilter::parse(field, max)
+        };
+        let filter = match parsed {
             Ok(Some(filter)) => filter,
             Ok(None) => return,
             Err(_) => {
@@ -40,9 +46,6 @@ impl Channel {
                 return;
             }
         };
-        if self.outgoing.len() == 0 {
-            return;
-        }
         self.meta.filters_heard += 1;
         let (heard, rule) = (self.meta.filters_heard, self.config.filter_evidence);
         let (findings, tests) = self.outgoing.review(&filter, &message.sender, heard, rule);

@@ -6,7 +6,7 @@
 //! watch of a sender out, tests what it says is due, and puts it back with what was missed. Forgetting costs nothing but
 //! time: without a watch, everything open is tested.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::filter::ReceivedFilter;
 use crate::types::ParticipantId;
@@ -18,6 +18,8 @@ mod tests;
 const MAX_BYTES: usize = 1 << 20;
 /// What a sender costs beyond that, in bytes.
 const OVERHEAD: usize = 256;
+/// Fewer positions are looked through sooner than arranged.
+const MANY: usize = 32;
 
 /// Filters heard last, by sender.
 #[derive(Debug, Default)]
@@ -33,40 +35,48 @@ pub(super) struct Tested {
 pub(super) struct Watch {
     /// Messages numbered from here on were not open then.
     pub(super) from: u64,
-    /// A position that is not set, and the message that is missed as long as it is not: those of the first filter under
-    /// this seed, in order. What came after is apart, so that a thousand are sorted once and never inserted.
-    missed: Vec<(u64, u64)>,
-    later: BTreeSet<(u64, u64)>,
+    /// Positions that were not set, each with the message that is missed as long as it is not: in the order of the words
+    /// they are in, and since then.
+    arranged: ByWord,
+    later: Vec<(u64, u64)>,
     /// Messages to test again in any case.
     again: Vec<u64>,
 }
 
+/// Positions in the order of the filter's words, of 64 bits each. Made in one pass: to sort a thousand after each new seed
+/// costs as much as to test them, and to look through a word no more than to look at each position.
+#[derive(Debug, Default)]
+struct ByWord {
+    /// Where each word begins.
+    starts: Vec<u32>,
+    positions: Vec<(u64, u64)>,
+}
+
 impl Tested {
     /// The numbers of messages open before that this filter must be tested against, and the watch to put back; or
-    /// nothing, where it does not continue the sender's last one: then it must be tested against all.
-    pub(super) fn resume(&mut self, sender: &ParticipantId, filter: &ReceivedFilter) -> (Vec<u64>, Watch) {
-        let Some((earlier, mut watch)) = self.forget(sender) else { return Default::default() };
-        // Where more positions are new than are watched, looking them up costs more than testing.
-        let Some(gained) = filter.gained(&earlier, watch.missed.len() + watch.later.len()) else {
-            return Default::default();
+    /// nothing, where it does not continue the sender's last one, or that watch is mostly of messages that are not among
+    /// the `open` ones any more: then it must be tested against all.
+    pub(super) fn resume(&mut self, sender: &ParticipantId, filter: &ReceivedFilter, open: usize) -> (Vec<u64>, Watch) {
+        let earlier = self.forget(sender).filter(|(_, watch)| watch.len() <= 2 * open);
+        let Some((gained, mut watch)) =
+            earlier.and_then(|(earlier, watch)| filter.gained(&earlier).map(|gained| (gained, watch)))
+        else {
+            return (Vec::new(), Watch { later: Vec::with_capacity(open), ..Watch::default() });
         };
         let mut due: Vec<u64> = std::mem::take(&mut watch.again);
-        for position in gained {
-            // Those of the first filter may stay: a position is gained once.
-            let from = watch.missed.partition_point(|missed| missed.0 < position);
-            due.extend(watch.missed[from..].iter().take_while(|missed| missed.0 == position).map(|missed| missed.1));
-            let first = due.len();
-            due.extend(watch.later.range((position, 0)..=(position, u64::MAX)).map(|(_, number)| *number));
-            for number in &due[first..] {
-                watch.later.remove(&(position, *number));
-            }
+        for (word, bits) in gained {
+            let set = |(at, _): &&(u64, u64)| *at / 64 == word && bits >> (at % 64) & 1 == 1;
+            // They may stay where they are: a bit is gained once.
+            let all = watch.arranged.of(word).iter().chain(&watch.later);
+            due.extend(all.filter(set).map(|(_, number)| *number));
         }
         (due, watch)
     }
 
     /// Remembers what this filter was tested against.
-    pub(super) fn put(&mut self, sender: &ParticipantId, filter: &ReceivedFilter, watch: Watch) {
+    pub(super) fn put(&mut self, sender: &ParticipantId, filter: &ReceivedFilter, mut watch: Watch) {
         self.forget(sender);
+        watch.arrange(filter);
         self.bytes += cost(filter, &watch);
         self.order.insert(self.next, sender.clone());
         self.senders.insert(sender.clone(), (self.next, filter.clone(), watch));
@@ -89,13 +99,17 @@ impl Tested {
 }
 
 impl Watch {
-    /// Positions that are not set, with the numbers of the messages that were missed for them.
-    pub(super) fn missed(&mut self, mut missed: Vec<(u64, u64)>) {
-        if self.missed.is_empty() {
-            missed.sort_unstable();
-            self.missed = missed;
-        } else {
-            self.later.extend(missed);
+    /// This message is missed as long as this position is not set.
+    pub(super) fn missed(&mut self, position: u64, number: u64) {
+        self.later.push((position, number));
+    }
+
+    /// Arranges what was missed later, once it is most of what is watched.
+    fn arrange(&mut self, filter: &ReceivedFilter) {
+        if self.later.len() > self.arranged.positions.len().max(MANY) {
+            let mut all = std::mem::take(&mut self.later);
+            all.extend(self.arranged.positions.iter().filter(|(at, _)| !filter.is_set(*at)));
+            self.arranged = ByWord::new(&all, filter.bytes().div_ceil(8));
         }
     }
 
@@ -105,10 +119,36 @@ impl Watch {
     }
 
     fn len(&self) -> usize {
-        self.missed.len() + self.later.len() + self.again.len()
+        self.arranged.positions.len() + self.later.len() + self.again.len()
+    }
+}
+
+impl ByWord {
+    fn new(positions: &[(u64, u64)], words: usize) -> Self {
+        let mut starts = vec![0; words];
+        positions.iter().for_each(|(at, _)| starts[*at as usize / 64] += 1);
+        // From how many there are to where they end; placing each moves that back to where they begin.
+        let mut end = 0;
+        for start in &mut starts {
+            end += *start;
+            *start = end;
+        }
+        let mut placed = vec![(0, 0); positions.len()];
+        for position in positions {
+            let start = &mut starts[position.0 as usize / 64];
+            *start -= 1;
+            placed[*start as usize] = *position;
+        }
+        Self { starts, positions: placed }
+    }
+
+    fn of(&self, word: u64) -> &[(u64, u64)] {
+        let start = |word: u64| self.starts.get(word as usize).map_or(self.positions.len(), |start| *start as usize);
+        &self.positions[start(word)..start(word + 1)]
     }
 }
 
 fn cost(filter: &ReceivedFilter, watch: &Watch) -> usize {
-    OVERHEAD + filter.bytes() + watch.len() * size_of::<(u64, u64)>()
+    let starts = watch.arranged.starts.len() * size_of::<u32>();
+    OVERHEAD + filter.bytes() + watch.len() * size_of::<(u64, u64)>() + starts
 }

@@ -16,8 +16,8 @@ use std::hash::{Hash, Hasher};
 use bloomfilter::Bloom;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use siphasher::sip::SipHasher13;
 
+use super::sip::Sip13;
 use super::{IdHash, MAX_HASHES, worth};
 use crate::types::FilterField;
 
@@ -44,10 +44,12 @@ impl CompactWriter {
 
     pub(super) fn insert(&mut self, hash: IdHash) {
         let Some(item) = hash.compact() else { return };
-        for position in self.positions.of(item) {
+        let bits = &mut self.bits;
+        self.positions.find(item, |position| {
             // A position is below the number of bits.
-            self.bits[(position / 8) as usize] |= 1 << (position % 8);
-        }
+            bits[(position / 8) as usize] |= 1 << (position % 8);
+            false
+        });
     }
 
     pub(super) fn field(&self) -> FilterField {
@@ -61,7 +63,6 @@ pub(super) struct CompactReader {
     seed: [u8; 8],
     positions: Positions,
     bits: Bytes,
-    ones: u64,
     /// Bits set / bits.
     fill: f64,
     /// No hit is worth more than this: `k` positions come from two hashes, so that about bits squared sets of
@@ -76,7 +77,7 @@ impl CompactReader {
         let ones: u64 = bits.chunks(8).map(|bytes| u64::from(word(bytes).count_ones())).sum();
         let all = bits.len() as f64 * 8.0;
         let (fill, floor) = (ones as f64 / all, (ones as f64 / (f64::from(k) * all * all)).min(1.0));
-        Self { seed, positions: Positions::new(k, seed, bits.len()), bits, ones, fill, floor }
+        Self { seed, positions: Positions::new(k, seed, bits.len()), bits, fill, floor }
     }
 
     pub(super) fn seed(&self) -> [u8; 8] {
@@ -90,25 +91,26 @@ impl CompactReader {
     pub(super) fn first_unset(&self, hash: IdHash) -> Option<u64> {
         // Another dialect's hash is a miss.
         let Some(item) = hash.compact() else { return Some(0) };
-        // A position is below the number of bits.
-        let is_set = |position: u64| self.bits[(position / 8) as usize] & (1 << (position % 8)) != 0;
-        self.positions.of(item).find(|position| !is_set(*position))
+        self.positions.find(item, |position| !self.is_set(position))
     }
 
-    pub(super) fn gained(&self, earlier: &Self, max: usize) -> Option<Vec<u64>> {
-        let same =
-            (self.seed, self.positions.k, self.bits.len()) == (earlier.seed, earlier.positions.k, earlier.bits.len());
-        let count = self.ones.checked_sub(earlier.ones).filter(|count| same && *count <= max as u64)?;
-        let mut gained = Vec::with_capacity(usize::try_from(count).ok()?);
-        let words = self.bits.chunks(8).map(word).zip(earlier.bits.chunks(8).map(word));
-        for (at, (now, earlier)) in words.enumerate() {
+    /// The position is below the number of bits.
+    pub(super) fn is_set(&self, position: u64) -> bool {
+        self.bits[(position / 8) as usize] & (1 << (position % 8)) != 0
+    }
+
+    pub(super) fn gained(&self, earlier: &Self) -> Option<Vec<(u64, u64)>> {
+        if (self.seed, self.positions.k, self.bits.len()) != (earlier.seed, earlier.positions.k, earlier.bits.len()) {
+            return None;
+        }
+        let mut gained = Vec::new();
+        for (at, (now, earlier)) in self.bits.chunks(8).zip(earlier.bits.chunks(8)).enumerate() {
+            let (now, earlier) = (word(now), word(earlier));
             if earlier & !now != 0 {
                 return None;
             }
-            let mut new = now & !earlier;
-            while new != 0 {
-                gained.push(at as u64 * 64 + u64::from(new.trailing_zeros()));
-                new &= new - 1;
+            if now != earlier {
+                gained.push((at as u64, now & !earlier));
             }
         }
         Some(gained)
@@ -119,7 +121,7 @@ impl CompactReader {
         if self.first_unset(hash).is_some() {
             return None;
         }
-        Some(worth(self.positions.of(item), self.fill).max(self.floor))
+        Some(worth(self.positions.all(item).into_iter(), self.fill).max(self.floor))
     }
 }
 
@@ -127,7 +129,7 @@ impl CompactReader {
 #[derive(Clone, Debug)]
 struct Positions {
     k: u32,
-    sips: [SipHasher13; 2],
+    sips: [Sip13; 2],
     bits: u64,
     /// 2^64 / bits, so that what is left of a division takes a multiplication.
     inverse: u64,
@@ -140,26 +142,31 @@ impl Positions {
         Self { k, sips: sips(&expand(seed)), bits, inverse: u64::MAX / bits }
     }
 
-    /// The `k` positions of an id, computed one by one.
-    fn of(&self, item: [u8; 8]) -> impl Iterator<Item = u64> + Clone + '_ {
-        let (mut h0, mut h1) = (0_u64, 0_u64);
-        (0..self.k).map(move |i| {
-            let h = match i {
-                0 => {
-                    h0 = self.sips[0].hash(&item);
-                    h0
-                }
-                1 => {
-                    h1 = self.sips[1].hash(&item);
-                    h1
-                }
-                _ => {
-                    let h = h0.wrapping_add(u64::from(i).wrapping_mul(h1));
-                    if h < PRIME { h } else { h - PRIME }
-                }
-            };
-            self.modulo(h)
+    /// The first of the `k` positions of an id for which this holds; the next is computed only where it does not.
+    fn find(&self, item: [u8; 8], mut found: impl FnMut(u64) -> bool) -> Option<u64> {
+        let mut try_hash = |h| Some(self.modulo(h)).filter(|position| found(*position));
+        let h0 = self.sips[0].hash(item);
+        let first = try_hash(h0);
+        if first.is_some() || self.k == 1 {
+            return first;
+        }
+        let h1 = self.sips[1].hash(item);
+        try_hash(h1).or_else(|| {
+            (2..u64::from(self.k)).find_map(|i| {
+                let h = h0.wrapping_add(i.wrapping_mul(h1));
+                try_hash(if h < PRIME { h } else { h - PRIME })
+            })
         })
+    }
+
+    /// All `k` positions of an id.
+    fn all(&self, item: [u8; 8]) -> Vec<u64> {
+        let mut all = Vec::with_capacity(self.k as usize);
+        self.find(item, |position| {
+            all.push(position);
+            false
+        });
+        all
     }
 
     /// `h % bits`: the quotient is at most two too small.
@@ -197,16 +204,18 @@ fn expand(seed: [u8; 8]) -> [u8; 32] {
     Sha256::digest(seed).into()
 }
 
-fn sips(seed: &[u8; 32]) -> [SipHasher13; 2] {
+fn sips(seed: &[u8; 32]) -> [Sip13; 2] {
     let (mut first, mut second) = ([0; 16], [0; 16]);
     first.copy_from_slice(&seed[..16]);
     second.copy_from_slice(&seed[16..]);
-    [SipHasher13::new_with_key(&first), SipHasher13::new_with_key(&second)]
+    [Sip13::new(first), Sip13::new(second)]
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -236,7 +245,7 @@ mod tests {
             bloom.set(&Item(hash(n).compact().unwrap()));
             let mut ours = vec![0; len];
             let reader = CompactReader::new(k, seed, Bytes::from(vec![0; len]));
-            for position in reader.positions.of(hash(n).compact().unwrap()) {
+            for position in reader.positions.all(hash(n).compact().unwrap()) {
                 ours[(position / 8) as usize] |= 1 << (position % 8);
             }
             prop_assert_eq!(&bloom.as_slice()[CRATE_HEADER..], &ours);
@@ -279,17 +288,21 @@ mod tests {
         fn what_a_filter_gained_is_what_is_set_now_and_was_not(
             earlier in prop::collection::vec(any::<u8>(), 1..40),
             more in prop::collection::vec(any::<u8>(), 40),
+            seed in 1..3_u8,
         ) {
             let now: Vec<u8> = earlier.iter().zip(&more).map(|(earlier, more)| earlier | more).collect();
-            let read = |bits: &[u8]| CompactReader::new(3, [1; 8], Bytes::copy_from_slice(bits));
-            let set = |bits: &[u8], at: usize| bits[at / 8] & (1 << (at % 8)) != 0;
+            let read = |bits: &[u8], seed| CompactReader::new(3, [seed; 8], Bytes::copy_from_slice(bits));
+            let set = |bits: &[u8], at: usize| bits[at / 8] >> (at % 8) & 1 == 1;
             let expected: Vec<u64> =
                 (0..now.len() * 8).filter(|at| set(&now, *at) && !set(&earlier, *at)).map(|at| at as u64).collect();
-            prop_assert_eq!(read(&now).gained(&read(&earlier), expected.len()), Some(expected.clone()));
-            if !expected.is_empty() {
-                prop_assert_eq!(read(&now).gained(&read(&earlier), expected.len() - 1), None);
-                prop_assert_eq!(read(&earlier).gained(&read(&now), 1_000), None, "it lost some");
-            }
+            let gained = read(&now, seed).gained(&read(&earlier, 1));
+            prop_assert_eq!(gained.is_some(), seed == 1);
+            let gained = gained.unwrap_or_default();
+            prop_assert!(gained.iter().all(|(_, bits)| *bits != 0));
+            let gained = gained.iter().flat_map(|(word, bits)| (0..64).filter(move |at| bits >> at & 1 == 1).map(move |at| word * 64 + at));
+            prop_assert_eq!(gained.collect::<Vec<_>>(), if seed == 1 { expected.clone() } else { Vec::new() });
+            prop_assert_eq!(read(&earlier, 1).gained(&read(&now, 1)).is_some(), expected.is_empty(), "it lost some");
+            prop_assert!((0..now.len() * 8).all(|at| read(&now, 1).is_set(at as u64) == set(&now, at)));
         }
     }
 
@@ -301,9 +314,8 @@ mod tests {
         for n in 0..10_000 {
             let reader = CompactReader::new(6, [0; 8], Bytes::from_static(&[0x0f]));
             if let Some(chance) = reader.chance(hash(n)) {
-                let distinct =
-                    reader.positions.of(hash(n).compact().unwrap()).collect::<std::collections::BTreeSet<_>>().len();
-                assert_eq!(chance, 0.5_f64.powi(i32::try_from(distinct).unwrap()));
+                let distinct: BTreeSet<u64> = reader.positions.all(hash(n).compact().unwrap()).into_iter().collect();
+                assert_eq!(chance, 0.5_f64.powi(i32::try_from(distinct.len()).unwrap()));
             }
         }
     }

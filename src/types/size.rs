@@ -38,6 +38,12 @@ impl HistoryEntry {
     /// Exact length this entry adds to a message, as a causal dependency or as a repair request.
     #[must_use]
     pub fn encoded_len(&self, dialect: Dialect) -> usize {
+        // Fields 3, 11 and 13 have tags of one byte.
+        delimited(11, self.body_len(dialect))
+    }
+
+    /// Length of an entry by itself.
+    pub(crate) fn body_len(&self, dialect: Dialect) -> usize {
         let (hint, sender) =
             (self.hint.as_ref().map(|hint| hint.len()), self.sender.as_ref().map(|sender| sender.len()));
         let optional = |field, len: Option<usize>| match len {
@@ -45,8 +51,7 @@ impl HistoryEntry {
             Some(0) if dialect == Dialect::NimSds => 0,
             len => len.map_or(0, |len| delimited(field, len)),
         };
-        // Fields 3, 11 and 13 have tags of one byte.
-        delimited(11, unless_empty(1, self.id.len()) + optional(2, hint) + optional(3, sender))
+        unless_empty(1, self.id.len()) + optional(2, hint) + optional(3, sender)
     }
 }
 

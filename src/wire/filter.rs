@@ -1,4 +1,4 @@
-//! Filter fields to [`FilterField`] and back: 12 and 100 of the LIP-109 family, 6 of nim-sds.
+//! Filter fields to [`FilterField`]: 12 and 100 of the LIP-109 family, 6 of nim-sds.
 //!
 //! What: their conversion. Why apart: a filter is optional
 //! evidence, so a bad one must cost its sender the filter and never the message. How it moves: in the family of LIP-109 an
@@ -21,10 +21,10 @@ pub(super) fn decode(ours: Option<Bytes>, field_12: Option<Bytes>, max_bytes: us
     }
 }
 
-/// Field 12: js-waku drops a message where it does not have the length of its own layout.
-pub(super) fn encode_js(filter: &FilterField) -> Option<Bytes> {
+/// What field 12 may hold: js-waku drops a message where it does not have the length of its own layout.
+pub(super) fn js(filter: &FilterField) -> Option<&Bytes> {
     match filter {
-        FilterField::Unspecified(bytes) if bytes.len() == JS_FILTER_BYTES => Some(bytes.clone()),
+        FilterField::Unspecified(bits) => Some(bits).filter(|bits| bits.len() == JS_FILTER_BYTES),
         _ => None,
     }
 }
@@ -33,13 +33,6 @@ pub(super) fn encode_js(filter: &FilterField) -> Option<Bytes> {
 /// packet's memory, and `filter` refuses it: the field must still tell empty content from a sync message.
 pub(super) fn decode_nim(field_6: Bytes, packet_len: usize) -> FilterField {
     FilterField::NimSds(compact(field_6, packet_len))
-}
-
-/// The body of field 100, or `None` when the dialect carries no such filter.
-pub(super) fn encode(filter: &FilterField) -> Option<Bytes> {
-    let FilterField::Compact { k, seed, bits } = filter else { return None };
-    let body = proto::CompactFilter { k: *k, seed: Bytes::copy_from_slice(seed), bits: bits.clone() };
-    Some(body.encode_to_vec().into())
 }
 
 fn decode_compact(body: Bytes, max_bytes: usize, packet_len: usize) -> Option<FilterField> {

@@ -1,16 +1,17 @@
 //! The `Lip109` and `JsWaku` dialects, which differ in their filter alone.
 //!
-//! What: the limits of an encoded message, and its conversion from and to the generated types. Why the
+//! What: the limits of an encoded message, its conversion from the generated types, and how it is written. Why the
 //! limits come first: they are checked on borrowed slices, so a hostile packet costs a walk over its bytes
 //! and no memory. How it moves: [`decode`] checks, hands the packet to prost (which shares its memory), and
-//! converts; [`encode`] converts and writes.
+//! converts; [`encode`] writes.
 
 use bytes::Bytes;
 use prost::Message as _;
+use prost::encoding::{self, WireType};
 
 use super::scan::{Fields, at_most};
 use super::{IdRole, WireError, compact, filter};
-use crate::types::{ChannelId, Dialect, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId};
+use crate::types::{ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId};
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 pub(super) mod proto {
@@ -44,19 +45,52 @@ pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireErr
 
 pub(super) fn encode(message: &Message, dialect: Dialect) -> Result<Bytes, WireError> {
     message.kind().ok_or(WireError::NoKind)?;
-    let entries = |list: &[HistoryEntry]| list.iter().map(encode_entry).collect::<Result<Vec<_>, _>>();
-    let encoded = proto::Message {
-        sender_id: id(message.sender.as_bytes(), IdRole::Sender)?,
-        message_id: id(message.id.as_bytes(), IdRole::Message)?,
-        channel_id: id(message.channel.as_bytes(), IdRole::Channel)?,
-        lamport_timestamp: message.lamport.map(|lamport| lamport.0),
-        causal_history: entries(&message.causal_history)?,
-        bloom_filter: filter::encode_js(&message.filter).filter(|_| dialect == Dialect::JsWaku),
-        repair_request: entries(&message.repair_request)?,
-        content: Some(message.content.clone()).filter(|content| !content.is_empty()),
-        compact_filter: filter::encode(&message.filter).filter(|_| dialect == Dialect::Lip109),
-    };
-    Ok(encoded.encode_to_vec().into())
+    let mut out = Vec::with_capacity(message.encoded_len(dialect));
+    put(&mut out, 1, id(message.sender.as_bytes(), IdRole::Sender)?);
+    put(&mut out, 2, id(message.id.as_bytes(), IdRole::Message)?);
+    put(&mut out, 3, id(message.channel.as_bytes(), IdRole::Channel)?);
+    if let Some(lamport) = message.lamport {
+        encoding::uint64::encode(10, &lamport.0, &mut out);
+    }
+    put_entries(&mut out, 11, &message.causal_history, dialect)?;
+    if dialect == Dialect::JsWaku
+        && let Some(bits) = filter::js(&message.filter)
+    {
+        put(&mut out, 12, bits);
+    }
+    put_entries(&mut out, 13, &message.repair_request, dialect)?;
+    if !message.content.is_empty() {
+        put(&mut out, 20, &message.content);
+    }
+    if dialect == Dialect::Lip109
+        && let FilterField::Compact { k, seed, bits } = &message.filter
+    {
+        let body = proto::CompactFilter { k: *k, seed: Bytes::copy_from_slice(seed), bits: bits.clone() };
+        encoding::message::encode(100, &body, &mut out);
+    }
+    Ok(out.into())
+}
+
+/// A length-delimited field. Written from what it borrows: the generated types would own a copy of every identifier.
+fn put(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+    encoding::encode_key(field, WireType::LengthDelimited, out);
+    encoding::encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+fn put_entries(out: &mut Vec<u8>, field: u32, entries: &[HistoryEntry], dialect: Dialect) -> Result<(), WireError> {
+    for entry in entries {
+        encoding::encode_key(field, WireType::LengthDelimited, out);
+        encoding::encode_varint(entry.body_len(dialect) as u64, out);
+        put(out, 1, id(entry.id.as_bytes(), IdRole::EntryMessage)?);
+        if let Some(hint) = &entry.hint {
+            put(out, 2, hint);
+        }
+        if let Some(sender) = &entry.sender {
+            put(out, 3, id(sender.as_bytes(), IdRole::EntrySender)?);
+        }
+    }
+    Ok(())
 }
 
 /// Holds the packet to the limits, without taking memory.
@@ -127,19 +161,10 @@ fn decode_entry(entry: proto::HistoryEntry, packet_len: usize) -> Result<History
     })
 }
 
-fn encode_entry(entry: &HistoryEntry) -> Result<proto::HistoryEntry, WireError> {
-    let sender = entry.sender.as_ref().map(|sender| id(sender.as_bytes(), IdRole::EntrySender));
-    Ok(proto::HistoryEntry {
-        message_id: id(entry.id.as_bytes(), IdRole::EntryMessage)?,
-        retrieval_hint: entry.hint.clone(),
-        sender_id: sender.transpose()?,
-    })
-}
-
 /// An identifier to write.
-fn id(bytes: &[u8], role: IdRole) -> Result<Bytes, WireError> {
+fn id(bytes: &[u8], role: IdRole) -> Result<&[u8], WireError> {
     not_empty(bytes.len(), role)?;
-    text(bytes, role).map(Bytes::copy_from_slice)
+    text(bytes, role)
 }
 
 fn text(bytes: &[u8], role: IdRole) -> Result<&[u8], WireError> {

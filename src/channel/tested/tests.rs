@@ -137,6 +137,24 @@ fn a_filter_that_only_gains_bits_is_tested_only_where_it_gained_any() {
 }
 
 #[test]
+fn a_sender_that_keeps_its_seed_is_not_watched_for_messages_of_the_past() {
+    let mut pair = Pair::default();
+    let field = FilterField::Compact { k: 7, seed: [7; 8], bits: vec![0; 300].into() };
+    for lamport in 0..2_000 {
+        pair.send(lamport);
+        if lamport >= 50 {
+            let key = pair.keys[lamport as usize - 50].clone();
+            pair.quick.remove(&key);
+            pair.plain.remove(&key);
+        }
+        pair.hear("bob", &field, FilterEvidence::Chance(1e-6));
+        let watched: usize = pair.quick.tested().senders.values().map(|(_, _, watch)| watch.len()).sum();
+        assert!(watched <= 2 * 50 + 1, "{watched} positions for {} messages", pair.quick.len());
+    }
+    assert!(pair.tests.0 < 2_000 * 3, "{} tests", pair.tests.0);
+}
+
+#[test]
 fn what_is_remembered_is_bounded() {
     let mut tested = Tested::default();
     let filter = |bytes: usize, seed: u64| {
@@ -145,8 +163,9 @@ fn what_is_remembered_is_bounded() {
     };
     for n in 0..10_000_u64 {
         let mut watch = Watch::default();
-        watch.missed((0..n % 300).map(|position| (position, position)).collect());
-        tested.put(&format!("sender {n}").into(), &filter(1 + (n % 977) as usize * 64, n), watch);
+        let bytes = 1 + n % 977 * 64;
+        (0..n % 300).for_each(|number| watch.missed(number % (8 * bytes), number));
+        tested.put(&format!("sender {n}").into(), &filter(bytes as usize, n), watch);
         assert!(tested.bytes <= MAX_BYTES);
         assert_eq!(tested.senders.len(), tested.order.len());
     }
