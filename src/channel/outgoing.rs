@@ -148,19 +148,18 @@ impl Outgoing {
         }
         let (due, watch) = self.tested.resume(sender, filter, self.open.len());
         let from = watch.from;
-        let (open, findings) = (&mut self.open, Vec::new());
-        let mut review = Review { filter, sender, filters_heard, rule, open, watch, findings, tests: 0 };
-        let mut displaced = Vec::new();
+        let (open, findings, displaced) = (&mut self.open, Vec::new(), Vec::new());
+        let mut review = Review { filter, sender, filters_heard, rule, open, watch, findings, displaced, tests: 0 };
         for number in due {
             // Else it was acknowledged since.
             if let Some(probe) = self.probes.get_mut(&number) {
-                displaced.extend(review.test(number, probe));
+                review.test(number, probe);
             }
         }
         for (number, probe) in self.probes.range_mut(from..) {
-            displaced.extend(review.test(*number, probe));
+            review.test(*number, probe);
         }
-        let Review { mut watch, mut findings, tests, .. } = review;
+        let Review { mut watch, mut findings, displaced, tests, .. } = review;
         watch.from = self.next_number;
         if filter.witness().is_some() && self.open.len() >= MANY {
             self.tested.put(sender, filter, watch);
@@ -231,41 +230,39 @@ struct Review<'a> {
     open: &'a mut BTreeMap<LogKey, Open>,
     watch: Watch,
     findings: Vec<Finding>,
+    /// Whose evidence had to make room.
+    displaced: Vec<ParticipantId>,
     tests: u64,
 }
 
 impl Review<'_> {
-    /// Tests one message; gives back whose evidence had to make room.
-    fn test(&mut self, number: u64, probe: &mut Probe) -> Option<ParticipantId> {
+    fn test(&mut self, number: u64, probe: &mut Probe) {
         self.tests += 1;
-        match self.filter.first_unset(&probe.hash) {
-            Some(position) => {
-                self.watch.missed(position, number);
-                if probe.evidence {
-                    self.take_back(probe);
-                }
-                None
+        if let Some(position) = self.filter.first_unset(&probe.hash) {
+            self.watch.missed(position, number);
+            if probe.evidence {
+                self.take_back(probe);
             }
-            None => self.hit(number, probe),
+        } else if let Some(chance) = self.filter.chance(&probe.hash).filter(|chance| *chance < 1.0) {
+            self.hit(number, probe, chance);
         }
+        // Else every bit is set, which says nothing, for or against.
     }
 
-    fn hit(&mut self, number: u64, probe: &mut Probe) -> Option<ParticipantId> {
-        // A filter with every bit set says nothing, for or against.
-        let chance = self.filter.chance(&probe.hash).filter(|chance| *chance < 1.0)?;
-        let open = self.open.get_mut(&probe.key)?;
+    fn hit(&mut self, number: u64, probe: &mut Probe, chance: f64) {
+        let Some(open) = self.open.get_mut(&probe.key) else { return };
         let evidence = &mut open.entry.evidence;
         let first = evidence.is_empty();
-        let displaced = match strengthen(evidence, self.sender, chance, self.filter.witness()) {
+        match strengthen(evidence, self.sender, chance, self.filter.witness()) {
             Weight::Nothing => {
                 if evidence.iter().all(|evidence| evidence.sender != *self.sender) {
                     self.watch.again(number);
                 }
-                return None;
+                return;
             }
-            Weight::More => None,
-            Weight::InPlaceOf(displaced) => Some(displaced),
-        };
+            Weight::More => {}
+            Weight::InPlaceOf(displaced) => self.displaced.push(displaced),
+        }
         probe.evidence = true;
         let hits: u32 = evidence.iter().map(|evidence| evidence.hits).sum();
         let chance = open.chance(self.filters_heard).unwrap_or(1.0);
@@ -279,7 +276,6 @@ impl Review<'_> {
             (false, true) => Finding::Possibly(key, chance),
             (false, false) => Finding::Changed(key),
         });
-        displaced
     }
 
     /// A miss takes back what this sender's filters have shown.
