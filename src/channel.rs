@@ -24,6 +24,7 @@ mod repair;
 mod restore;
 mod review;
 mod send;
+mod shares;
 mod sync;
 mod tested;
 mod timeout;
@@ -287,8 +288,7 @@ pub struct Channel {
     incoming: incoming::Incoming,
     outgoing: outgoing::Outgoing,
     requests: repair::Requests,
-    /// Some missing ids found no place among the requests: when to look again.
-    requests_refill: Option<RunningTime>,
+    refill: timeout::Refill,
     responses: repair::Responses,
     marks: marks::Marks,
     hints: known::IdMap<MessageId, Bytes>,

@@ -145,7 +145,7 @@ pub enum Event {
 pub enum Limit {
     /// The incoming buffer: a parked message gave way and stays in repair.
     Parked,
-    /// The outgoing repair buffer: the entry asked most often gave way.
+    /// The outgoing repair buffer: of who named most of its entries, the one asked most often gave way.
     RepairRequests,
     /// Missing dependencies of one message: the rest is asked for later.
     RepairRequestsPerMessage,

@@ -83,6 +83,15 @@ impl Incoming {
         self.waiters.iter()
     }
 
+    /// Likewise, in the order of ids, from after this one on.
+    pub(super) fn awaited_after(
+        &self,
+        id: Option<&MessageId>,
+    ) -> impl Iterator<Item = (&MessageId, &BTreeSet<LogKey>)> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.waiters.range::<MessageId, _>((from, Bound::Unbounded))
+    }
+
     /// Who waits for this message, lowest first.
     pub(super) fn waiters(&self, id: &MessageId) -> impl Iterator<Item = &LogKey> {
         self.waiters.get(id).into_iter().flatten()

@@ -159,7 +159,7 @@ impl Channel {
         }
         let age = self.meta.age_ms;
         let fresh = missing.iter().any(|entry| self.requests.get(&entry.id).is_none());
-        self.ask_for(&missing, age, Some(&message.sender));
+        self.ask_for(&missing, age, &message.sender);
         if fresh {
             self.effects.tell(Event::MissingDependencies { id: message.id.clone(), missing });
         }
@@ -317,7 +317,7 @@ impl Channel {
         let since = parked.parked_at_age_ms;
         let expiry = self.loss_age(since);
         self.incoming.park(parked, unmet, expiry);
-        self.ask_for(&missing, since, Some(&body.sender));
+        self.ask_for(&missing, since, &body.sender);
         self.settle();
         self.enforce_parked(self.config.limits.max_parked, self.config.limits.max_parked_bytes);
         match self.known.standing(&key.id) {
@@ -340,12 +340,13 @@ impl Channel {
     }
 
     /// Puts missing messages into the outgoing repair buffer; `since` is the age at which somebody began to wait.
-    pub(super) fn ask_for(&mut self, missing: &[HistoryEntry], since: u64, by: Option<&ParticipantId>) {
+    pub(super) fn ask_for(&mut self, missing: &[HistoryEntry], since: u64, namer: &ParticipantId) {
         let max = self.config.limits.max_repair_entries_per_message;
         if missing.len() > max {
-            self.effects.limit(Limit::RepairRequestsPerMessage, None, by.cloned());
+            self.effects.limit(Limit::RepairRequestsPerMessage, None, Some(namer.clone()));
             self.refill_later();
         }
+        let namer = Some(namer.clone());
         for entry in missing.iter().take(max) {
             if let Some(known) = self.requests.get(&entry.id) {
                 if since < known.request.since_age_ms {
@@ -354,13 +355,14 @@ impl Channel {
                         self.effects.put(Row::Request(request.clone()));
                     }
                 }
+                self.requests.named_again(&entry.id, &namer);
                 continue;
             }
             if self.requests.len() >= self.config.limits.max_repair_entries
-                && let Some(id) = self.requests.most_asked()
+                && let Some((by, id)) = self.requests.shares().displaced_by(&namer)
             {
                 self.arrived(&id);
-                self.effects.limit(Limit::RepairRequests, Some(id), by.cloned());
+                self.effects.limit(Limit::RepairRequests, Some(id), by);
                 self.refill_later();
             }
             let due = self.now.running.after(repair::request_wait(&self.config, &self.participant, &entry.id));
@@ -374,13 +376,8 @@ impl Channel {
                 named_at_age_ms: self.meta.age_ms,
             };
             self.effects.put(Row::Request(request.clone()));
-            self.requests.insert(request, due);
+            self.requests.insert(request, due, namer.clone());
         }
-    }
-
-    fn refill_later(&mut self) {
-        let at = self.now.running.after(self.config.t_max);
-        self.requests_refill.get_or_insert(at);
     }
 
     /// Makes room in the incoming buffer: the costliest sender's highest message gives way and stays in repair; or what
@@ -403,7 +400,7 @@ impl Channel {
             let old: Vec<LogKey> =
                 self.incoming.waiters(&key.id).take_while(|waiter| self.is_old(waiter)).cloned().collect();
             old.iter().for_each(|waiter| self.incoming.met_for(waiter, &key.id));
-            self.ask_for(&[entry], waiting.parked.parked_at_age_ms, Some(&body.sender));
+            self.ask_for(&[entry], waiting.parked.parked_at_age_ms, &body.sender);
             self.drop_unwanted(&waiting.unmet);
             self.settle();
         }

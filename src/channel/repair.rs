@@ -12,6 +12,7 @@ use crate::types::{MessageId, ParticipantId, RunningTime, WallTime, millis};
 
 use super::Config;
 use super::known::{IdMap, Keyed};
+use super::shares::{Namer, Shares};
 
 /// Requests for one missing message before it may be given up.
 pub(super) const REQUESTS_BEFORE_LOSS: u32 = 3;
@@ -72,6 +73,7 @@ pub(super) fn in_response_group(
 pub(super) struct Missing {
     pub(super) request: Request,
     pub(super) due: RunningTime,
+    namer: Namer,
 }
 
 impl Missing {
@@ -85,7 +87,7 @@ impl Missing {
 pub(super) struct Requests {
     entries: IdMap<MessageId, Missing>,
     schedule: BTreeSet<(RunningTime, MessageId)>,
-    most_asked: BTreeSet<(u32, MessageId)>,
+    shares: Shares,
     /// When each entry may be given up, in channel age.
     ages: BTreeSet<(u64, MessageId)>,
 }
@@ -95,7 +97,7 @@ impl Requests {
         Self {
             entries: HashMap::with_hasher(keys),
             schedule: BTreeSet::new(),
-            most_asked: BTreeSet::new(),
+            shares: Shares::new(keys),
             ages: BTreeSet::new(),
         }
     }
@@ -113,10 +115,10 @@ impl Requests {
         self.schedule.iter().filter_map(|(_, id)| self.entries.get(id))
     }
 
-    pub(super) fn insert(&mut self, request: Request, due: RunningTime) {
+    pub(super) fn insert(&mut self, request: Request, due: RunningTime, namer: Namer) {
         self.remove(&request.entry.id.clone());
         let id = request.entry.id.clone();
-        let missing = Missing { request, due };
+        let missing = Missing { request, due, namer };
         self.index(&missing);
         self.entries.insert(id, missing);
     }
@@ -127,7 +129,7 @@ impl Requests {
         }
         let missing = self.entries.remove(id)?;
         self.schedule.remove(&(missing.due, id.clone()));
-        self.most_asked.remove(&(missing.asked(), id.clone()));
+        self.shares.remove(&missing.namer, missing.asked(), id);
         self.ages.remove(&(missing.request.since_age_ms, id.clone()));
         Some(missing)
     }
@@ -140,9 +142,17 @@ impl Requests {
         Some(&self.entries.entry(id.clone()).or_insert(missing).request)
     }
 
-    /// The entry asked most often.
-    pub(super) fn most_asked(&self) -> Option<MessageId> {
-        self.most_asked.last().map(|(_, id)| id.clone())
+    /// Who named which of them.
+    pub(super) fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// Another participant named it: it belongs to who has fewer entries.
+    pub(super) fn named_again(&mut self, id: &MessageId, by: &Namer) {
+        let fewer = |missing: &Missing| self.shares.of(by) < self.shares.of(&missing.namer);
+        if self.entries.get(id).is_some_and(fewer) {
+            self.change(id, |missing| missing.namer.clone_from(by));
+        }
     }
 
     /// Up to `max` entries whose T_req has come, lowest first.
@@ -162,7 +172,7 @@ impl Requests {
     fn index(&mut self, missing: &Missing) {
         let id = &missing.request.entry.id;
         self.schedule.insert((missing.due, id.clone()));
-        self.most_asked.insert((missing.asked(), id.clone()));
+        self.shares.insert(&missing.namer, missing.asked(), id);
         self.ages.insert((missing.request.since_age_ms, id.clone()));
     }
 }

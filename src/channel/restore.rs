@@ -150,7 +150,7 @@ impl Channel {
             incoming: incoming::Incoming::new(keys),
             outgoing: outgoing::Outgoing::default(),
             requests: repair::Requests::new(keys),
-            requests_refill: None,
+            refill: super::timeout::Refill::default(),
             responses: repair::Responses::new(keys),
             marks: marks::Marks::new(keys),
             hints: HashMap::with_hasher(keys),
@@ -277,7 +277,9 @@ impl Channel {
         let missing = self.known.standing(&request.entry.id) == Standing::Unknown;
         if missing {
             let due = self.due_at(request.due, self.config.t_max.max(self.config.t_min).saturating_mul(2));
-            self.requests.insert(request, due);
+            let namer = self.incoming.waiters(&request.entry.id).next().and_then(|key| self.incoming.get(key));
+            let namer = namer.map(|waiting| waiting.parked.body.sender.clone());
+            self.requests.insert(request, due, namer);
         }
         missing
     }
@@ -302,7 +304,7 @@ impl Channel {
             .awaited()
             .any(|(id, _)| self.known.standing(id) == Standing::Unknown && self.requests.get(id).is_none());
         if unasked {
-            self.requests_refill = Some(self.now.running);
+            self.refill.at = Some(self.now.running);
         }
         self.retain();
         self.effects.released.clear();

@@ -64,12 +64,16 @@ impl Tested {
             return (Vec::new(), Watch { later: Vec::with_capacity(open), ..Watch::default() });
         };
         let mut due: Vec<u64> = std::mem::take(&mut watch.again);
-        for (word, bits) in gained {
-            let set = |(at, _): &&(u64, u64)| *at / 64 == word && bits >> (at % 64) & 1 == 1;
-            // They may stay where they are: a bit is gained once.
-            let all = watch.arranged.of(word).iter().chain(&watch.later);
-            due.extend(all.filter(set).map(|(_, number)| *number));
+        // They may all stay where they are: a bit is gained once.
+        for (word, bits) in &gained {
+            let arranged = watch.arranged.of(*word).iter().filter(|(at, _)| bits >> (at % 64) & 1 == 1);
+            due.extend(arranged.map(|(_, number)| *number));
         }
+        let is_gained = |at: &u64| {
+            let word = gained.binary_search_by_key(&(at / 64), |(word, _)| *word);
+            word.is_ok_and(|word| gained[word].1 >> (at % 64) & 1 == 1)
+        };
+        due.extend(watch.later.iter().filter(|(at, _)| is_gained(at)).map(|(_, number)| *number));
         (due, watch)
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::state::{LogKey, MarkKind};
-use crate::types::{FilterField, HistoryEntry, MessageId, RunningTime, millis};
+use crate::types::{FilterField, MessageId, RunningTime, millis};
 
 use super::known::Standing;
 use super::{Channel, Event, TransmitKind, outgoing, repair};
@@ -14,6 +14,19 @@ const RESEND_BATCH: usize = 16;
 /// Losses in one step, for the same reason.
 const LOSS_BATCH: usize = 1_000;
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
+/// Awaited messages looked at in one step for whether they are asked for.
+const REFILL_BATCH: usize = 1_000;
+
+/// Looking for missing messages that nobody is asked for: one pass over all that is awaited, in parts.
+#[derive(Debug, Default)]
+pub(super) struct Refill {
+    /// When to go on.
+    pub(super) at: Option<RunningTime>,
+    /// After which id; from the first one where this is `None`.
+    after: Option<MessageId>,
+    /// Another pass is needed.
+    again: bool,
+}
 
 impl Channel {
     pub(super) fn timeout(&mut self) {
@@ -50,7 +63,7 @@ impl Channel {
         let loss = self.next_loss();
         let sync = self.config.dialect.has_sync().then(|| self.sync.next_due(self.requests.next_due()));
         let eviction = self.config.max_log_age.and_then(|age| self.next_eviction(age));
-        [resend, response, cycle, loss, sync, eviction, self.requests_refill].into_iter().flatten().min()
+        [resend, response, cycle, loss, sync, eviction, self.refill.at].into_iter().flatten().min()
     }
 
     /// The running time at which the channel has this age, or the longest pause that counts, whichever comes first.
@@ -93,33 +106,48 @@ impl Channel {
         }
     }
 
-    /// Asks for missing messages that found no place in the repair buffer before.
+    /// Asks for missing messages that found no place in the repair buffer before, a part of them at a time.
     fn refill_requests(&mut self) {
-        if self.requests_refill.is_none_or(|at| at > self.now.running) {
+        if self.refill.at.is_none_or(|at| at > self.now.running) {
             return;
         }
-        self.requests_refill = None;
-        let room = self.config.limits.max_repair_entries.saturating_sub(self.requests.len());
-        let mut entries: Vec<(HistoryEntry, u64)> = Vec::new();
-        let mut more = false;
-        for (id, waiters) in self.incoming.awaited() {
+        let after = self.refill.after.take();
+        let again = self.refill.again && after.is_some();
+        self.refill = Refill { at: None, after: None, again };
+        let (mut looked_at, mut unasked) = (0, Vec::new());
+        for (id, waiters) in self.incoming.awaited_after(after.as_ref()).take(REFILL_BATCH) {
+            looked_at += 1;
+            if looked_at == REFILL_BATCH {
+                self.refill.after = Some(id.clone());
+            }
             if self.known.standing(id) != Standing::Unknown || self.requests.get(id).is_some() {
                 continue;
             }
-            if entries.len() >= room {
-                more = true;
-                break;
-            }
             let Some(waiting) = waiters.first().and_then(|key| self.incoming.get(key)) else { continue };
-            let named = waiting.parked.body.causal_history.iter().find(|entry| entry.id == *id);
-            entries.extend(named.map(|entry| (entry.clone(), waiting.parked.parked_at_age_ms)));
+            let body = &waiting.parked.body;
+            let named = body.causal_history.iter().find(|entry| entry.id == *id);
+            unasked.extend(named.map(|entry| (entry.clone(), waiting.parked.parked_at_age_ms, body.sender.clone())));
         }
-        for (entry, since) in entries {
-            self.ask_for(&[entry], since, None);
+        for (entry, since, namer) in unasked {
+            let full = self.requests.len() >= self.config.limits.max_repair_entries;
+            if full && !self.requests.shares().may_displace(&Some(namer.clone())) {
+                self.refill_later();
+            } else {
+                self.ask_for(&[entry], since, &namer);
+            }
         }
-        if more {
-            self.requests_refill = Some(self.now.running.after(self.config.t_max.max(Duration::from_secs(1))));
+        if self.refill.after.is_some() {
+            self.refill.at = Some(self.now.running.after(BATCH_PAUSE));
+        } else if self.refill.again {
+            self.refill_later();
         }
+    }
+
+    /// Some missing message found no place among the requests, or lost it.
+    pub(super) fn refill_later(&mut self) {
+        self.refill.again = true;
+        let at = self.now.running.after(self.config.t_max.max(Duration::from_secs(1)));
+        self.refill.at.get_or_insert(at);
     }
 
     /// Rebroadcasts what others asked for and nobody has answered, at a bounded rate.

@@ -404,3 +404,42 @@ fn a_self_reference_is_ignored() {
     assert_eq!(alice.fate(&Message { content: Bytes::new(), ..message("bob", "s", 3, &["s"]) }), Fate::Sync);
     assert_eq!(missing(&alice), Vec::<String>::new());
 }
+
+/// How often "m1" is asked for, and when it is given up, while somebody names new messages that do not exist every
+/// `every` milliseconds, as `flood` makes them. In two hours, with a restart after ten minutes.
+fn asked_for_under(every: u64, flood: impl Fn(u64) -> Message) -> (usize, Option<u64>) {
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "m2", 2, &["m1"]));
+    let mut asked = 0;
+    for turn in 0..(120 * MINUTE / every) {
+        alice.receive(&flood(turn));
+        let sent = alice.run_for(every);
+        let requests = sent.iter().flat_map(|sent| &sent.message.repair_request);
+        asked += requests.filter(|entry| entry.id == MessageId::from("m1")).count();
+        if lost(&alice).contains(&"m1".to_owned()) {
+            assert_eq!(alice.delivered(), ["m2"]);
+            return (asked, Some((turn + 1) * every));
+        }
+        if turn == 10 * MINUTE / every {
+            alice.restart();
+        }
+    }
+    (asked, None)
+}
+
+#[test]
+fn who_names_messages_that_do_not_exist_pushes_out_none_that_others_wait_for() {
+    let fakes = |turn: u64| -> Vec<String> { (0..256).map(|n| format!("fake {turn} {n}")).collect() };
+    let names = |ids: &[String], flood: &dyn Fn(&[&str]) -> Message| -> Message {
+        flood(&ids.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    for every in [60_000, 300_000, 420_000] {
+        let by_sync = |turn| names(&fakes(turn), &|ids| sync("mallory", 3 + turn, ids, &[]));
+        let by_content =
+            |turn| names(&fakes(turn), &|ids| message("mallory", &format!("content {turn}"), 3 + turn, ids));
+        for (asked, given_up) in [asked_for_under(every, by_sync), asked_for_under(every, by_content)] {
+            assert!(asked >= 5, "asked for {asked} times with fakes every {every} ms");
+            assert!(given_up.is_some_and(|at| at <= 37 * MINUTE), "given up at {given_up:?} ms");
+        }
+    }
+}

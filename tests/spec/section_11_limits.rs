@@ -364,6 +364,35 @@ fn a_full_repair_buffer_drops_the_entry_asked_most_often_says_so_and_asks_again_
 }
 
 #[test]
+fn in_a_full_repair_buffer_gives_way_who_named_most_and_it_takes_back_no_more_than_its_share() {
+    let mut alice = peer_with("alice", |config| config.limits.max_repair_entries = 4);
+    alice.receive(&message("mallory", "x", 9, &["f1", "f2", "f3", "d1"]));
+    // What both name is bob's, who names less; else it would go first, being asked for most often.
+    alice.receive(&sync("carol", 1, &[], &["d1"]));
+    alice.receive(&message("bob", "m", 9, &["d1", "d2"]));
+    assert_eq!(missing(&alice).len(), 4);
+    assert!(["d1", "d2"].iter().all(|id| missing(&alice).contains(&(*id).to_owned())), "{:?}", missing(&alice));
+    // Each has two of four; a third one of mallory's is too many.
+    alice.receive(&message("mallory", "y", 9, &["f4", "f5"]));
+    assert!(["d1", "d2"].iter().all(|id| missing(&alice).contains(&(*id).to_owned())), "{:?}", missing(&alice));
+    let by = |event: &Event| match event {
+        Event::LimitReached { limit: Limit::RepairRequests, by, .. } => by.clone(),
+        _ => None,
+    };
+    let by: Vec<ParticipantId> = alice.events.iter().filter_map(by).collect();
+    assert_eq!(by, vec![ParticipantId::from("mallory"); 3], "whose entries gave way");
+    // Restarts forget who named what a sync named, and nothing else.
+    alice.restart();
+    alice.receive(&sync("mallory", 10, &["f6", "f7", "f8"], &[]));
+    assert!(["d1", "d2"].iter().all(|id| missing(&alice).contains(&(*id).to_owned())), "{:?}", missing(&alice));
+    // When there is room again, what had to give way is asked for again, and then nobody looks any more.
+    alice.receive(&message("bob", "d1", 1, &[]));
+    alice.receive(&message("bob", "d2", 1, &[]));
+    alice.run_for(60_000);
+    assert_eq!(missing(&alice).len(), 4);
+}
+
+#[test]
 fn one_message_holds_at_most_its_share_of_the_repair_buffer_and_the_rest_is_asked_for_later() {
     let mut alice = peer_with("alice", |config| config.limits.max_repair_entries_per_message = 4);
     let ids: Vec<String> = (0..10).map(|n| format!("d{n}")).collect();
