@@ -85,7 +85,7 @@ fn channels_and_operations_stay_within_their_memory() {
     let mut peer = Peer::with_unacknowledged(0);
     let mut made = Vec::with_capacity(100);
     // The clock stands still meanwhile: making a new id must not go through all made before.
-    bound("allocations of a wrap", allocations(|| made.push(peer.wrap(content()))), 40);
+    bound("allocations of a wrap", allocations(|| made.push(peer.wrap(content()))), 20);
     let mut peer = Peer::with_unacknowledged(0);
     let packets = (0..100).map(|_| wire::encode(&peer.next_received(), Dialect::Lip109).unwrap());
     let packets: Vec<Bytes> = packets.collect();

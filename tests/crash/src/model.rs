@@ -150,7 +150,7 @@ impl Model {
     }
 
     fn meta_now(&self) -> ChannelMeta {
-        let mut counts = RowCounts::default();
+        let mut counts = RowCounts { hints: Some(self.hints.len() as u64), ..RowCounts::default() };
         let mut log = Vec::new();
         for row in self.rows.values() {
             match row {

@@ -113,6 +113,10 @@ async fn look(task: &Task, store: &Store, channel: usize) -> Found {
             return Found::At(model.done);
         }
     }
+    if data.meta.is_none() && !data.is_empty() {
+        // The trait lets rows be without one; the channel made of them tells the loss with `StateMended`.
+        return Found::Refused("rows without the meta".to_owned());
+    }
     let mut model = Model::new(task.workload, channel);
     let mut lost = None;
     while model.done < acknowledged {
