@@ -108,13 +108,16 @@ impl Watch {
         self.later.push((position, number));
     }
 
-    /// Arranges what was missed later, once it is most of what is watched.
+    /// Arranges what was missed later, once it is most of what is watched, and keeps no more room than that takes.
     fn arrange(&mut self, filter: &ReceivedFilter) {
         if self.later.len() > self.arranged.positions.len().max(MANY) {
             let mut all = std::mem::take(&mut self.later);
-            all.extend(self.arranged.positions.iter().filter(|(at, _)| !filter.is_set(*at)));
+            all.extend(&self.arranged.positions);
+            all.retain(|(at, _)| !filter.is_set(*at));
             self.arranged = ByWord::new(&all, filter.bytes().div_ceil(8));
         }
+        // There was room for all that is open, and of many senders each may have missed nothing.
+        self.later.shrink_to(2 * self.later.len());
     }
 
     /// This message is to be tested again whatever the next filter gains.

@@ -162,7 +162,7 @@ fn what_is_remembered_is_bounded() {
         ReceivedFilter::parse(&field, 1 << 16).unwrap().unwrap()
     };
     for n in 0..10_000_u64 {
-        let mut watch = Watch::default();
+        let (_, mut watch) = tested.resume(&format!("sender {n}").into(), &filter(1, n), 10_000);
         let bytes = 1 + n % 977 * 64;
         (0..n % 300).for_each(|number| watch.missed(number % (8 * bytes), number));
         tested.put(&format!("sender {n}").into(), &filter(bytes as usize, n), watch);
@@ -171,5 +171,9 @@ fn what_is_remembered_is_bounded() {
     }
     let bytes: usize = tested.senders.values().map(|(_, filter, watch)| cost(filter, watch)).sum();
     assert_eq!(tested.bytes, bytes);
+    assert!(
+        tested.senders.values().all(|(_, _, watch)| watch.later.capacity() <= 2 * MANY),
+        "room for what is not there"
+    );
     assert!(tested.senders.len() > 5, "{} senders", tested.senders.len());
 }
