@@ -138,6 +138,21 @@ async fn a_hint_that_is_gone_is_damage() {
     assert_eq!(store.load_channel(&"not counted".into()).await.unwrap(), data(every_kind()));
 }
 
+/// As a kill while sled writes a snapshot leaves one.
+#[tokio::test]
+async fn a_snapshot_of_sleds_that_was_not_finished_blocks_no_opening() {
+    let [closed, killed] = closed_and_killed(Sled).await;
+    for dir in [closed, killed] {
+        let unfinished = dir.path().join("channels.sled/db/snap.0000000000000200.generating");
+        fs::write(&unfinished, b"half of a snapshot").unwrap();
+        for _ in 0..2 {
+            let store = Sled.open(dir.path()).unwrap();
+            assert_eq!(store.load_channel(&a()).await.unwrap(), data(every_kind()));
+        }
+        assert!(!unfinished.exists());
+    }
+}
+
 /// What is mended on disk is what the channel has: else it would not open again.
 #[tokio::test]
 async fn mending_a_parked_row_keeps_the_messages_hint() {
