@@ -7,8 +7,8 @@
 //!
 //! Failure: engine calls run under `catch_unwind`. After a panic, or an error that leaves the engine unusable,
 //! the engine is dropped, the batch fails as retryable, and the next call opens it again, each time after a
-//! longer pause; where it cannot be opened, all that wait are told so together, so that nobody waits for more than
-//! one pause. A batch that fails for what may be one write's fault (a damaged page, a value too large) is made again
+//! longer pause, and calls that come while a long one lasts get the failure at once; where it cannot be opened, all
+//! that wait are told so together. A batch that fails for what may be one write's fault (a damaged page, a value too large) is made again
 //! write by write: a channel that cannot be written does not stop the others. The end: [`EngineThread::close`], or
 //! dropping it, does what is queued, closes the engine (which frees its lock) and joins the thread.
 //!
