@@ -77,7 +77,7 @@ fn at_30_percent_loss_repair_does_without_resends() {
 
 /// `cargo test --release --features testing --test targets -- --ignored`
 #[test]
-#[ignore = "8 s in release, more than a minute in the test profile"]
+#[ignore = "20 s of processor time in the test profile"]
 fn a_thousand_members_at_30_percent_loss_make_no_storm() {
     let report = whole(&Group::new(1, 1_000, MESSAGES, 0.3));
     assert!(report.repaired > 100, "{} messages were missing somewhere", report.repaired);
