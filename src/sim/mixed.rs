@@ -210,12 +210,12 @@ impl Life {
                 self.world.restart(node);
             }
         }
+        let now = self.world.now_ms();
+        self.world.oracle.healed(now);
         if self.mix.closing {
             for node in 0..self.world.nodes().len() {
                 let _ = self.world.input(node, Input::Send { content: "bye".into(), id: None });
             }
         }
-        let now = self.world.now_ms();
-        self.world.oracle.healed(now);
     }
 }

@@ -16,9 +16,8 @@ impl Invariant for Limits {
         let (stats, config, counts) = (channel.stats(), channel.config(), channel.meta().counts);
         let limits = &config.limits;
         // Messages that a buffer still needs stay in the log above its limit.
-        let pinned = stats.outgoing_len as u64
-            + counts.responses
-            + if config.confirm_deliveries { channel.meta().next_delivery - 1 - channel.meta().told } else { 0 };
+        let untold = if config.confirm_deliveries { channel.meta().next_delivery - 1 - channel.meta().told } else { 0 };
+        let pinned = stats.outgoing_len as u64 + counts.responses + untold;
         for (what, found, max) in [
             ("parked messages", counts.parked, limits.max_parked as u64),
             ("parked bytes", stats.parked_bytes as u64, limits.max_parked_bytes as u64),
