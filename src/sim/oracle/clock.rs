@@ -17,6 +17,8 @@ pub(super) struct Clocks {
     syncs: Vec<Option<u64>>,
     /// Whose clock was reset: what it names may lie above what it sends.
     reset: BTreeSet<usize>,
+    /// Who was opened again just now, and tells what it told before, or had no time to tell.
+    opened: Option<usize>,
     /// Who came back with a lower clock than it had saved, and has not said so yet.
     fallen: BTreeMap<usize, Lamport>,
 }
@@ -29,6 +31,10 @@ impl Invariant for Clocks {
     fn look(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
         self.bounds.resize(scene.nodes.len(), Lamport(0));
         self.syncs.resize(scene.nodes.len(), None);
+        self.opened = self.opened.filter(|opened| match seen {
+            Seen::Told { node, .. } | Seen::Recovered { node, .. } => node == opened,
+            _ => false,
+        });
         match seen {
             Seen::Sent { node, message, .. } => {
                 let lamport = message.lamport.unwrap_or(Lamport(0));
@@ -39,7 +45,7 @@ impl Invariant for Clocks {
                 *bound = lamport;
                 return self.above_what_it_names(scene, *node, message, lamport);
             }
-            Seen::Told { node, event: Event::MessageDelivered(delivery), .. } => {
+            Seen::Told { node, event: Event::MessageDelivered(delivery), .. } if self.opened.is_none() => {
                 let bound = &mut self.bounds[*node];
                 *bound = (*bound).max(delivery.body.key.lamport);
             }
@@ -48,13 +54,15 @@ impl Invariant for Clocks {
                 let (before, now) = (saved.meta.as_ref().map(|meta| meta.lamport), scene.nodes[*node].channel());
                 let now = now.meta().lamport;
                 // A reset that was saved may not have been told before the crash.
-                (self.bounds[*node], self.syncs[*node]) = (now, Some(0));
+                (self.bounds[*node], self.syncs[*node], self.opened) = (now, Some(0), Some(*node));
                 if let Some(before) = before.filter(|before| *before > now) {
                     self.fallen.insert(*node, before);
                 }
             }
             Seen::Told { node, event: Event::ClockReset { to, .. }, .. } => {
-                self.bounds[*node] = *to;
+                if self.opened.is_none() {
+                    self.bounds[*node] = *to;
+                }
                 self.reset.insert(*node);
                 self.fallen.remove(node);
             }

@@ -1,7 +1,7 @@
 //! What a participant must have in the end (PROTOCOL sections 5, 6 and 10): whatever reached it, whatever was sent when there
 //! were no faults any more, and of the rest what lies above its horizon and was evicted nowhere.
 //!
-//! Exempt are ids that two messages share, timestamps that a clock refuses, what was given up as lost, and what lies below
+//! Exempt are ids that two messages share, timestamps that a clock refuses, what was given up as lost or declared met, and what lies below
 //! all memory.
 
 use std::collections::BTreeSet;
@@ -30,7 +30,8 @@ impl Due {
         let message = registry.message(index);
         let Some(key) = &message.key else { return false };
         let too_old = channel.meta().stub_floor.as_ref().is_some_and(|floor| key <= floor);
-        if message.contested || message.premature || too_old || registry.is_lost(self.node, index) {
+        let waived = registry.is_lost(self.node, index) || registry.is_declared(self.node, index);
+        if message.contested || message.premature || too_old || waived {
             return false;
         }
         if message.after_faults || registry.was_handed(self.node, index) {

@@ -2,7 +2,7 @@
 //!
 //! Except about what may come to light late: a forged message that some received, of which others hear when its turn
 //! among the heads comes, and then ask for it and for what it pretends to depend on; and a message sent under a wrong
-//! date, which is refused until its time comes.
+//! date, which is refused until its time comes, and what it names, which is no head where it was taken in.
 
 use std::collections::BTreeMap;
 
@@ -67,6 +67,10 @@ impl Invariant for Quiet {
 }
 
 fn is_late(scene: &Scene<'_>, transmission: &Transmission) -> bool {
-    let index = transmission.message.as_ref().and_then(|message| scene.registry.find(&message.id));
-    index.map(|index| scene.registry.message(index)).is_some_and(|message| message.hostile || message.premature)
+    let registry = scene.registry;
+    let Some(index) = transmission.message.as_ref().and_then(|message| registry.find(&message.id)) else {
+        return false;
+    };
+    let late = registry.message(index).hostile || registry.message(index).premature;
+    late || registry.all_sent().any(|(_, message)| message.premature && message.names.contains(&index))
 }

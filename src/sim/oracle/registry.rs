@@ -136,8 +136,8 @@ impl Registry {
         self.lost.get(node).is_some_and(|lost| lost.contains(&index))
     }
 
-    /// What a participant may never hear of: what it gave up, what it may have another message for, and what only messages
-    /// name that it may never hear of or that are the past to it: at or below its floor or `horizon`, where what is
+    /// What a participant may never hear of: what it gave up or was told to, what it may have another message for, and what
+    /// only messages name that it may never hear of or that are the past to it: at or below its floor or `horizon`, where what is
     /// missing is not asked for.
     #[must_use]
     pub fn hidden(&self, node: usize, meta: &ChannelMeta) -> BTreeSet<usize> {
@@ -146,6 +146,7 @@ impl Registry {
                 || meta.floor.as_ref().is_some_and(|floor| key <= floor)
         };
         let mut hidden = self.lost.get(node).cloned().unwrap_or_default();
+        hidden.extend(self.declared.get(node).into_iter().flatten());
         hidden.extend(self.all_sent().filter(|(_, message)| message.contested).map(|(index, _)| index));
         let mut namers: HashMap<usize, Vec<usize>> = HashMap::new();
         let mut work: Vec<usize> = hidden.iter().copied().collect();
@@ -174,7 +175,7 @@ impl Registry {
         hidden
     }
 
-    /// Whether a participant's application declared it met.
+    /// Whether a participant's application declared it met, or it forgot that it was lost.
     #[must_use]
     pub fn is_declared(&self, node: usize, index: usize) -> bool {
         self.declared.get(node).is_some_and(|declared| declared.contains(&index))
@@ -238,11 +239,7 @@ impl Registry {
                         self.forged.insert((*node, message.sender.clone(), index));
                     }
                 }
-                // A filter with every bit set says nothing.
-                if transmission.from.is_none()
-                    && !matches!(&message.filter, FilterField::Absent)
-                    && !matches!(&message.filter, FilterField::Compact { bits, .. } if bits.iter().all(|byte| *byte == 0xFF))
-                {
+                if transmission.from.is_none() && may_be_worth_something(&message.filter) {
                     self.vouched.insert((*node, message.sender.clone()));
                 }
                 if let Some(fate) = fate
@@ -273,6 +270,10 @@ impl Registry {
             Seen::Told { node, event: Event::DependencyLost { id }, .. } => {
                 let index = self.intern(id);
                 self.lost[*node].insert(index);
+            }
+            // A mark that is forgotten before what waited for it goes ahead is not named there: `LimitReached` has told.
+            Seen::Told { node, event: Event::LimitReached { limit: Limit::Marks, id: Some(id), .. }, .. } => {
+                self.declare(*node, id);
             }
             Seen::Told { event: Event::MessageAcknowledged { id, .. }, .. } => {
                 if let Some(index) = self.find(id) {
@@ -384,6 +385,16 @@ impl Registry {
         set(&mut self.had, node, index);
         self.messages[index].holders += usize::from(fresh);
         fresh
+    }
+}
+
+/// A filter with every bit set says nothing, whoever sends it.
+fn may_be_worth_something(filter: &FilterField) -> bool {
+    match filter {
+        FilterField::Compact { bits, .. } | FilterField::Unspecified(bits) | FilterField::NimSds(bits) => {
+            bits.iter().any(|byte| *byte != 0xFF)
+        }
+        _ => false,
     }
 }
 
