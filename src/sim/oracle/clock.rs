@@ -54,6 +54,9 @@ impl Invariant for Clocks {
                 let (before, now) = (saved.meta.as_ref().map(|meta| meta.lamport), scene.nodes[*node].channel());
                 let now = now.meta().lamport;
                 // A reset that was saved may not have been told before the crash.
+                if self.bounds[*node] > now {
+                    self.reset.insert(*node);
+                }
                 (self.bounds[*node], self.syncs[*node], self.opened) = (now, Some(0), Some(*node));
                 if let Some(before) = before.filter(|before| *before > now) {
                     self.fallen.insert(*node, before);
