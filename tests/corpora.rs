@@ -8,6 +8,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -22,9 +23,11 @@ fn folder(kind: &str, target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(kind).join(target)
 }
 
-fn replay(kind: &str) -> usize {
-    let mut inputs = 0;
+/// Replays what there is of a kind, and counts it for each target.
+fn replay(kind: &str) -> BTreeMap<&'static str, usize> {
+    let mut inputs = BTreeMap::new();
     for (target, body) in TARGETS {
+        let count = inputs.entry(*target).or_default();
         let Ok(files) = fs::read_dir(folder(kind, target)) else { continue };
         let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
         files.sort();
@@ -34,7 +37,7 @@ fn replay(kind: &str) -> usize {
                 println!("{}", file.display());
                 resume_unwind(panic);
             }
-            inputs += 1;
+            *count += 1;
         }
     }
     inputs
@@ -42,12 +45,17 @@ fn replay(kind: &str) -> usize {
 
 #[test]
 fn the_corpora_find_nothing() {
-    assert!(replay("corpus") > 100, "the corpora are in fuzz/corpus");
+    for (target, inputs) in replay("corpus") {
+        assert!(inputs >= 10, "{inputs} in fuzz/corpus/{target}");
+    }
 }
 
 #[test]
 fn what_was_found_stays_mended() {
-    replay("regressions");
+    let inputs = replay("regressions");
+    for (target, found) in [("channel", 4), ("store", 3)] {
+        assert!(inputs[target] >= found, "{} of {found} in fuzz/regressions/{target}", inputs[target]);
+    }
 }
 
 #[test]

@@ -47,6 +47,10 @@ pub enum Bug {
     DeliveredAgain,
     /// The buffer of messages waiting for acknowledgement is not saved.
     LostOutgoing,
+    /// A restart forgets floor and horizon.
+    LostBounds,
+    /// Nothing is sent again (nim).
+    NoResend,
 }
 
 impl Bug {
@@ -68,6 +72,8 @@ impl Bug {
         Self::OldMeta,
         Self::DeliveredAgain,
         Self::LostOutgoing,
+        Self::LostBounds,
+        Self::NoResend,
     ];
 
     /// Bugs that are a matter of options.
@@ -98,7 +104,9 @@ impl Bug {
     /// Changes a message before it goes out; false when it does not.
     pub(super) fn sends(self, channel: &Channel, asked: &mut BTreeSet<MessageId>, transmit: &mut Transmit) -> bool {
         match (self, transmit.kind) {
-            (Self::NoSync, TransmitKind::Sync) | (Self::NoAnswers, TransmitKind::Repair) => return false,
+            (Self::NoSync, TransmitKind::Sync)
+            | (Self::NoAnswers, TransmitKind::Repair)
+            | (Self::NoResend, TransmitKind::Resend) => return false,
             (Self::AskOnce, _) => transmit.message.repair_request.retain(|entry| asked.insert(entry.id.clone())),
             (Self::TailOnly, TransmitKind::Content | TransmitKind::Sync) => {
                 let own = transmit.message.id.clone();
@@ -130,6 +138,7 @@ impl Bug {
         match self {
             Self::LostRow => medium.lose_newest(Place::Body),
             Self::LostOutgoing => medium.lose_newest(Place::Outgoing),
+            Self::LostBounds => medium.forget_bounds(),
             Self::OldMeta if first_meta.is_some() => medium.replace_meta(first_meta),
             _ => {}
         }

@@ -49,13 +49,7 @@ impl Group {
             pause: Duration::from_secs(1),
             content_bytes: 50,
             network: Network { loss, ..Network::default() },
-            config: Config {
-                join: Join::Backfill(u64::MAX),
-                response_groups: groups,
-                // Logs are compared whole.
-                max_message_history: Config::default().max_message_history.max(messages),
-                ..Config::default()
-            },
+            config: Config { join: Join::Backfill(u64::MAX), response_groups: groups, ..Config::default() },
             cut_off: None,
             restart_every: None,
             idle: None,
@@ -70,7 +64,28 @@ impl Group {
         self.config = Config { join, response_groups, ..Config::of(dialect) };
         self
     }
+
+    /// The options with room for every message: logs are compared whole, so none may evict.
+    fn roomy(&self) -> Config {
+        let (config, rows) = (self.config.clone(), self.messages.max(1));
+        Config {
+            max_message_history: config.max_message_history.max(rows),
+            max_log_bytes: config.max_log_bytes.max(rows.saturating_mul(self.content_bytes + ROW_BYTES)),
+            ..config
+        }
+    }
+
+    /// The longest that one message may wait until it is acknowledged or given up: every resend at its latest.
+    fn resend_schedule(&self) -> Duration {
+        let Config { resend_interval, response_groups, max_resend_interval, max_resend_attempts, .. } = self.config;
+        let wait = resend_interval.saturating_mul(response_groups).max(max_resend_interval);
+        // What is possibly acknowledged waits twice as long, and jitter adds an eighth.
+        (wait.saturating_mul(9) / 4).saturating_mul(max_resend_attempts.saturating_add(1)).min(self.patience)
+    }
 }
+
+/// What a message takes in a log besides its content, at most: ids and names of a group are short.
+const ROW_BYTES: usize = 4_096;
 
 /// What was found. Times are virtual milliseconds.
 #[derive(Clone, Debug)]
@@ -87,11 +102,14 @@ pub struct Report {
     pub virtual_ms: u64,
     /// From sending to delivery, ascending, one for each delivery.
     pub delivery_ms: Vec<u32>,
-    /// From sending to the first acknowledgement, ascending, one for each message acknowledged.
+    /// From sending to the first acknowledgement, ascending, one for each message acknowledged. Counted until each is
+    /// acknowledged or given up, however long the logs have been the same by then.
     pub acknowledged_ms: Vec<u32>,
+    /// Messages that nobody had acknowledged by then.
+    pub never_acknowledged: usize,
     /// From sending until whoever missed the first transmission heard of the message, ascending, one for each such gap.
     pub gaps_found_ms: Vec<u32>,
-    /// Packets, of every kind.
+    /// Packets, of every kind. They, their bytes and their kinds are counted until all logs were the same.
     pub transmissions: u64,
     /// Bytes of them.
     pub bytes: u64,
@@ -130,7 +148,7 @@ pub fn run(group: &Group) -> Report {
         seed: group.seed,
         participants: group.participants,
         network: group.network.clone(),
-        config: group.config.clone(),
+        config: group.roomy(),
         bug: None,
         forgetful: group.restart_every.is_none(),
     };
@@ -177,29 +195,36 @@ pub fn run(group: &Group) -> Report {
 fn report(group: &Group, mut world: World, converged: bool, last: u64, progress: Vec<(u64, u64)>) -> Report {
     let agreed = world.now_ms();
     let (transmissions, bytes) = (world.transmissions, world.transmitted_bytes);
+    let sum = |count: fn(&crate::channel::Stats) -> u64| -> u64 {
+        world.nodes().iter().map(|node| count(&node.channel().stats())).sum()
+    };
+    let (resends, syncs) = (sum(|stats| stats.resends), sum(|stats| stats.syncs));
+    let registry = &world.oracle.registry;
+    let (repairs, repaired) = (registry.transmitted(TransmitKind::Repair), registry.repaired());
+    wait_for_acknowledgements(&mut world, group.resend_schedule());
+    // Before silence, in which a message given up may still be acknowledged.
+    let mut acknowledged_ms = world.oracle.registry.acknowledged_after.clone();
     #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     let idle_per_member_and_hour = group.idle.map(|time| {
-        // Resends and acknowledgements of the last messages are no idleness.
+        // Acknowledgements of the last messages are no idleness.
         world.run_for(Duration::from_secs(10 * 60));
         let before = world.transmissions;
         world.run_for(time);
         (world.transmissions - before) as f64 / group.participants as f64 / (time.as_secs_f64() / 3_600.0)
     });
-    world.end();
-    let mut delivery_ms = std::mem::take(&mut world.oracle.registry.latencies);
-    let mut acknowledged_ms = std::mem::take(&mut world.oracle.registry.acknowledged_after);
-    let mut gaps_found_ms = std::mem::take(&mut world.oracle.registry.gaps_found_after);
-    gaps_found_ms.sort_unstable();
-    let registry = &world.oracle.registry;
-    delivery_ms.sort_unstable();
-    acknowledged_ms.sort_unstable();
+    // What must hold in the end is asked for when the end has come; that it has not is told by `converged`.
+    if converged {
+        world.end();
+    }
+    let registry = &mut world.oracle.registry;
+    let mut delivery_ms = std::mem::take(&mut registry.latencies);
+    let mut gaps_found_ms = std::mem::take(&mut registry.gaps_found_after);
+    for times in [&mut delivery_ms, &mut acknowledged_ms, &mut gaps_found_ms] {
+        times.sort_unstable();
+    }
     let expected = group.messages * group.participants.saturating_sub(1);
     #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     let delivered_fraction = if expected == 0 { 1.0 } else { registry.delivered as f64 / expected as f64 };
-    let sum = |count: fn(&crate::channel::Stats) -> u64| -> u64 {
-        world.nodes().iter().map(|node| count(&node.channel().stats())).sum()
-    };
-    let repaired = registry.repaired();
     Report {
         seed: group.seed,
         delivered_fraction,
@@ -207,17 +232,31 @@ fn report(group: &Group, mut world: World, converged: bool, last: u64, progress:
         converged_after_ms: agreed.saturating_sub(last),
         virtual_ms: agreed,
         delivery_ms,
+        never_acknowledged: group.messages.saturating_sub(acknowledged_ms.len()),
         acknowledged_ms,
         gaps_found_ms,
         transmissions,
         bytes,
         idle_per_member_and_hour,
-        resends: sum(|stats| stats.resends),
-        syncs: sum(|stats| stats.syncs),
-        repairs: registry.transmitted(TransmitKind::Repair),
+        resends,
+        syncs,
+        repairs,
         repaired,
         progress,
         invariants: world.oracle.invariants(),
         violations: world.oracle.violations.clone(),
+    }
+}
+
+/// Runs until every message is acknowledged or given up by its sender, but no longer than this.
+fn wait_for_acknowledgements(world: &mut World, at_most: Duration) {
+    let open = |world: &World| {
+        let outgoing = world.nodes().iter().flat_map(|node| node.channel().outgoing());
+        outgoing.into_iter().any(|message| message.next_due.is_some())
+    };
+    let mut seconds = at_most.as_secs();
+    while seconds > 0 && open(world) {
+        world.run_for(Duration::from_secs(1));
+        seconds -= 1;
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
-use crate::types::{Dialect, FilterField, HistoryEntry, Lamport, Message, MessageId, ParticipantId};
+use crate::types::{Dialect, FilterField, HistoryEntry, JS_FILTER_BYTES, Lamport, Message, MessageId, ParticipantId};
 use crate::wire;
 
 use super::net::between;
@@ -73,52 +73,63 @@ impl World {
         let day = 24 * 60 * 60 * 1_000;
         match attack {
             Attack::Garbage => {
-                let mut bytes = encode(&Message { causal_history: entries(), ..blank }).to_vec();
+                let mut bytes = self.encode(&Message { causal_history: entries(), ..blank }).to_vec();
                 bytes.truncate(usize::try_from(nonce % 64).unwrap_or(0));
                 bytes.extend(nonce.to_le_bytes());
                 self.inject(bytes.into());
             }
             Attack::Oversized => {
-                self.inject(encode(&Message { causal_history: (0..5_000).map(fake).collect(), ..blank }));
+                self.inject(self.encode(&Message { causal_history: (0..5_000).map(fake).collect(), ..blank }));
             }
             Attack::FarFuture => {
                 let ahead = between(&mut self.rng, (3 * day, 3_000 * day));
-                self.inject(encode(&Message { lamport: Some(Lamport(EPOCH_MS + now + ahead)), ..blank.clone() }));
-                self.inject(encode(&Message { lamport: Some(Lamport(u64::MAX)), id: MessageId::from("max"), ..blank }));
+                self.inject(self.encode(&Message { lamport: Some(Lamport(EPOCH_MS + now + ahead)), ..blank.clone() }));
+                self.inject(self.encode(&Message {
+                    lamport: Some(Lamport(u64::MAX)),
+                    id: MessageId::from("max"),
+                    ..blank
+                }));
             }
             Attack::NearFuture => {
                 let ahead = between(&mut self.rng, (1_000, 300_000));
-                self.inject(encode(&Message { lamport: Some(Lamport(EPOCH_MS + now + ahead)), ..blank }));
+                self.inject(self.encode(&Message { lamport: Some(Lamport(EPOCH_MS + now + ahead)), ..blank }));
             }
             Attack::Forged => {
                 let honest = self.rng.next_u64() % self.nodes().len().max(1) as u64;
                 let sender = ParticipantId::from(format!("p{honest}"));
-                self.inject(encode(&Message { sender, causal_history: entries(), ..blank }));
+                self.inject(self.encode(&Message { sender, causal_history: entries(), ..blank }));
             }
             Attack::AllOnes => {
-                let bits = Bytes::from(vec![0xFF; 128]);
-                let filter = FilterField::Compact { k: 7, seed: nonce.to_le_bytes(), bits };
-                self.inject(encode(&Message { filter, content: Bytes::new(), ..blank }));
+                let ones = |bytes| Bytes::from(vec![0xFF; bytes]);
+                let filter = match self.dialect() {
+                    Dialect::JsWaku => FilterField::Unspecified(ones(JS_FILTER_BYTES)),
+                    _ => FilterField::Compact { k: 7, seed: nonce.to_le_bytes(), bits: ones(128) },
+                };
+                self.inject(self.encode(&Message { filter, content: Bytes::new(), ..blank }));
             }
             Attack::Flood => {
-                self.inject(encode(&Message { repair_request: entries(), content: Bytes::new(), ..blank }));
+                self.inject(self.encode(&Message { repair_request: entries(), content: Bytes::new(), ..blank }));
             }
             Attack::FakeHistory => {
                 let count = nonce % 12 + 1;
-                self.inject(encode(&Message { causal_history: (0..count).map(fake).collect(), ..blank }));
+                self.inject(self.encode(&Message { causal_history: (0..count).map(fake).collect(), ..blank }));
             }
             Attack::Contest => {
                 if let Some(id) = known.first().cloned() {
-                    self.inject(encode(&Message { id, ..blank }));
+                    self.inject(self.encode(&Message { id, ..blank }));
                 }
             }
             Attack::Cycle => {
                 let (a, b) = (fake(1), fake(2));
                 let first = Message { id: a.id.clone(), causal_history: vec![b.clone()], ..blank.clone() };
-                self.inject(encode(&first));
-                self.inject(encode(&Message { id: b.id, causal_history: vec![a], ..blank }));
+                self.inject(self.encode(&first));
+                self.inject(self.encode(&Message { id: b.id, causal_history: vec![a], ..blank }));
             }
         }
+    }
+
+    fn encode(&self, message: &Message) -> Bytes {
+        wire::encode(message, self.dialect()).expect("ids are text")
     }
 }
 
@@ -132,8 +143,4 @@ fn some_known(rng: &mut ChaCha8Rng, registry: &Registry, max: usize) -> Vec<Mess
         ids.rotate_left(by);
     }
     ids
-}
-
-fn encode(message: &Message) -> Bytes {
-    wire::encode(message, Dialect::Lip109).expect("ids are text")
 }

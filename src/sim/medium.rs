@@ -90,6 +90,13 @@ impl Medium {
         self.meta = meta;
     }
 
+    /// Loses floor and horizon: a bug.
+    pub(super) fn forget_bounds(&mut self) {
+        let Some(mut meta) = self.load().meta else { return };
+        (meta.floor, meta.horizon) = (None, None);
+        self.meta = Some(snapshot::encode_meta(&self.channel, &meta).into());
+    }
+
     /// Loses the newest row of a place: a bug.
     pub(super) fn lose_newest(&mut self, place: Place) {
         let newest = self.rows.keys().rev().find(|key| key.place == place).cloned();

@@ -47,7 +47,8 @@ pub struct Report {
 #[must_use]
 pub fn run(seed: u64, bug: Option<Bug>) -> Report {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5EED);
-    let mix = Mix::draw(&mut rng);
+    let mut mix = Mix::draw(&mut rng);
+    mix.draw_more(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x04D0_5EED));
     let options = Options {
         seed,
         participants: 0,
@@ -185,6 +186,30 @@ impl Life {
             let node = self.pick();
             let _ = self.world.input(node, Input::SendSync);
         }
+        self.application(now);
+    }
+
+    /// What an application may do besides sending.
+    fn application(&mut self, now: u64) {
+        if chance(&mut self.rng, self.mix.ephemeral) {
+            let node = self.pick();
+            let _ = self.world.input(node, Input::SendEphemeral { content: format!("p{node} types").into() });
+        }
+        if chance(&mut self.rng, self.mix.hint) {
+            let node = self.pick();
+            let newest = self.world.node(node).channel().log().next_back().map(|logged| logged.body.key.id.clone());
+            if let Some(id) = newest {
+                let _ = self.world.input(node, Input::SetHint { id, hint: format!("at {now}").into() });
+            }
+        }
+        if chance(&mut self.rng, self.mix.declare) {
+            let node = self.pick();
+            let missing = self.world.node(node).channel().requests().first().map(|request| request.entry.id.clone());
+            if let Some(id) = missing {
+                self.world.oracle.registry.declare(node, &id);
+                let _ = self.world.input(node, Input::DependenciesMet(vec![id]));
+            }
+        }
     }
 
     /// Opens who is down long enough, and connects who was away long enough.
@@ -210,12 +235,12 @@ impl Life {
                 self.world.restart(node);
             }
         }
+        let now = self.world.now_ms();
+        self.world.oracle.healed(now);
         if self.mix.closing {
             for node in 0..self.world.nodes().len() {
                 let _ = self.world.input(node, Input::Send { content: "bye".into(), id: None });
             }
         }
-        let now = self.world.now_ms();
-        self.world.oracle.healed(now);
     }
 }

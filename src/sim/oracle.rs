@@ -6,8 +6,12 @@
 
 mod acknowledgement;
 mod agreement;
+mod answers;
+mod bounds;
 mod causality;
 mod clock;
+mod conflict;
+mod due;
 mod durability;
 mod failure;
 mod hostility;
@@ -18,6 +22,7 @@ mod once;
 mod quiet;
 mod registry;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::channel::{Config, Event, Fate};
@@ -132,7 +137,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Violations kept; more are only counted.
+/// Violations kept; more are only counted, in [`Oracle::broken`].
 const MAX_VIOLATIONS: usize = 8;
 
 /// Watches a world.
@@ -143,6 +148,8 @@ pub struct Oracle {
     pub registry: Registry,
     /// What did not hold, the first few.
     pub violations: Vec<Violation>,
+    /// How many did not hold, by invariant: all of them.
+    pub broken: BTreeMap<&'static str, u64>,
     /// Times that an invariant looked at something.
     pub looks: u64,
     healed_ms: Option<u64>,
@@ -159,6 +166,7 @@ impl Oracle {
             invariants: Vec::new(),
             registry: Registry::default(),
             violations: Vec::new(),
+            broken: BTreeMap::new(),
             looks: 0,
             healed_ms: None,
             quiet_ms: None,
@@ -170,7 +178,10 @@ impl Oracle {
     #[must_use]
     pub fn full(config: &Config) -> Self {
         let mut oracle = Self::cheap();
-        oracle.invariants.extend::<[Box<dyn Invariant>; 7]>([
+        oracle.invariants.extend::<[Box<dyn Invariant>; 10]>([
+            Box::new(answers::Answers::default()),
+            Box::new(conflict::Conflict::default()),
+            Box::new(bounds::Bounds::default()),
             Box::new(causality::Causality),
             Box::new(clock::Clocks::default()),
             Box::new(durability::Durability::default()),
@@ -210,6 +221,7 @@ impl Oracle {
     /// From now on there are no faults.
     pub fn healed(&mut self, now_ms: u64) {
         self.healed_ms = Some(now_ms);
+        self.registry.healed();
     }
 
     /// From now on only sync messages may go out.
@@ -230,10 +242,11 @@ impl Oracle {
             Scene { now_ms, healed_ms: self.healed_ms, quiet_ms: self.quiet_ms, nodes, registry: &self.registry };
         for invariant in &mut self.invariants {
             self.looks += 1;
-            if let Err(what) = invariant.look(&scene, seen)
-                && self.violations.len() < MAX_VIOLATIONS
-            {
-                self.violations.push(Violation { at_ms: now_ms, invariant: invariant.name(), what });
+            if let Err(what) = invariant.look(&scene, seen) {
+                *self.broken.entry(invariant.name()).or_default() += 1;
+                if self.violations.len() < MAX_VIOLATIONS {
+                    self.violations.push(Violation { at_ms: now_ms, invariant: invariant.name(), what });
+                }
             }
         }
         self.registry.note(now_ms, nodes, seen);

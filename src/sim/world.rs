@@ -12,7 +12,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use siphasher::sip::SipHasher13;
 
 use crate::channel::{ChannelError, Config, Event, Input, Outcome, TransmitKind};
-use crate::types::{ChannelId, MessageId};
+use crate::types::{ChannelId, Dialect, MessageId};
 use crate::wire;
 
 use super::net::{Queue, between, chance};
@@ -107,6 +107,11 @@ impl World {
         self.nodes.push(node);
         self.arm(index);
         index
+    }
+
+    /// What its members speak.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.config.dialect
     }
 
     /// Virtual time since the world began, in milliseconds.
@@ -304,7 +309,10 @@ impl World {
         match &transmission.message {
             // A refused message is the peer's fault; the channel counts it.
             Some(message) => drop(self.drive(to, Input::Receive(message.clone()), Some(&transmission))),
-            None => node.undecodable += 1,
+            None => {
+                assert!(transmission.from.is_none(), "p{to} cannot read what a member sent");
+                node.undecodable += 1;
+            }
         }
     }
 

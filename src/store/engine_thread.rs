@@ -7,8 +7,8 @@
 //!
 //! Failure: engine calls run under `catch_unwind`. After a panic, or an error that leaves the engine unusable,
 //! the engine is dropped, the batch fails as retryable, and the next call opens it again, each time after a
-//! longer pause; where it cannot be opened, all that wait are told so together, so that nobody waits for more than
-//! one pause. A batch that fails for what may be one write's fault (a damaged page, a value too large) is made again
+//! longer pause, and calls that come while a long one lasts get the failure at once; where it cannot be opened, all
+//! that wait are told so together. A batch that fails for what may be one write's fault (a damaged page, a value too large) is made again
 //! write by write: a channel that cannot be written does not stop the others. The end: [`EngineThread::close`], or
 //! dropping it, does what is queued, closes the engine (which frees its lock) and joins the thread.
 //!
@@ -23,7 +23,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, oneshot};
@@ -47,6 +47,8 @@ const MAX_SPOILERS: usize = 4;
 /// Pause before an engine is opened again, doubled at every failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A pause that a call waits for.
+const PATIENCE: Duration = Duration::from_millis(40);
 
 /// A blocking engine, owned by one thread.
 pub(super) trait Engine: Sized + Send + 'static {
@@ -148,7 +150,8 @@ impl EngineThread {
             options,
             requests,
             pause: Duration::ZERO,
-            closing: None,
+            next_opening: None,
+            closing: Vec::new(),
             durability,
             unsynced: Unsynced::default(),
             counters: counters.clone(),
@@ -261,10 +264,11 @@ struct Worker<E: Engine> {
     engine: Option<E>,
     options: E::Options,
     requests: mpsc::Receiver<Request>,
-    /// How long to wait before opening again.
+    /// How long to wait before opening again after the last failure, when that is over, and the failure.
     pause: Duration,
+    next_opening: Option<(Instant, Failure)>,
     /// Who waits for the end.
-    closing: Option<Reply<()>>,
+    closing: Vec<Reply<()>>,
     durability: Durability,
     unsynced: Unsynced,
     counters: Arc<Counters>,
@@ -301,9 +305,7 @@ impl<E: Engine> Worker<E> {
         let nothing_to_do = self.engine.is_none() && self.unsynced.writes.is_empty();
         let result = if nothing_to_do { Ok(()) } else { self.sync() };
         self.discard();
-        if let Some(reply) = self.closing.take() {
-            answer(reply, result);
-        }
+        self.closing.into_iter().for_each(|reply| answer(reply, result.clone()));
     }
 
     async fn wait(&mut self) -> Wake {
@@ -407,7 +409,7 @@ impl<E: Engine> Worker<E> {
     /// Takes no further request.
     fn end(&mut self, reply: Reply<()>) {
         self.requests.close();
-        self.closing = Some(reply);
+        self.closing.push(reply);
     }
 
     /// Makes writes as durable as was promised.
@@ -475,7 +477,7 @@ impl<E: Engine> Worker<E> {
                 failure.log(what);
                 if failure.unusable {
                     self.discard();
-                    self.lengthen_pause();
+                    self.lengthen_pause(failure);
                 }
             }
         }
@@ -485,9 +487,7 @@ impl<E: Engine> Worker<E> {
     /// Opens the engine where it was dropped, and makes what the one before had not synced.
     fn ready(&mut self) -> Result<(), Failure> {
         if self.engine.is_none() {
-            if self.closing.is_none() {
-                thread::sleep(self.pause);
-            }
+            self.wait_to_open()?;
             match catch("reopen", || E::reopen(&self.options)) {
                 Ok(engine) => {
                     debug!("engine reopened");
@@ -496,7 +496,7 @@ impl<E: Engine> Worker<E> {
                 }
                 Err(failure) => {
                     failure.log("reopen");
-                    self.lengthen_pause();
+                    self.lengthen_pause(&failure);
                     self.refuse_waiting(&failure);
                     return Err(failure);
                 }
@@ -506,8 +506,9 @@ impl<E: Engine> Worker<E> {
             let writes = std::mem::take(&mut self.unsynced.writes);
             let result = self.guarded("apply", |engine| engine.apply(&writes));
             self.unsynced.writes = writes;
+            // Also where the engine was dropped meanwhile, which found no writes here.
+            self.unsynced.lost = result.is_err();
             result?;
-            self.unsynced.lost = false;
         }
         Ok(())
     }
@@ -520,8 +521,24 @@ impl<E: Engine> Worker<E> {
         }
     }
 
-    fn lengthen_pause(&mut self) {
+    #[allow(clippy::disallowed_methods, reason = "a pause on the store's own thread, not a channel's time")]
+    fn lengthen_pause(&mut self, failure: &Failure) {
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.next_opening = Some((Instant::now() + self.pause, failure.clone()));
+    }
+
+    /// Sleeps through a short pause. While a longer one lasts, it gives the failure again at once: all channels share the
+    /// thread, and messaging goes on without a store.
+    #[allow(clippy::disallowed_methods, reason = "as above")]
+    fn wait_to_open(&mut self) -> Result<(), Failure> {
+        let Some((at, failure)) = self.next_opening.take().filter(|_| self.closing.is_empty()) else { return Ok(()) };
+        let wait = at.saturating_duration_since(Instant::now());
+        if wait > PATIENCE && !failure.may_be_one_writes() {
+            self.next_opening = Some((at, failure.clone()));
+            return Err(failure);
+        }
+        thread::sleep(wait);
+        Ok(())
     }
 }
 

@@ -4,10 +4,8 @@
 //! was never synced is gone after a power cut, however well its content was. How it moves: an engine takes the lock
 //! first, and lets go of it after everything else; the operating system lets go of it when the process dies.
 
-use std::fs::{self, File};
-#[cfg(any(feature = "sled", feature = "sqlite"))]
-use std::fs::{OpenOptions, TryLockError};
-use std::io;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
 
 use super::PersistenceErrorKind;
@@ -36,12 +34,42 @@ impl Lock {
     }
 }
 
-#[cfg(any(feature = "sled", feature = "sqlite"))]
 fn lock_failure(error: TryLockError) -> Failure {
     match error {
         TryLockError::WouldBlock => Failure::new(PersistenceErrorKind::Locked),
         TryLockError::Error(error) => io_failure(error),
     }
+}
+
+/// Writes a file, or all files below a directory, once more as they are read, and syncs them. For opening again after a
+/// failed sync: the kernel may keep pages that never reached the disk and call them clean, so that no later sync would
+/// write them. What is not there is passed over.
+pub(super) fn write_again(path: &Path) -> Result<(), Failure> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).map_err(io_failure)? {
+            write_again(&entry.map_err(io_failure)?.path())?;
+        }
+        return Ok(());
+    }
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(io_failure)?,
+    };
+    // Else another process has opened the store meanwhile.
+    file.try_lock().map_err(lock_failure)?;
+    let mut block = vec![0; 1 << 20];
+    let mut again = || -> io::Result<()> {
+        loop {
+            let at = file.stream_position()?;
+            let read = file.read(&mut block)?;
+            if read == 0 {
+                return file.sync_all();
+            }
+            file.seek(io::SeekFrom::Start(at))?;
+            file.write_all(&block[..read])?;
+        }
+    };
+    again().map_err(io_failure)
 }
 
 /// For opening again: what is gone is not made anew.

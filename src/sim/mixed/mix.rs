@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
 use crate::channel::{Config, Join};
-use crate::types::Limits;
+use crate::types::{Dialect, Limits};
 
 use super::super::net::{between, chance};
 use super::super::{Attack, Burst, Crash, Network};
@@ -43,6 +43,9 @@ pub struct Mix {
     pub attacks: Vec<Attack>,
     pub sync: f64,
     pub closing: bool,
+    pub ephemeral: f64,
+    pub hint: f64,
+    pub declare: f64,
 }
 
 impl Mix {
@@ -117,7 +120,42 @@ impl Mix {
             attacks,
             sync: part(rng, 0.2, 0.1),
             closing: chance(rng, 0.5),
+            ephemeral: 0.0,
+            hint: 0.0,
+            declare: 0.0,
         }
+    }
+
+    /// What was added later, from a stream of its own: what an old seed drew before stays what it was.
+    pub(super) fn draw_more(&mut self, rng: &mut ChaCha8Rng) {
+        let number = |rng: &mut ChaCha8Rng, bounds| usize::try_from(between(rng, bounds)).unwrap_or(1);
+        let millis = |rng: &mut ChaCha8Rng, bounds| Duration::from_millis(between(rng, bounds));
+        let (config, limits) = (&mut self.config, Limits::default());
+        config.limits.max_outgoing = if chance(rng, 0.1) { number(rng, (3, 20)) } else { limits.max_outgoing };
+        config.limits.max_outgoing_bytes =
+            if chance(rng, 0.1) { number(rng, (500, 5_000)) } else { limits.max_outgoing_bytes };
+        config.limits.max_marks = if chance(rng, 0.1) { number(rng, (5, 40)) } else { limits.max_marks };
+        // As with the number of messages: not both buffers tiny.
+        let roomy = config.limits.max_repair_entries == 1_000;
+        config.limits.max_parked_bytes =
+            if chance(rng, 0.1) && roomy { number(rng, (8_000, 64_000)) } else { limits.max_parked_bytes };
+        if chance(rng, 0.1) {
+            config.max_log_bytes = number(rng, (6_000, 60_000));
+            config.confirm_deliveries = true;
+        }
+        config.max_transmit_bytes = chance(rng, 0.1).then(|| number(rng, (1_200, 4_000)));
+        config.response_groups = if chance(rng, 0.15) { u32::try_from(between(rng, (2, 3))).unwrap_or(2) } else { 1 };
+        config.sync_interval = if chance(rng, 0.3) { millis(rng, (3_000, 60_000)) } else { config.sync_interval };
+        if chance(rng, 0.3) {
+            let soonest = millis(rng, (0, 2_000));
+            config.acknowledgement_delay = (soonest, soonest + millis(rng, (0, 8_000)));
+        }
+        config.max_repair_requests = if chance(rng, 0.2) { number(rng, (1, 2)) } else { config.max_repair_requests };
+        if chance(rng, 0.1) {
+            config.dialect = Dialect::JsWaku;
+            config.max_transmit_bytes = None;
+        }
+        (self.ephemeral, self.hint, self.declare) = (part(rng, 0.2, 0.2), part(rng, 0.2, 0.2), part(rng, 0.15, 0.1));
     }
 
     /// Options of one participant.

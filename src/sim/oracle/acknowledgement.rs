@@ -1,6 +1,7 @@
 //! PROTOCOL section 7: what is acknowledged was received by another participant.
 //!
-//! Exempt is what a hostile member may do: speak under the name of the witness, or contest the id.
+//! Exempt is what a hostile member may do: name the message under the name of the witness, vouch for it with a filter that
+//! may be worth something, or contest the id.
 
 use crate::channel::Event;
 
@@ -20,11 +21,14 @@ impl Invariant for Acknowledgement {
         let Event::MessageAcknowledged { id, by, .. } = event else { return Ok(()) };
         let registry = scene.registry;
         let Some(index) = registry.find(id) else { return Err(format!("p{node} hears of {id}, which nobody sent")) };
-        if registry.message(index).contested || registry.is_forged(*node, by) {
+        let witness = participant(by);
+        if witness == Some(*node) {
+            return Err(format!("p{node} acknowledges {id} to itself"));
+        }
+        if registry.message(index).contested || registry.is_forged(*node, by, index) {
             return Ok(());
         }
-        match participant(by) {
-            Some(witness) if witness == *node => Err(format!("p{node} acknowledges {id} to itself")),
+        match witness {
             Some(witness) if registry.took(witness, index) => Ok(()),
             _ => Err(format!("p{node}: {id} is acknowledged by {by}, who never received it")),
         }

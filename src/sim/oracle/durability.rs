@@ -13,7 +13,6 @@ use super::{Invariant, Scene, Seen};
 pub(super) struct Durability {
     /// Participants whose last crash came between two writes.
     torn: BTreeSet<usize>,
-    reset: Vec<(usize, u64)>,
 }
 
 impl Invariant for Durability {
@@ -25,10 +24,6 @@ impl Invariant for Durability {
         match seen {
             Seen::Told { node, event: Event::StateMended { what }, .. } if !self.torn.contains(node) => {
                 Err(format!("p{node}: what was saved in one piece had to be mended: {what}"))
-            }
-            Seen::Told { node, event: Event::ClockReset { .. }, .. } => {
-                self.reset.push((*node, scene.now_ms));
-                Ok(())
             }
             Seen::Restarted { node, saved, exact, torn } => {
                 if *torn {

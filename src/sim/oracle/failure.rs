@@ -1,9 +1,10 @@
-//! PROTOCOL section 8: a message is given up once, and never after it was acknowledged.
+//! PROTOCOL section 8: a message is given up once, after as many resends as the options say, and never after it was
+//! acknowledged. In the end the application was told one or the other of everything it sent and still has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::channel::Event;
-use crate::state::Row;
+use crate::channel::{Event, TransmitKind};
+use crate::state::{ChannelData, Row};
 use crate::types::MessageId;
 
 use super::{Invariant, Scene, Seen};
@@ -12,6 +13,12 @@ use super::{Invariant, Scene, Seen};
 pub(super) struct Failure {
     acknowledged: BTreeSet<(usize, MessageId)>,
     failed: BTreeSet<(usize, MessageId)>,
+    /// Resends of what is open; a crash may swallow one of each message, which counts as sent.
+    resent: BTreeMap<(usize, MessageId), u32>,
+    /// When a participant's clock was set back: what it sent above fails without resends (section 3).
+    reset: BTreeMap<usize, u64>,
+    /// Ended with a step of which nothing was told.
+    untold: BTreeSet<(usize, MessageId)>,
 }
 
 impl Invariant for Failure {
@@ -19,19 +26,30 @@ impl Invariant for Failure {
         "failure"
     }
 
-    fn look(&mut self, _: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
-        if let Seen::Restarted { node, saved, .. } = seen {
-            // What was saved as given up, but not told before the crash, is seen in the buffer.
-            let failed = saved.rows.iter().filter_map(|row| match row {
-                Row::Outgoing(entry) if entry.failed => Some((*node, entry.key.id.clone())),
-                _ => None,
-            });
-            self.failed.extend(failed);
+    fn look(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        match seen {
+            Seen::Restarted { node, saved, .. } => {
+                self.restarted(scene, *node, saved);
+                Ok(())
+            }
+            Seen::Transmitted { node, transmission } if transmission.kind == Some(TransmitKind::Resend) => {
+                if let Some(message) = &transmission.message {
+                    *self.resent.entry((*node, message.id.clone())).or_default() += 1;
+                }
+                Ok(())
+            }
+            Seen::Told { node, event, .. } => self.told(scene, *node, event),
+            Seen::Ended => self.ended(scene),
+            _ => Ok(()),
         }
-        let Seen::Told { node, event, .. } = seen else { return Ok(()) };
+    }
+}
+
+impl Failure {
+    fn told(&mut self, scene: &Scene<'_>, node: usize, event: &Event) -> Result<(), String> {
         match event {
             Event::MessageAcknowledged { id, after_failure, .. } => {
-                let key = (*node, id.clone());
+                let key = (node, id.clone());
                 let failed = self.failed.contains(&key);
                 if failed != *after_failure {
                     return Err(format!("p{node}: {id} failed: {failed}, but after_failure says {after_failure}"));
@@ -40,16 +58,61 @@ impl Invariant for Failure {
                     return Err(format!("p{node} hears twice that {id} is acknowledged"));
                 }
             }
+            Event::ClockReset { .. } => drop(self.reset.insert(node, scene.now_ms)),
             Event::DeliveryFailed { id, .. } => {
-                let key = (*node, id.clone());
+                let key = (node, id.clone());
                 if self.acknowledged.contains(&key) {
                     return Err(format!("p{node} gives up {id}, which was acknowledged"));
+                }
+                let max = scene.nodes[node].channel().config().max_resend_attempts;
+                let resent = self.resent.get(&key).copied().unwrap_or(0);
+                if resent < max && self.reset.get(&node) != Some(&scene.now_ms) {
+                    return Err(format!("p{node} gives up {id} after {resent} resends of {max}"));
                 }
                 if !self.failed.insert(key) {
                     return Err(format!("p{node} gives up {id} twice"));
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn restarted(&mut self, scene: &Scene<'_>, node: usize, saved: &ChannelData) {
+        let mut open = BTreeSet::new();
+        for row in &saved.rows {
+            let Row::Outgoing(entry) = row else { continue };
+            open.insert(&entry.key.id);
+            let key = (node, entry.key.id.clone());
+            // What was saved as given up, but not told before the crash, is seen in the buffer; so are resends.
+            if entry.failed {
+                self.failed.insert(key.clone());
+            }
+            let resent = self.resent.entry(key).or_default();
+            *resent = entry.attempts.max(*resent);
+        }
+        for message in scene.nodes[node].own_messages() {
+            if !open.contains(&message.id) {
+                self.untold.insert((node, message.id));
+            }
+        }
+    }
+
+    /// Resends end, so nothing is open any more.
+    fn ended(&self, scene: &Scene<'_>) -> Result<(), String> {
+        for (node, participant) in scene.nodes.iter().enumerate() {
+            for message in participant.own_messages() {
+                let key = (node, message.id);
+                let told = self.acknowledged.contains(&key) || self.failed.contains(&key);
+                // One that came back from others, after a store was lost, was never waited for.
+                let sent = scene.registry.find(&key.1).is_some_and(|index| {
+                    let message = scene.registry.message(index);
+                    message.from == Some(node) && !message.contested
+                });
+                if sent && !told && !self.untold.contains(&key) {
+                    return Err(format!("p{node} was never told what became of {}", key.1));
+                }
+            }
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! PROTOCOL sections 8 to 10: in the end, everything that honest participants sent is delivered everywhere, nothing waits,
 //! and nothing is missed.
 //!
-//! Required of everything that all must have (see `agreement`) and that somebody still has: evicted nowhere.
+//! Required of everything that is due (see `due`), and of what a hostile member sent where it was taken in.
 
-use super::agreement::must_have;
+use super::due::Due;
 use super::{Invariant, Scene, Seen};
 
 #[derive(Debug)]
@@ -19,23 +19,18 @@ impl Invariant for Liveness {
             return Ok(());
         }
         let registry = scene.registry;
-        let floor = scene.nodes.iter().filter_map(|node| node.channel().meta().floor.as_ref()).max();
-        let hidden: Vec<_> = (0..scene.nodes.len()).map(|node| registry.hidden(node)).collect();
-        for (index, message) in registry.all_sent() {
-            let Some(key) = &message.key else { continue };
-            let exempt = message.contested || message.premature || floor.is_some_and(|floor| key <= floor);
-            if exempt || message.hostile {
-                continue;
-            }
-            for (name, node) in scene.nodes.iter().enumerate() {
-                let lost = hidden[name].contains(&index);
-                if !lost && must_have(node, key) && !registry.has(name, index) {
-                    let waits = registry.took(name, index);
-                    return Err(format!(
-                        "p{name} never delivered {} of {:?} (received: {waits})",
-                        key.id, message.sender
-                    ));
+        for (name, _) in scene.nodes.iter().enumerate() {
+            let due = Due::of(scene, name);
+            for (index, message) in registry.all_sent() {
+                let forged = message.hostile && !registry.was_handed(name, index);
+                if forged || registry.has(name, index) || !due.has(scene, index) {
+                    continue;
                 }
+                let waits = registry.took(name, index);
+                return Err(format!(
+                    "p{name} never delivered {} of {:?} (received: {waits})",
+                    message.id, message.sender
+                ));
             }
         }
         Ok(())

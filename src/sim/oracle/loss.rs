@@ -1,13 +1,16 @@
-//! PROTOCOL section 10, "Lost": a dependency is given up only after `lost_timeout`, and never while it can be had in a
-//! network without faults.
+//! PROTOCOL section 10, "Lost": a dependency is given up only after `lost_timeout` and three requests sent or heard, not
+//! before these could be answered, and never while it can be had in a network without faults.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::channel::{Event, Limit};
 use crate::state::{LogKey, Row};
-use crate::types::millis;
+use crate::types::{Message, millis};
 
 use super::{Invariant, Scene, Seen};
+
+/// Requests sent or heard before a message may be given up.
+const REQUESTS_BEFORE_LOSS: u32 = 3;
 
 #[derive(Debug, Default)]
 pub(super) struct Loss {
@@ -15,6 +18,10 @@ pub(super) struct Loss {
     named: HashMap<(usize, usize), u64>,
     /// Since when a participant can answer with a message.
     held: HashMap<(usize, usize), u64>,
+    /// When it was named to it in so many words, not by what it names waiting for that one.
+    said: HashMap<(usize, usize), u64>,
+    /// Requests for it that a participant sent or heard.
+    asked: HashMap<(usize, usize), u32>,
     /// What a participant stopped asking for, because its buffer was full.
     forgotten: BTreeSet<(usize, usize)>,
 }
@@ -36,7 +43,13 @@ impl Invariant for Loss {
                 for index in entries.chain([&message.id]).filter_map(|id| registry.find(id)) {
                     let named = self.named.entry((*node, index)).or_insert(since);
                     *named = since.min(*named);
+                    self.said.entry((*node, index)).or_insert(scene.now_ms);
                 }
+                self.asked_in(scene, *node, message);
+                Ok(())
+            }
+            Seen::Transmitted { node, transmission } => {
+                transmission.message.iter().for_each(|message| self.asked_in(scene, *node, message));
                 Ok(())
             }
             Seen::Sent { node, message, .. } | Seen::Recovered { node, message } => {
@@ -58,6 +71,15 @@ impl Invariant for Loss {
             Seen::Restarted { node, saved, .. } => {
                 let age = saved.meta.as_ref().map_or(0, |meta| meta.age_ms);
                 for row in &saved.rows {
+                    if let Row::Request(request) = row
+                        && let Some(index) = registry.find(&request.entry.id)
+                    {
+                        let asked = self.asked.entry((*node, index)).or_default();
+                        *asked = request.sent.saturating_add(request.heard).max(*asked);
+                        let said = scene.now_ms.saturating_sub(age.saturating_sub(request.named_at_age_ms));
+                        let known = self.said.entry((*node, index)).or_insert(said);
+                        *known = said.min(*known);
+                    }
                     let (id, since) = match row {
                         Row::Request(request) => (&request.entry.id, request.since_age_ms),
                         Row::Parked(parked) => (&parked.body.key.id, parked.parked_at_age_ms),
@@ -85,9 +107,19 @@ impl Invariant for Loss {
                 {
                     return Err(format!("p{node} gives {id} up after {} ms", scene.now_ms - named));
                 }
+                let asked = self.asked.get(&(*node, index)).copied().unwrap_or(0);
+                if asked < REQUESTS_BEFORE_LOSS {
+                    return Err(format!("p{node} gives {id} up after {asked} requests"));
+                }
+                let since = self.said.get(&(*node, index)).map(|said| scene.now_ms - said);
+                if since.is_some_and(|since| since < 4 * millis(config.t_max)) {
+                    return Err(format!("p{node} gives {id} up after {since:?} ms, which is too soon to be answered"));
+                }
                 let Some(healed) = scene.healed_ms else { return Ok(()) };
                 let long_ago = scene.now_ms.saturating_sub(5 * millis(config.t_max));
-                let had = scene.nodes.iter().enumerate().any(|(name, other)| {
+                // Of several response groups one answers: the sender's, in which nobody else may be.
+                let answers = |name: usize| config.response_groups == 1 || message.from == Some(name);
+                let had = scene.nodes.iter().enumerate().filter(|(name, _)| answers(*name)).any(|(name, other)| {
                     let since = self.held.get(&(name, index)).is_some_and(|held| healed.max(*held) < long_ago);
                     let logged = |key: &LogKey| other.channel().log().any(|logged| logged.body.key == *key);
                     since && message.key.as_ref().is_some_and(logged)
@@ -103,6 +135,14 @@ impl Invariant for Loss {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl Loss {
+    fn asked_in(&mut self, scene: &Scene<'_>, node: usize, message: &Message) {
+        for index in message.repair_request.iter().filter_map(|entry| scene.registry.find(&entry.id)) {
+            *self.asked.entry((node, index)).or_default() += 1;
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Except about what may come to light late: a forged message that some received, of which others hear when its turn
 //! among the heads comes, and then ask for it and for what it pretends to depend on; and a message sent under a wrong
-//! date, which is refused until its time comes.
+//! date, which is refused until its time comes, and what it names, which is no head where it was taken in.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,15 @@ use crate::types::millis;
 use super::super::Transmission;
 use super::{Invariant, Scene, Seen};
 
+/// Sync messages on the way from the shortest interval back to the longest.
+const DOUBLINGS: u64 = 6;
+
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
+    /// Sync messages of each participant since then.
     syncs: BTreeMap<usize, u64>,
-    disturbed: bool,
+    /// When the last late message was dealt with: asked for until it was given up.
+    disturbed_until: Option<u64>,
 }
 
 impl Invariant for Quiet {
@@ -27,21 +32,29 @@ impl Invariant for Quiet {
         let Some(since) = scene.quiet_ms else { return Ok(()) };
         match seen {
             Seen::Transmitted { node, transmission } if transmission.kind == Some(TransmitKind::Sync) => {
-                *self.syncs.entry(*node).or_default() += 1;
+                if self.disturbed_until.is_none_or(|until| until <= scene.now_ms) {
+                    *self.syncs.entry(*node).or_default() += 1;
+                }
                 Ok(())
             }
-            Seen::Transmitted { transmission, .. } if is_late(scene, transmission) => {
-                self.disturbed = true;
+            Seen::Transmitted { node, transmission } if is_late(scene, transmission) => {
+                let config = scene.nodes[*node].channel().config();
+                let over = millis(config.lost_timeout) + 5 * millis(config.t_max);
+                self.disturbed_until = Some(scene.now_ms + over);
+                self.syncs.clear();
                 Ok(())
             }
             Seen::Transmitted { node, transmission } => {
                 Err(format!("p{node} sends {:?} in a quiet channel", transmission.kind))
             }
-            Seen::Ended if !self.disturbed => {
+            Seen::Ended => {
+                let since = self.disturbed_until.unwrap_or(since);
                 for (node, syncs) in &self.syncs {
                     let interval = millis(scene.nodes[*node].channel().config().max_sync_interval);
                     // A turn lasts three quarters of the interval at least.
-                    let max = 2 + (scene.now_ms - since) * 4 / (3 * interval).max(1);
+                    let max = 2
+                        + scene.now_ms.saturating_sub(since) * 4 / (3 * interval).max(1)
+                        + if self.disturbed_until.is_some() { DOUBLINGS } else { 0 };
                     if *syncs > max {
                         return Err(format!("p{node} sends {syncs} sync messages, {max} would do"));
                     }
@@ -54,6 +67,10 @@ impl Invariant for Quiet {
 }
 
 fn is_late(scene: &Scene<'_>, transmission: &Transmission) -> bool {
-    let index = transmission.message.as_ref().and_then(|message| scene.registry.find(&message.id));
-    index.map(|index| scene.registry.message(index)).is_some_and(|message| message.hostile || message.premature)
+    let registry = scene.registry;
+    let Some(index) = transmission.message.as_ref().and_then(|message| registry.find(&message.id)) else {
+        return false;
+    };
+    let late = registry.message(index).hostile || registry.message(index).premature;
+    late || registry.all_sent().any(|(_, message)| message.premature && message.names.contains(&index))
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 
-use crate::channel::{Event, Fate, TransmitKind};
-use crate::state::LogKey;
-use crate::types::{Lamport, Message, MessageId, MessageKind, ParticipantId};
+use crate::channel::{Event, Fate, Limit, TransmitKind};
+use crate::state::{ChannelMeta, LogKey};
+use crate::types::{FilterField, Lamport, Message, MessageId, MessageKind, ParticipantId};
 
 use super::super::{EPOCH_MS, Node};
 use super::Seen;
@@ -39,6 +39,8 @@ pub struct Registered {
     pub hostile: bool,
     /// Its timestamp may be refused.
     pub premature: bool,
+    /// It was sent when there were no faults any more.
+    pub after_faults: bool,
     /// Participants that delivered or sent it.
     pub holders: usize,
 }
@@ -59,8 +61,13 @@ pub struct Registry {
     heard_of: Vec<Vec<bool>>,
     lost: Vec<BTreeSet<usize>>,
     declared: Vec<BTreeSet<usize>>,
-    /// Receivers, and names under which a hostile member spoke to them.
-    forged: BTreeSet<(usize, ParticipantId)>,
+    handed: Vec<Vec<bool>>,
+    /// Receivers, names under which a hostile member spoke to them, and what it named.
+    forged: BTreeSet<(usize, ParticipantId, usize)>,
+    /// Receivers, and names under which a hostile member sent them a filter that may be worth something.
+    vouched: BTreeSet<(usize, ParticipantId)>,
+    /// There are no faults any more.
+    healed: bool,
     repaired: BTreeSet<usize>,
     transmitted: HashMap<TransmitKind, u64>,
     /// Messages that an honest participant sent.
@@ -117,46 +124,67 @@ impl Registry {
         bit(&self.taken, node, index)
     }
 
+    /// Whether it reached a participant, was not refused, and did not give way since.
+    #[must_use]
+    pub fn was_handed(&self, node: usize, index: usize) -> bool {
+        bit(&self.handed, node, index)
+    }
+
     /// Whether a participant gave it up as lost.
     #[must_use]
     pub fn is_lost(&self, node: usize, index: usize) -> bool {
         self.lost.get(node).is_some_and(|lost| lost.contains(&index))
     }
 
-    /// What a participant may never hear of: what it gave up, what it may have another message for, what a hostile message
-    /// names that claims to be older (who joins with that one takes the rest for the past), and what only those could
-    /// have named.
+    /// What a participant may never hear of: what it gave up or was told to, what it may have another message for, and what
+    /// only messages name that it may never hear of or that are the past to it: at or below its floor or `horizon`, where what is
+    /// missing is not asked for.
     #[must_use]
-    pub fn hidden(&self, node: usize) -> BTreeSet<usize> {
+    pub fn hidden(&self, node: usize, meta: &ChannelMeta) -> BTreeSet<usize> {
+        let is_old = |key: &LogKey| {
+            meta.horizon.is_some_and(|horizon| key.lamport <= horizon)
+                || meta.floor.as_ref().is_some_and(|floor| key <= floor)
+        };
         let mut hidden = self.lost.get(node).cloned().unwrap_or_default();
+        hidden.extend(self.declared.get(node).into_iter().flatten());
+        hidden.extend(self.all_sent().filter(|(_, message)| message.contested).map(|(index, _)| index));
+        let mut namers: HashMap<usize, Vec<usize>> = HashMap::new();
+        let mut work: Vec<usize> = hidden.iter().copied().collect();
         for (index, message) in self.all_sent() {
-            if message.contested {
-                hidden.insert(index);
-            }
-            if message.hostile {
-                let newer = |name: &&usize| {
-                    self.messages[**name].key.as_ref().is_some_and(|key| Some(key) > message.key.as_ref())
-                };
-                hidden.extend(message.names.iter().filter(newer));
+            message.names.iter().for_each(|name| namers.entry(*name).or_default().push(index));
+            if message.key.as_ref().is_some_and(is_old) {
+                work.push(index);
             }
         }
-        let mut work: Vec<usize> = hidden.iter().copied().collect();
         while let Some(index) = work.pop() {
-            work.extend(self.messages[index].names.iter().filter(|name| hidden.insert(**name)));
+            for name in &self.messages[index].names {
+                let shows = |namer: &usize| {
+                    let message = &self.messages[*namer];
+                    *namer != *name
+                        && !hidden.contains(namer)
+                        && !message.hostile
+                        && !message.premature
+                        && message.key.as_ref().is_some_and(|key| !is_old(key))
+                };
+                let shown = namers.get(name).is_some_and(|namers| namers.iter().any(shows));
+                if !shown && hidden.insert(*name) {
+                    work.push(*name);
+                }
+            }
         }
         hidden
     }
 
-    /// Whether a participant's application declared it met.
+    /// Whether a participant's application declared it met, or it forgot that it was lost.
     #[must_use]
     pub fn is_declared(&self, node: usize, index: usize) -> bool {
         self.declared.get(node).is_some_and(|declared| declared.contains(&index))
     }
 
-    /// Whether a hostile member spoke to a participant under this name.
+    /// Whether a hostile member told a participant under this name that a message had been received.
     #[must_use]
-    pub fn is_forged(&self, node: usize, name: &ParticipantId) -> bool {
-        self.forged.contains(&(node, name.clone()))
+    pub fn is_forged(&self, node: usize, name: &ParticipantId, index: usize) -> bool {
+        self.forged.contains(&(node, name.clone(), index)) || self.vouched.contains(&(node, name.clone()))
     }
 
     /// Packets of this kind.
@@ -173,7 +201,7 @@ impl Registry {
 
     /// Before the invariants look: new messages.
     pub(super) fn register(&mut self, now_ms: u64, nodes: usize, seen: &Seen<'_>) {
-        for sets in [&mut self.had, &mut self.taken, &mut self.heard_of] {
+        for sets in [&mut self.had, &mut self.taken, &mut self.handed, &mut self.heard_of] {
             sets.resize(sets.len().max(nodes), Vec::new());
         }
         self.lost.resize(nodes, BTreeSet::new());
@@ -206,13 +234,22 @@ impl Registry {
                 message.causal_history.iter().for_each(|entry| self.hear_of(*node, &entry.id, false, now_ms));
                 let hostile = self.find(&message.id).is_some_and(|index| self.messages[index].hostile);
                 if transmission.from.is_none() || hostile {
-                    self.forged.insert((*node, message.sender.clone()));
+                    for entry in &message.causal_history {
+                        let index = self.intern(&entry.id);
+                        self.forged.insert((*node, message.sender.clone(), index));
+                    }
                 }
-                if matches!(fate, Some(Fate::Delivered | Fate::Parked { .. } | Fate::Duplicate | Fate::Echo))
+                if transmission.from.is_none() && may_be_worth_something(&message.filter) {
+                    self.vouched.insert((*node, message.sender.clone()));
+                }
+                if let Some(fate) = fate
                     && message.kind() == Some(MessageKind::Content)
                 {
                     let index = self.intern(&message.id);
-                    set(&mut self.taken, *node, index);
+                    set(&mut self.handed, *node, index);
+                    if matches!(fate, Fate::Delivered | Fate::Parked { .. } | Fate::Duplicate | Fate::Echo) {
+                        set(&mut self.taken, *node, index);
+                    }
                 }
             }
             Seen::Told { node, event: Event::MessageDelivered(delivery), .. } => {
@@ -224,9 +261,19 @@ impl Registry {
                     self.latencies.push(u32::try_from(after).unwrap_or(u32::MAX));
                 }
             }
+            // It gave way, and stays in repair only as long as somebody waits for it.
+            Seen::Told { node, event: Event::LimitReached { limit: Limit::Parked, id: Some(id), .. }, .. } => {
+                if let Some(handed) = self.find(id).and_then(|index| self.handed[*node].get_mut(index)) {
+                    *handed = false;
+                }
+            }
             Seen::Told { node, event: Event::DependencyLost { id }, .. } => {
                 let index = self.intern(id);
                 self.lost[*node].insert(index);
+            }
+            // A mark that is forgotten before what waited for it goes ahead is not named there: `LimitReached` has told.
+            Seen::Told { node, event: Event::LimitReached { limit: Limit::Marks, id: Some(id), .. }, .. } => {
+                self.declare(*node, id);
             }
             Seen::Told { event: Event::MessageAcknowledged { id, .. }, .. } => {
                 if let Some(index) = self.find(id) {
@@ -256,6 +303,11 @@ impl Registry {
         }
     }
 
+    /// From now on there are no faults.
+    pub(super) fn healed(&mut self) {
+        self.healed = true;
+    }
+
     /// An application declared a dependency met.
     pub fn declare(&mut self, node: usize, id: &MessageId) {
         let index = self.intern(id);
@@ -281,6 +333,7 @@ impl Registry {
             given: false,
             hostile: false,
             premature: false,
+            after_faults: false,
             holders: 0,
         });
         index
@@ -311,6 +364,7 @@ impl Registry {
         registered.names = names;
         registered.given = given;
         registered.hostile = from.is_none();
+        registered.after_faults = self.healed;
         registered.premature = lamport.0 > EPOCH_MS + now_ms + PREMATURE_MS;
     }
 
@@ -331,6 +385,16 @@ impl Registry {
         set(&mut self.had, node, index);
         self.messages[index].holders += usize::from(fresh);
         fresh
+    }
+}
+
+/// A filter with every bit set says nothing, whoever sends it.
+fn may_be_worth_something(filter: &FilterField) -> bool {
+    match filter {
+        FilterField::Compact { bits, .. } | FilterField::Unspecified(bits) | FilterField::NimSds(bits) => {
+            bits.iter().any(|byte| *byte != 0xFF)
+        }
+        _ => false,
     }
 }
 

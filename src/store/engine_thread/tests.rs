@@ -284,6 +284,17 @@ async fn all_that_wait_for_an_engine_that_cannot_be_opened_fail_together() {
 }
 
 #[tokio::test]
+async fn while_an_engine_cannot_be_opened_for_long_calls_fail_at_once() {
+    let (world, thread) = start(State { faults: [Fault::Unusable].into(), failing_opens: 1_000, ..State::default() });
+    for _ in 0..200 {
+        write(&thread).await.unwrap_err();
+    }
+    // Those that came while a pause lasted did not wait for it, nor try.
+    let opens = world.change(|state| state.opens);
+    assert!(opens < 20, "opened {opens} times");
+}
+
+#[tokio::test]
 async fn a_close_among_those_that_wait_is_carried_out() {
     let faults = [Fault::Unusable].into();
     let (world, thread) = start(State { held: true, faults, failing_opens: 1, ..State::default() });

@@ -22,7 +22,7 @@ use redb::{
 use super::overlay::Overlay;
 use crate::store::encoded::{Change, Raw, Table, Write, above, channels_by_seeking};
 use crate::store::engine_thread::{Engine, Failure};
-use crate::store::medium::{corrupt, create_dir_of, io_failure, must_exist, sync_name_of};
+use crate::store::medium::{corrupt, create_dir_of, io_failure, must_exist, sync_name_of, write_again};
 use crate::store::on_disk::Options;
 use crate::store::{Durability, PersistenceErrorKind};
 use crate::types::ChannelId;
@@ -77,7 +77,11 @@ impl Engine for RedbEngine {
     }
 
     fn reopen(options: &Options) -> Result<Self, Failure> {
-        must_exist(&options.dir.join(FILE))?;
+        let file = options.dir.join(FILE);
+        must_exist(&file)?;
+        if !options.read_only {
+            write_again(&file)?;
+        }
         Self::open(options)
     }
 

@@ -18,7 +18,7 @@ use super::chunks::{self, Entry};
 use super::files::Files;
 use crate::store::encoded::{Change, Raw, Table, Write, channels_by_seeking, prefix_of};
 use crate::store::engine_thread::{Engine, Failure};
-use crate::store::medium::{corrupt, io_failure, must_exist};
+use crate::store::medium::{corrupt, io_failure, must_exist, write_again};
 use crate::store::on_disk::Options;
 use crate::store::{Durability, PersistenceErrorKind};
 use crate::types::ChannelId;
@@ -52,23 +52,12 @@ impl Engine for SledEngine {
     type Options = Options;
 
     fn open(options: &Options) -> Result<Self, Failure> {
-        let files = if options.read_only {
-            Files::for_reading(&options.dir)?
-        } else {
-            Files::for_writing(&options.dir, |sled| {
-                let database = open(sled)?;
-                database.flush().map(drop).map_err(failure)
-            })?
-        };
-        let database = open(&files.sled)?;
-        let log = File::open(files.sled.join("db")).map_err(io_failure)?;
-        let Options { durability, read_only, .. } = *options;
-        Ok(Self { database, log, durability, read_only, _files: files })
+        Self::open_after(options, |_| Ok(()))
     }
 
     fn reopen(options: &Options) -> Result<Self, Failure> {
         must_exist(&options.dir.join("channels.sled"))?;
-        Self::open(options)
+        Self::open_after(options, write_again)
     }
 
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {
@@ -126,6 +115,23 @@ impl Engine for SledEngine {
 }
 
 impl SledEngine {
+    /// Opens the store once this is done with its files, under their lock.
+    fn open_after(options: &Options, first: impl FnOnce(&Path) -> Result<(), Failure>) -> Result<Self, Failure> {
+        let files = if options.read_only {
+            Files::for_reading(&options.dir)?
+        } else {
+            Files::for_writing(&options.dir, |sled| {
+                let database = open(sled)?;
+                database.flush().map(drop).map_err(failure)
+            })?
+        };
+        first(&files.sled)?;
+        let database = open(&files.sled)?;
+        let log = File::open(files.sled.join("db")).map_err(io_failure)?;
+        let Options { durability, read_only, .. } = *options;
+        Ok(Self { database, log, durability, read_only, _files: files })
+    }
+
     /// The changes of one operation as one batch.
     fn batch(&self, write: &Write) -> Result<Batch, Failure> {
         let mut batch = Batch::default();

@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transac
 
 use crate::store::encoded::{Change, Raw, Table, Write, above, channels_by_seeking};
 use crate::store::engine_thread::{Engine, Failure};
-use crate::store::medium::{Lock, corrupt, create_dir_of, io_failure, must_exist, sync_name_of};
+use crate::store::medium::{Lock, corrupt, create_dir_of, io_failure, must_exist, sync_name_of, write_again};
 use crate::store::on_disk::Options;
 use crate::store::{Durability, PersistenceErrorKind};
 use crate::types::ChannelId;
@@ -49,31 +49,12 @@ impl Engine for SqliteEngine {
     type Options = Options;
 
     fn open(options: &Options) -> Result<Self, Failure> {
-        let file = options.dir.join(FILE);
-        let lock_file = options.dir.join(format!("{FILE}.lock"));
-        if options.read_only {
-            fs::metadata(&file).map_err(io_failure)?;
-            // Where there is no lock file, as in a backup, nobody has the lock.
-            let lock = if fs::exists(&lock_file).map_err(io_failure)? { Some(Lock::shared(&lock_file)?) } else { None };
-            return Ok(Self::with(look(&file)?, file, options, lock));
-        }
-        create_dir_of(&file)?;
-        let lock = Lock::exclusive(&lock_file)?;
-        if fs::exists(&file).map_err(io_failure)? {
-            drop(look(&file)?);
-        } else {
-            create(&file)?;
-        }
-        let database = Connection::open_with_flags(&file, flags()).map_err(failure)?;
-        prepare(&database)?;
-        let synchronous = if options.durability == Durability::Immediate { "FULL" } else { "NORMAL" };
-        database.pragma_update(None, "synchronous", synchronous).map_err(failure)?;
-        Ok(Self::with(database, file, options, Some(lock)))
+        Self::open_after(options, |_| Ok(()))
     }
 
     fn reopen(options: &Options) -> Result<Self, Failure> {
         must_exist(&options.dir.join(FILE))?;
-        Self::open(options)
+        Self::open_after(options, |file| write_again(file).and_then(|()| write_again(&log_of(file))))
     }
 
     fn keeps(_: Durability) -> bool {
@@ -152,6 +133,31 @@ impl Engine for SqliteEngine {
 }
 
 impl SqliteEngine {
+    /// Opens the store once this is done with its file, under its lock.
+    fn open_after(options: &Options, first: impl FnOnce(&Path) -> Result<(), Failure>) -> Result<Self, Failure> {
+        let file = options.dir.join(FILE);
+        let lock_file = options.dir.join(format!("{FILE}.lock"));
+        if options.read_only {
+            fs::metadata(&file).map_err(io_failure)?;
+            // Where there is no lock file, as in a backup, nobody has the lock.
+            let lock = if fs::exists(&lock_file).map_err(io_failure)? { Some(Lock::shared(&lock_file)?) } else { None };
+            return Ok(Self::with(look(&file)?, file, options, lock));
+        }
+        create_dir_of(&file)?;
+        let lock = Lock::exclusive(&lock_file)?;
+        first(&file)?;
+        if fs::exists(&file).map_err(io_failure)? {
+            drop(look(&file)?);
+        } else {
+            create(&file)?;
+        }
+        let database = Connection::open_with_flags(&file, flags()).map_err(failure)?;
+        prepare(&database)?;
+        let synchronous = if options.durability == Durability::Immediate { "FULL" } else { "NORMAL" };
+        database.pragma_update(None, "synchronous", synchronous).map_err(failure)?;
+        Ok(Self::with(database, file, options, Some(lock)))
+    }
+
     fn with(database: Connection, file: PathBuf, options: &Options, lock: Option<Lock>) -> Self {
         let Options { read_only, durability, .. } = *options;
         Self { database, file, durability, read_only, log_named: false, _lock: lock }

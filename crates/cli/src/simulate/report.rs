@@ -19,6 +19,7 @@ pub struct Line {
     virtual_ms_to_converge: u64,
     delivery_ms: Percentiles,
     acknowledged: usize,
+    never_acknowledged: usize,
     first_acknowledgement_ms: Percentiles,
     gaps: usize,
     gap_detection_ms: Percentiles,
@@ -69,6 +70,7 @@ impl Line {
             virtual_ms_to_converge: report.converged_after_ms,
             delivery_ms: Percentiles::of(&report.delivery_ms),
             acknowledged: report.acknowledged_ms.len(),
+            never_acknowledged: report.never_acknowledged,
             first_acknowledgement_ms: Percentiles::of(&report.acknowledged_ms),
             gaps: report.gaps_found_ms.len(),
             gap_detection_ms: Percentiles::of(&report.gaps_found_ms),
@@ -99,13 +101,14 @@ impl Line {
         }
         screen.line(format_args!(
             "seed {}: {:.2}% delivered, logs agree: {} ({} ms after the last message); delivery p50 {} ms, p99 {} ms; {} \
-             transmissions, {} bytes per message",
+             never acknowledged; {} transmissions, {} bytes per message",
             self.seed,
             self.delivered_fraction * 100.0,
             self.converged,
             self.virtual_ms_to_converge,
             self.delivery_ms.p50,
             self.delivery_ms.p99,
+            self.never_acknowledged,
             self.transmissions_per_message,
             self.wire_bytes_per_message
         ));

@@ -95,3 +95,42 @@ async fn the_end_is_synced() {
     assert_eq!(thread.close().await.unwrap_err().kind, PersistenceErrorKind::Io);
     assert_eq!(world.change(|state| state.syncs), 0);
 }
+
+#[tokio::test]
+async fn a_window_is_made_again_also_where_that_failed_once() {
+    let (world, thread) = batched(HOURS, State::default());
+    write_id(&thread, "acknowledged").await.unwrap();
+    // A full disk: the next write fails, and so does making the window again.
+    world.change(|state| state.faults.extend([Fault::Unusable, Fault::Unusable]));
+    write_id(&thread, "refused").await.unwrap_err();
+    write_id(&thread, "refused").await.unwrap_err();
+    // Space again.
+    write_id(&thread, "later").await.unwrap();
+    thread.flush("flush").await.unwrap();
+    let made = world.change(|state| state.transactions.clone());
+    assert_eq!(made.iter().sum::<usize>(), 3, "acknowledged, acknowledged again, later; made: {made:?}");
+}
+
+#[tokio::test]
+async fn all_who_close_hear_that_the_end_failed() {
+    let (world, thread) = batched(HOURS, State { failing_syncs: 1, ..State::default() });
+    write(&thread).await.unwrap();
+    world.change(|state| state.held = true);
+    let held = tokio::spawn({
+        let thread = thread.clone();
+        async move { write(&thread).await }
+    });
+    while !world.change(|state| state.waiting) {
+        tokio::task::yield_now().await;
+    }
+    let close = |thread: Arc<EngineThread>| tokio::spawn(async move { thread.close().await.is_err() });
+    let closers = [close(thread.clone()), close(thread.clone())];
+    for _ in 0..4 {
+        tokio::task::yield_now().await;
+    }
+    world.change(|state| state.held = false);
+    held.await.unwrap().unwrap();
+    for closer in closers {
+        assert!(closer.await.unwrap());
+    }
+}

@@ -1,0 +1,146 @@
+//! PROTOCOL sections 5 and 6: the floor is the highest key that ever left the log, the horizon the time of a message that a
+//! newcomer was handed; a restart moves neither. What is delivered stays in the log, as it is, until the floor passes it.
+//!
+//! Other invariants exempt what lies below these two, so they are held against what a log was seen to gain and to lose.
+
+use std::collections::BTreeSet;
+
+use crate::channel::{Channel, Event, Fate, Join, Position};
+use crate::state::{ChannelData, LogKey, Row};
+use crate::types::{Lamport, Message, MessageKind};
+
+use super::{Invariant, Scene, Seen};
+
+#[derive(Debug, Default)]
+pub(super) struct Bounds {
+    logs: Vec<Log>,
+    /// The message under way: its place, and whether it was taken in.
+    handed: Option<(LogKey, bool)>,
+}
+
+/// A participant's log as seen from outside.
+#[derive(Debug, Default)]
+struct Log {
+    keys: BTreeSet<LogKey>,
+    /// The highest key that ever left.
+    left: Option<LogKey>,
+    floor: Option<LogKey>,
+    horizon: Option<Lamport>,
+}
+
+impl Invariant for Bounds {
+    fn name(&self) -> &'static str {
+        "floor and horizon"
+    }
+
+    fn look(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        self.logs.resize_with(scene.nodes.len(), Log::default);
+        match seen {
+            Seen::Sent { node, message, .. } => drop(self.logs[*node].keys.insert(key_of(message))),
+            Seen::Told { node, event: Event::MessageDelivered(delivery), .. }
+                if delivery.position != Position::BelowFloor =>
+            {
+                self.logs[*node].keys.insert(delivery.body.key.clone());
+            }
+            Seen::Received { transmission, fate, .. } => {
+                let content = transmission.message.as_ref().filter(|it| it.kind() == Some(MessageKind::Content));
+                let taken = matches!(fate, Some(Fate::Delivered | Fate::Parked { .. }));
+                self.handed = content.map(|message| (key_of(message), taken));
+            }
+            Seen::Stepped { node } => {
+                let (log, channel) = (&mut self.logs[*node], scene.nodes[*node].channel());
+                let handed = self.handed.take();
+                let kept = log.follow(channel).and_then(|()| log.check_horizon(channel, handed));
+                return kept.map_err(|what| format!("p{node}: {what}"));
+            }
+            Seen::Restarted { node, saved, torn, .. } => {
+                let (log, channel) = (&mut self.logs[*node], scene.nodes[*node].channel());
+                return log.restart(channel, saved, *torn).map_err(|what| format!("p{node}: a restart: {what}"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    /// What left the log since it was looked at last, and what that says of the floor.
+    fn follow(&mut self, channel: &Channel) -> Result<(), String> {
+        let floor = &channel.meta().floor;
+        if *floor == self.floor && self.keys.len() == channel.stats().log_len {
+            return Ok(());
+        }
+        let now: BTreeSet<LogKey> = channel.log().map(|logged| logged.body.key.clone()).collect();
+        let gone: Vec<&LogKey> = self.keys.difference(&now).collect();
+        let torn_out = gone.iter().find(|key| Some(**key) > floor.as_ref()).map(|key| key.id.clone());
+        let stranger = now.difference(&self.keys).next().map(|key| key.id.clone());
+        self.left = self.left.take().max(gone.last().map(|key| (*key).clone()));
+        let fell = *floor < self.floor;
+        self.keys = now;
+        self.floor.clone_from(floor);
+        match (torn_out, stranger) {
+            (Some(id), _) => Err(format!("{id} left the log, which lies above the floor")),
+            (_, Some(id)) => Err(format!("{id} stands in the log, though it was not delivered")),
+            _ if fell => Err(format!("the floor fell to {floor:?}")),
+            _ if *floor > self.left => Err(format!("the floor is {floor:?}, but {:?} left the log", self.left)),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_horizon(&mut self, channel: &Channel, handed: Option<(LogKey, bool)>) -> Result<(), String> {
+        let (before, now) = (self.horizon, channel.meta().horizon);
+        self.horizon = now;
+        match (before, now) {
+            (Some(_), _) if before != now => Err(format!("the horizon moves from {before:?} to {now:?}")),
+            (None, Some(horizon)) if handed.as_ref().is_none_or(|(key, _)| key.lamport != horizon) => {
+                Err(format!("the horizon is {horizon}, where nothing was received"))
+            }
+            // What is below the floor is the past in any case.
+            (None, None) if channel.config().join == Join::FromNow => match handed {
+                Some((key, true)) if channel.meta().floor.as_ref() < Some(&key) => {
+                    Err(format!("a newcomer takes {} in and has no horizon", key.id))
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// What was saved is what counts. Rows without their meta tell of a floor and a horizon that it does not hold yet.
+    fn restart(&mut self, channel: &Channel, saved: &ChannelData, torn: bool) -> Result<(), String> {
+        let (mut log, mut stubs, mut times) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for row in &saved.rows {
+            match row {
+                Row::Message(logged) if !logged.below_floor => drop(log.insert(logged.body.key.clone())),
+                Row::Stub(stub) => drop(stubs.insert(stub.key.clone())),
+                Row::Parked(parked) => drop(times.insert(parked.body.key.lamport)),
+                _ => {}
+            }
+        }
+        times.extend(log.iter().chain(&stubs).map(|key| key.lamport));
+        let (mut floor, mut horizon) = (None, None);
+        if let Some(meta) = &saved.meta {
+            (floor, horizon) = (meta.floor.clone(), meta.horizon);
+        }
+        self.left = self.left.take().max(stubs.last().cloned());
+        // What came in with the step that was cut short was handed, too.
+        let (before, now) = (self.horizon.or(horizon), channel.meta().horizon);
+        let moved = match (before, now) {
+            _ if before == now => false,
+            (_, Some(now)) => !torn || Some(now) < before || !times.contains(&now),
+            (_, None) => true,
+        };
+        let invented = self.horizon.is_none() && horizon.is_some_and(|horizon| !times.contains(&horizon));
+        self.keys = log;
+        self.floor = if torn { self.floor.take().max(floor) } else { floor };
+        self.horizon = now;
+        if moved || invented {
+            return Err(format!("the horizon moves from {before:?} to {now:?}"));
+        }
+        self.follow(channel)
+    }
+}
+
+fn key_of(message: &Message) -> LogKey {
+    LogKey { lamport: message.lamport.unwrap_or(Lamport(0)), id: message.id.clone() }
+}
