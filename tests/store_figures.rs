@@ -37,6 +37,27 @@ async fn bytes_of_a_send_do_not_depend_on_what_is_open() {
     }
 }
 
+/// 64 tasks that write to 640 channels share their syncs: at least 16 writes have one together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_wait_together_share_a_sync() {
+    macro_rules! check {
+        ($name:literal, $store:ty) => {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Arc::new(<$store>::open(dir.path()).unwrap());
+            let before = store.statistics();
+            work_together(store.clone(), 64, 3).await;
+            let done = store.statistics();
+            let (writes, syncs) = (done.writes - before.writes, done.syncs - before.syncs);
+            println!("{}: {writes} writes, {syncs} syncs", $name);
+            assert_eq!(writes, 3 * 640);
+            assert!(writes >= 16 * syncs, "{}: {writes} writes, {syncs} syncs", $name);
+        };
+    }
+    check!("redb", RedbPersistence);
+    check!("sled", SledPersistence);
+    check!("sqlite", SqlitePersistence);
+}
+
 /// `cargo test --release --all-features --test store_figures -- --ignored --nocapture`
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
@@ -47,11 +68,7 @@ async fn syncs_shared_and_time_to_load() {
             let store = Arc::new(<$store>::open(dir.path()).unwrap());
             for tasks in [1_u64, 64] {
                 let (before, began) = (store.statistics(), now());
-                let workers: Vec<_> =
-                    (0..tasks).map(|task| tokio::spawn(work(store.clone(), task, 640 / tasks))).collect();
-                for worker in workers {
-                    worker.await.unwrap();
-                }
+                work_together(store.clone(), tasks, 10).await;
                 let (done, took) = (store.statistics(), began.elapsed());
                 let (writes, syncs) = (done.writes - before.writes, done.syncs - before.syncs);
                 let (shared, rate) = (writes as f64 / syncs as f64, writes as f64 / took.as_secs_f64());
@@ -74,9 +91,16 @@ async fn syncs_shared_and_time_to_load() {
     measure!("sqlite", SqlitePersistence);
 }
 
-/// Ten commits on each of this many channels.
-async fn work(store: Arc<dyn Persistence>, task: u64, channels: u64) {
-    for round in 0..10 {
+/// So many tasks, which share 640 channels, and so many commits on each channel.
+async fn work_together(store: Arc<dyn Persistence>, tasks: u64, rounds: u64) {
+    let workers: Vec<_> = (0..tasks).map(|task| tokio::spawn(work(store.clone(), task, 640 / tasks, rounds))).collect();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+}
+
+async fn work(store: Arc<dyn Persistence>, task: u64, channels: u64, rounds: u64) {
+    for round in 0..rounds {
         for channel in 0..channels {
             let channel = ChannelId::from(format!("{task} {channel}"));
             let rows: Vec<Row> = (0..=round).map(|at| message(at, "m")).collect();

@@ -19,7 +19,7 @@ use super::shared::Shared;
 use super::slot::{Closed, Slot};
 use super::step::Waiting;
 use crate::channel::{Config, RestoreError};
-use crate::store::PersistenceError;
+use crate::store::{PersistenceError, PersistenceErrorKind};
 use crate::types::ChannelId;
 
 /// The channels of a manager.
@@ -90,6 +90,18 @@ impl Directory {
     fn busy(&self) -> Vec<Transition> {
         let busy = |entry: &Entry| if let Entry::Busy(_, end) = entry { Some(end.clone()) } else { None };
         self.read().channels.values().filter_map(busy).collect()
+    }
+
+    /// What is not saved and, without a runtime, stays so. Of a channel whose closing did not end nobody knows better.
+    fn unsaved(&self) -> Vec<(ChannelId, Arc<PersistenceError>)> {
+        let unsaved = |(channel, entry): (&ChannelId, &Entry)| match entry {
+            Entry::Live(slot) if slot.owes() => Some((channel.clone(), unsaved(slot))),
+            Entry::Busy(Task::Close, _) => Some((channel.clone(), runtime_ended(channel))),
+            _ => None,
+        };
+        let mut found: Vec<_> = self.read().channels.iter().filter_map(unsaved).collect();
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        found
     }
 
     fn set(&self, channel: &ChannelId, entry: Option<Entry>) {
@@ -277,8 +289,8 @@ impl Shared {
         if !slot.owes() {
             return Ok(());
         }
-        // A drainer that ends without an answer ended with its runtime; then nobody is left to tell.
-        slot.retry(self).await.unwrap_or(Ok(()))
+        // A drainer that ends without an answer ended with its runtime.
+        slot.retry(self).await.unwrap_or_else(|_| if slot.owes() { Err(unsaved(slot)) } else { Ok(()) })
     }
 
     /// Every channel that is open, or that the store knows of.
@@ -286,7 +298,7 @@ impl Shared {
         let mut channels = self.directory.known();
         match self.store.list_channels().await {
             Ok(stored) => channels.extend(stored),
-            Err(error) if error.kind == crate::store::PersistenceErrorKind::Unsupported => {}
+            Err(error) if error.kind == PersistenceErrorKind::Unsupported => {}
             Err(error) => return Err(error.into()),
         }
         channels.sort();
@@ -311,8 +323,13 @@ impl Shared {
             end
         });
         let mut end = end.clone();
-        // Without an end there is no runtime left that could save anything.
-        end.wait_for(Option::is_some).await.ok().and_then(|report| report.clone()).unwrap_or_default()
+        if let Some(report) = end.wait_for(Option::is_some).await.ok().and_then(|report| report.clone()) {
+            return report;
+        }
+        let report = ShutdownReport { unsaved: self.directory.unsaved(), flush: self.flush().await };
+        self.feeds.end();
+        debug!(unsaved = report.unsaved.len(), "shut down without a runtime");
+        report
     }
 
     async fn shutting_down(self: &Arc<Self>, inside_callback: bool) -> ShutdownReport {
@@ -333,14 +350,27 @@ impl Shared {
             }
         }
         report.unsaved.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let flush = catch_unwind(AssertUnwindSafe(|| self.store.flush()));
-        report.flush = match flush {
-            Ok(flush) => flush.await.err().map(Arc::new),
-            Err(_) => None,
-        };
+        report.flush = self.flush().await;
         debug!(unsaved = report.unsaved.len(), "shut down");
         report
     }
+
+    async fn flush(&self) -> Option<Arc<PersistenceError>> {
+        match catch_unwind(AssertUnwindSafe(|| self.store.flush())) {
+            Ok(flush) => flush.await.err().map(Arc::new),
+            Err(_) => None,
+        }
+    }
+}
+
+/// Why a channel that owes something could not save it.
+fn unsaved(slot: &Slot) -> Arc<PersistenceError> {
+    slot.save_failure().unwrap_or_else(|| runtime_ended(&slot.id))
+}
+
+fn runtime_ended(channel: &ChannelId) -> Arc<PersistenceError> {
+    let kind = PersistenceErrorKind::Backend("the runtime ended before it was saved".into());
+    Arc::new(PersistenceError::new("commit", Some(channel), kind))
 }
 
 /// Waits for another task, whose outcome is its caller's business, unless it cannot end any more.

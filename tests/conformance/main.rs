@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reliable_channel::persistence_conformance;
-use reliable_channel::store::conformance::{Directory, Place};
+use reliable_channel::store::conformance::{Directory, Open, Place, RULES};
 use reliable_channel::store::{
     Durability, FaultyPersistence, MemoryPersistence, NoPersistence, Persistence, PersistenceError,
     PersistenceErrorKind, RedbPersistence, SledPersistence, SqlitePersistence,
@@ -122,6 +122,23 @@ mod sqlite_batched {
 mod sqlite_os_buffered {
     use super::*;
     persistence_conformance!(Directory::new(|dir| sqlite(Durability::OsBuffered, dir)));
+}
+
+/// What was not looked at is not passed off as kept.
+#[tokio::test]
+async fn a_rule_that_needs_a_failing_medium_is_not_kept_without_one() {
+    let name = "it_works_again_after_the_medium_did";
+    let rule = RULES.iter().find(|rule| rule.name == name).unwrap();
+    let stores: [Open; 3] = [
+        |dir| redb(Durability::Immediate, dir),
+        |dir| sled(Durability::Immediate, dir),
+        |dir| sqlite(Durability::Immediate, dir),
+    ];
+    for place in stores.map(Directory::new) {
+        assert_eq!(format!("{:?}", rule.check(&place).await), "Ok(NotChecked)");
+    }
+    let place = Faulty(FaultyPersistence::new(Arc::new(MemoryPersistence::new())));
+    assert_eq!(format!("{:?}", rule.check(&place).await), "Ok(Kept)");
 }
 
 #[test]

@@ -37,3 +37,28 @@ async fn a_stuck_store_stalls_no_other_manager_and_no_other_channel() {
     assert_eq!(texts(&stuck).len(), 41, "what was queued is done, though nobody waits for it");
     assert_saved(&stuck, &memory).await;
 }
+
+/// Its runtime gone, a manager can save nothing more; what it owes is named all the same.
+#[test]
+fn a_shutdown_without_its_runtime_names_what_is_owed() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (store, first) = (FaultyPersistence::new(Arc::new(MemoryPersistence::new())), runtime());
+    let manager = first.block_on(async {
+        let manager = ReliabilityManager::builder("alice").persistence(Arc::new(store.clone())).build().unwrap();
+        for channel in ["owing", "saved"] {
+            manager.ensure_channel(channel).await.unwrap();
+        }
+        store.fail_writes(reliable_channel::store::PersistenceErrorKind::Io);
+        manager.wrap_outgoing("owing", "hello").await.unwrap();
+        manager
+    });
+    drop(first);
+    runtime().block_on(async {
+        for _ in 0..2 {
+            let report = tokio::time::timeout(Duration::from_secs(10), manager.shutdown()).await.expect("it hangs");
+            let unsaved: Vec<_> = report.unsaved.iter().map(|(channel, _)| channel.clone()).collect();
+            assert_eq!(unsaved, [ChannelId::from("owing")], "{report:?}");
+            assert!(!report.is_clean());
+        }
+    });
+}

@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::screen::Screen;
 use crate::store::{self, Kind};
 use view::ChannelView;
+pub(crate) use view::Damaged;
 
 /// Look into a store: channels, logs, what is unacknowledged, what waits for what, repair timers. Changes nothing.
 #[derive(Debug, clap::Args)]
@@ -44,24 +45,28 @@ pub(crate) struct Args {
 struct StoreView {
     store: String,
     channels: Vec<ChannelView>,
+    damaged: Vec<Damaged>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let dir = &args.data;
     let kind = find(dir, args.store)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().context("cannot start")?;
-    let channels = runtime.block_on(load(dir, kind, args.channel.as_deref()))?;
-    let store = StoreView { store: dir.display().to_string(), channels };
+    let store = runtime.block_on(load(dir, kind, args.channel.as_deref()))?;
     let mut screen = Screen::new();
     if args.json {
         screen.line(serde_json::to_string(&store)?);
     } else {
         text::print(&store, &mut screen);
     }
-    screen.end()
+    screen.end()?;
+    if store.damaged.is_empty() {
+        return Ok(());
+    }
+    bail!("the store in {} cannot be read whole; damaged: {}", dir.display(), Damaged::names(&store.damaged))
 }
 
-async fn load(dir: &Path, kind: Kind, only: Option<&str>) -> anyhow::Result<Vec<ChannelView>> {
+async fn load(dir: &Path, kind: Kind, only: Option<&str>) -> anyhow::Result<StoreView> {
     let explain = |error: PersistenceError| store::explain(dir, &error);
     let store = kind.open_read_only(dir).map_err(explain)?;
     let mut channels = store.list_channels().await.map_err(explain)?;
@@ -74,29 +79,26 @@ async fn load(dir: &Path, kind: Kind, only: Option<&str>) -> anyhow::Result<Vec<
         }
         channels = vec![wanted];
     }
-    let mut views = Vec::with_capacity(channels.len());
+    let (mut views, mut damaged) = (Vec::with_capacity(channels.len()), Vec::new());
     for channel in channels {
-        let data = store.load_channel(&channel).await.map_err(explain)?;
-        if let Err(mismatch) = data.check() {
-            bail!("the store in {} is damaged: channel {channel}: {mismatch}", dir.display());
+        match store::load(&*store, dir, &channel).await {
+            Ok(data) => views.push(ChannelView::new(&channel, &data)),
+            Err(error) => damaged.push(Damaged::new(&channel, &error)),
         }
-        views.push(ChannelView::new(&channel, &data));
     }
-    Ok(views)
+    Ok(StoreView { store: dir.display().to_string(), channels: views, damaged })
 }
 
 /// A directory without a store may hold directories with one, as `demo --data` leaves it.
 fn find(dir: &Path, wanted: Option<Kind>) -> anyhow::Result<Kind> {
     let shown = dir.display();
-    let is_store =
-        |dir: &Path| wanted.map_or_else(|| Kind::find(dir), |kind| dir.join(kind.file()).exists().then_some(kind));
-    if let Some(kind) = is_store(dir) {
+    if let Some(kind) = Kind::find(dir, wanted, "--store")? {
         return Ok(kind);
     }
     let entries = fs::read_dir(dir).with_context(|| format!("cannot look into {shown}"))?;
     let mut stores: Vec<String> = entries
         .filter_map(Result::ok)
-        .filter(|entry| is_store(&entry.path()).is_some())
+        .filter(|entry| !Kind::all_in(&entry.path()).is_empty())
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     stores.sort();

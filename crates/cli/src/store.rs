@@ -8,11 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
+use reliable_channel::state::ChannelData;
 use reliable_channel::store::{
     Durability, Persistence, PersistenceError, PersistenceErrorKind, RedbPersistence, SledPersistence,
     SqlitePersistence,
 };
+use reliable_channel::types::ChannelId;
 
 /// The longest a write waits for its sync with `--durability batched`.
 const BATCH_WINDOW: Duration = Duration::from_millis(50);
@@ -83,9 +85,24 @@ impl Kind {
         }
     }
 
-    /// What lies in this directory; the first, where several do.
-    pub(crate) fn find(dir: &Path) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| dir.join(kind.file()).exists())
+    /// What lies in this directory.
+    pub(crate) fn all_in(dir: &Path) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|kind| dir.join(kind.file()).exists()).collect()
+    }
+
+    /// The store in this directory, if there is one; of several, the wanted one, which `option` names.
+    pub(crate) fn find(dir: &Path, wanted: Option<Self>, option: &str) -> anyhow::Result<Option<Self>> {
+        let (found, shown) = (Self::all_in(dir), dir.display());
+        let files = || found.iter().map(|kind| kind.file()).collect::<Vec<_>>().join(", ");
+        match (wanted, &found[..]) {
+            (_, []) => Ok(None),
+            (Some(wanted), found) if found.contains(&wanted) => Ok(Some(wanted)),
+            (Some(wanted), [other, ..]) => {
+                bail!("{shown} has no {}, but {}; try {option} {}", wanted.file(), files(), other.name())
+            }
+            (None, [only]) => Ok(Some(*only)),
+            (None, _) => bail!("{shown} has several stores: {}; say which with {option}", files()),
+        }
     }
 
     pub(crate) fn open_with(
@@ -107,6 +124,15 @@ impl Kind {
             Self::Sled => Arc::new(SledPersistence::open_read_only(dir)?),
             Self::Sqlite => Arc::new(SqlitePersistence::open_read_only(dir)?),
         })
+    }
+}
+
+/// A channel as the store in this directory has it, its rows counted; an error concerns this channel only.
+pub(crate) async fn load(store: &dyn Persistence, dir: &Path, channel: &ChannelId) -> anyhow::Result<ChannelData> {
+    let data = store.load_channel(channel).await.map_err(|error| explain(dir, &error))?;
+    match data.check() {
+        Ok(()) => Ok(data),
+        Err(mismatch) => bail!("the store in {} is damaged: channel {channel}: {mismatch}", dir.display()),
     }
 }
 

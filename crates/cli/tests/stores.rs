@@ -5,8 +5,13 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 
-use common::run;
+use common::{Run, run};
+use reliable_channel::state::{Body, ChannelMeta, Commit, HistoryUpdate, LogKey, Logged, Row, RowCounts};
+use reliable_channel::store::{Persistence, RedbPersistence, SqlitePersistence};
+use reliable_channel::types::{Lamport, WallTime};
+use serde_json::Value;
 
 #[test]
 fn a_demo_runs_on_every_engine_and_its_store_moves_through_all_of_them() {
@@ -54,4 +59,147 @@ fn a_target_that_is_not_empty_is_refused() {
 fn a_durability_that_an_engine_cannot_keep_is_refused() {
     run(&["demo", "--store", "redb", "--durability", "os", "--seed", "1", "--json"], b"one\n")
         .failed(1, "cannot keep that durability");
+}
+
+/// A channel of this many messages, as one commit.
+fn channel(count: u64, text: &str) -> Commit {
+    let key = |lamport| LogKey { lamport: Lamport(lamport), id: format!("{lamport}").as_str().into() };
+    let logged = |lamport| {
+        let body =
+            Body { key: key(lamport), sender: "bob".into(), causal_history: vec![], content: text.to_owned().into() };
+        let (body, seen) = (body.into(), WallTime::from_millis(1));
+        Row::Message(Logged { body, delivery: Some(lamport), seen, late: false, below_floor: false, missing: vec![] })
+    };
+    let counts = RowCounts { messages: count, ..RowCounts::default() };
+    let (oldest, newest, lamport) = (Some(key(1)), Some(key(count)), Lamport(count));
+    let meta = ChannelMeta { lamport, next_delivery: count + 1, counts, oldest, newest, ..ChannelMeta::default() };
+    let history = HistoryUpdate { put: (1..=count).map(logged).collect(), delete: vec![] };
+    Commit { meta: Some(meta), history, hints: vec![] }
+}
+
+/// A store of three channels, the middle one damaged.
+fn damaged_store(dir: &Path) {
+    let store = SqlitePersistence::open(dir).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for (id, text) in [("first", "one"), ("middle", "bits of this are flipped"), ("last", "two")] {
+        runtime.block_on(store.commit(&id.into(), &channel(2, text))).unwrap();
+    }
+    drop(store);
+    let (file, needle) = (dir.join("channels.sqlite"), b"bits of this are flipped");
+    let mut bytes = fs::read(&file).unwrap();
+    let found: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
+    assert!(!found.is_empty());
+    found.iter().for_each(|at| bytes[at + 5] ^= 1);
+    fs::write(file, bytes).unwrap();
+}
+
+fn inspect(dir: &Path, more: &[&str]) -> Run {
+    run(&[&["inspect", "--data", dir.to_str().unwrap()], more].concat(), b"")
+}
+
+fn migrate(from: &Path, to: &Path, more: &[&str]) -> Run {
+    let [from, to] = [from, to].map(|dir| dir.to_str().unwrap());
+    run(&[&["migrate", "--from", from, "--to", to, "--store", "redb"], more].concat(), b"")
+}
+
+fn ids(store: &Value, list: &str) -> Vec<String> {
+    let named = |channel: &Value| channel["id"].as_str().unwrap().to_owned();
+    store[list].as_array().map(|list| list.iter().map(named).collect()).unwrap_or_default()
+}
+
+#[test]
+fn inspect_goes_on_after_a_damaged_channel() {
+    let dir = tempfile::tempdir().unwrap();
+    damaged_store(dir.path());
+    let run = inspect(dir.path(), &["--json"]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert_eq!(ids(&run.json(), "channels"), ["first", "last"]);
+    assert_eq!(ids(&run.json(), "damaged"), ["middle"]);
+    assert!(run.json()["damaged"][0]["error"].as_str().unwrap().contains("is damaged: channel middle: "));
+    assert!(run.stderr.starts_with("error: ") && run.stderr.contains("middle"), "{}", run.stderr);
+    assert_eq!(run.stderr.lines().count(), 1);
+
+    let text = inspect(dir.path(), &[]);
+    assert_eq!(text.code, 1);
+    assert!(
+        text.stdout.contains("channel last\n") && text.stdout.contains("channel middle\n  the store in"),
+        "{}",
+        text.stdout
+    );
+    assert_eq!(inspect(dir.path(), &["--channel", "last"]).code, 0);
+}
+
+#[test]
+fn a_damaged_channel_stays_behind_only_when_told_so() {
+    let temporary = tempfile::tempdir().unwrap();
+    let [from, to] = ["from", "to"].map(|name| temporary.path().join(name));
+    damaged_store(&from);
+    migrate(&from, &to, &[]).failed(1, "--skip-damaged");
+    assert!(!to.exists());
+
+    let run = migrate(&from, &to, &["--skip-damaged", "--json"]);
+    assert_eq!((run.code, run.json()["channels"].as_u64()), (1, Some(2)), "{}", run.stderr);
+    assert_eq!(ids(&run.json(), "left"), ["middle"]);
+    assert!(run.stderr.contains("middle"), "{}", run.stderr);
+    let moved = inspect(&to, &["--json"]);
+    assert_eq!((moved.code, ids(&moved.json(), "channels")), (0, vec!["first".to_owned(), "last".to_owned()]));
+}
+
+#[test]
+fn an_engine_that_is_not_there_is_told_with_what_is() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(SqlitePersistence::open(dir.path()).unwrap());
+    inspect(dir.path(), &["--store", "redb"])
+        .failed(1, "has no channels.redb, but channels.sqlite; try --store sqlite");
+    let to = dir.path().join("to");
+    migrate(dir.path(), &to, &["--from-store", "redb"]).failed(1, "no channels.redb, but channels.sqlite");
+}
+
+#[test]
+fn of_several_stores_none_is_taken_without_asking() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(RedbPersistence::open(dir.path()).unwrap());
+    damaged_store(dir.path());
+    inspect(dir.path(), &[]).failed(1, "several stores: channels.redb, channels.sqlite; say which with --store");
+    assert_eq!(inspect(dir.path(), &["--store", "redb"]).code, 0);
+    let to = dir.path().join("to");
+    migrate(dir.path(), &to, &[]).failed(1, "say which with --from-store");
+    assert!(!to.exists());
+    let run = migrate(dir.path(), &to, &["--from-store", "sqlite", "--skip-damaged", "--json"]);
+    assert_eq!(run.json()["channels"], 2, "{}", run.stderr);
+}
+
+#[test]
+fn what_is_not_whole_is_not_where_a_store_is_expected() {
+    let temporary = tempfile::tempdir().unwrap();
+    let [from, to, partial] = ["from", "to", "to.partial"].map(|name| temporary.path().join(name));
+    damaged_store(&from);
+    migrate(&from, &to, &[]).failed(1, "was not made");
+    assert!(!to.exists() && !partial.exists());
+
+    // As a kill leaves it.
+    fs::create_dir(&partial).unwrap();
+    migrate(&from, &to, &["--skip-damaged"]).failed(1, "to.partial is left of a move that did not end; delete it");
+    assert!(!to.exists() && partial.exists());
+    fs::remove_dir(&partial).unwrap();
+    fs::create_dir(&to).unwrap();
+    let run = migrate(&from, &to, &["--skip-damaged", "--json"]);
+    assert_eq!(run.json()["channels"], 2, "{}", run.stderr);
+    assert!(to.join("channels.redb").exists() && !partial.exists());
+}
+
+#[test]
+fn a_backup_needs_no_lock_file() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = |name: &str| temporary.path().join(name);
+    for (name, lock) in [("sled", "channels.sled.lock"), ("sqlite", "channels.sqlite.lock")] {
+        let demo = dir(&format!("demo {name}"));
+        run(&["demo", "--data", demo.to_str().unwrap(), "--store", name, "--seed", "7", "--json"], b"one\n");
+        fs::remove_file(demo.join("bob").join(lock)).unwrap();
+        let run = inspect(&demo.join("bob"), &["--json"]);
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{name}");
+        assert_eq!(ids(&run.json(), "channels"), ["demo"]);
+        assert_eq!(migrate(&demo.join("bob"), &dir(&format!("new {name}")), &[]).code, 0, "{name}");
+        assert!(!demo.join("bob").join(lock).exists(), "a look made a file");
+    }
 }

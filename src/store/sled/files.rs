@@ -32,7 +32,7 @@ pub(super) struct Files {
     pub(super) sled: PathBuf,
     /// Removed when dropped.
     _copy: Option<TempDir>,
-    _lock: Lock,
+    _lock: Option<Lock>,
 }
 
 impl Files {
@@ -47,14 +47,16 @@ impl Files {
         check_layout(&store)?;
         let sled = sled_dir(&store);
         remove_unfinished_snapshots(&sled)?;
-        Ok(Self { sled, _copy: None, _lock: lock })
+        Ok(Self { sled, _copy: None, _lock: Some(lock) })
     }
 
     /// Locks the store in this directory against writers and copies it: sled writes when it opens.
     pub(super) fn for_reading(dir: &Path) -> Result<Self, Failure> {
         let store = dir.join(DIR);
         fs::metadata(&store).map_err(io_failure)?;
-        let lock = Lock::shared(&dir.join(LOCK))?;
+        // Where there is no lock file, as in a backup, nobody has the lock.
+        let lock = dir.join(LOCK);
+        let lock = if fs::exists(&lock).map_err(io_failure)? { Some(Lock::shared(&lock)?) } else { None };
         check_layout(&store)?;
         let copy = TempDir::new().map_err(io_failure)?;
         copy_dir(&sled_dir(&store), copy.path()).map_err(io_failure)?;

@@ -42,7 +42,7 @@ pub(super) struct SqliteEngine {
     read_only: bool,
     /// The log's name is on stable storage.
     log_named: bool,
-    _lock: Lock,
+    _lock: Option<Lock>,
 }
 
 impl Engine for SqliteEngine {
@@ -139,7 +139,8 @@ impl SqliteEngine {
         let lock_file = options.dir.join(format!("{FILE}.lock"));
         if options.read_only {
             fs::metadata(&file).map_err(io_failure)?;
-            let lock = Lock::shared(&lock_file)?;
+            // Where there is no lock file, as in a backup, nobody has the lock.
+            let lock = if fs::exists(&lock_file).map_err(io_failure)? { Some(Lock::shared(&lock_file)?) } else { None };
             return Ok(Self::with(look(&file)?, file, options, lock));
         }
         create_dir_of(&file)?;
@@ -154,10 +155,10 @@ impl SqliteEngine {
         prepare(&database)?;
         let synchronous = if options.durability == Durability::Immediate { "FULL" } else { "NORMAL" };
         database.pragma_update(None, "synchronous", synchronous).map_err(failure)?;
-        Ok(Self::with(database, file, options, lock))
+        Ok(Self::with(database, file, options, Some(lock)))
     }
 
-    fn with(database: Connection, file: PathBuf, options: &Options, lock: Lock) -> Self {
+    fn with(database: Connection, file: PathBuf, options: &Options, lock: Option<Lock>) -> Self {
         let Options { read_only, durability, .. } = *options;
         Self { database, file, durability, read_only, log_named: false, _lock: lock }
     }

@@ -2,15 +2,20 @@
 
 use super::StoreView;
 use super::view::{ChannelView, KeyView};
-use crate::screen::Screen;
+use crate::screen::{Screen, plain};
 
 /// Writes all channels.
 pub(super) fn print(store: &StoreView, screen: &mut Screen) {
-    let count = store.channels.len();
+    let count = store.channels.len() + store.damaged.len();
     screen.line(format!("{}: {count} channel{}", store.store, if count == 1 { "" } else { "s" }));
     for channel in &store.channels {
         screen.line("");
         print_channel(channel, screen);
+    }
+    for damaged in &store.damaged {
+        screen.line("");
+        screen.line(damaged);
+        screen.line(format!("  {}", plain(&damaged.error)));
     }
 }
 

@@ -20,6 +20,14 @@ pub(super) struct Id(Vec<u8>);
 #[derive(Clone, Debug)]
 pub(super) struct Sender(Vec<u8>);
 
+/// A channel that cannot be loaded, and why.
+#[derive(Debug, Serialize)]
+pub(crate) struct Damaged {
+    #[serde(flatten)]
+    id: Id,
+    pub(crate) error: String,
+}
+
 #[derive(Debug, Serialize)]
 pub(super) struct ChannelView {
     #[serde(flatten)]
@@ -120,6 +128,23 @@ pub(super) struct MarkView {
     #[serde(flatten)]
     pub(super) id: Id,
     pub(super) kind: &'static str,
+}
+
+impl Damaged {
+    pub(crate) fn new(channel: &ChannelId, error: &anyhow::Error) -> Self {
+        Self { id: Id(channel.as_bytes().to_vec()), error: format!("{error:#}") }
+    }
+
+    /// Their names, as one line.
+    pub(crate) fn names(damaged: &[Self]) -> String {
+        damaged.iter().map(|damaged| damaged.id.to_string()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "channel {}", self.id)
+    }
 }
 
 impl ChannelView {

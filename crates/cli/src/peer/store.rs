@@ -24,7 +24,10 @@ impl Store {
         let Some(dir) = dir else { return Ok(Self { kept: None, channel }) };
         let runtime = tokio::runtime::Builder::new_current_thread().build().context("cannot start")?;
         let shown = dir.display();
-        if let Some(found) = Kind::find(dir).filter(|found| *found != kind.store) {
+        let found = Kind::all_in(dir);
+        if !found.contains(&kind.store)
+            && let Some(found) = found.first()
+        {
             bail!(
                 "cannot open the store in {shown}: it is one of {}; say so with --store, or migrate it",
                 found.name()
