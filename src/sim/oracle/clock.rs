@@ -109,7 +109,8 @@ impl Clocks {
         let Some(before) = self.syncs[node].replace(syncs) else { return Ok(()) };
         let dialect = channel.config().dialect;
         let wall = dialect.whole(Lamport(scene.nodes[node].clock.wall_ms(scene.now_ms)));
-        let expected = if syncs > before { wall.max(Lamport(bound.0.saturating_add(dialect.tick_ms()))) } else { bound };
+        let expected =
+            if syncs > before { wall.max(Lamport(bound.0.saturating_add(dialect.tick_ms()))) } else { bound };
         if lamport == expected {
             return Ok(());
         }
