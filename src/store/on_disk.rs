@@ -143,3 +143,16 @@ macro_rules! store_on_disk {
     };
 }
 pub(super) use store_on_disk;
+
+/// A test of every engine: what reopens finds its store, under this name in its directory, or says that it is gone.
+#[cfg(test)]
+pub(super) fn assert_gone_is_not_made_anew<E: super::engine_thread::Engine<Options = Options>>(name: &str) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (dir, durability) = (dir.path().to_owned(), Durability::Immediate);
+    let options = Options { dir, read_only: false, durability };
+    drop(E::open(&options).expect("a new store"));
+    let store = options.dir.join(name);
+    if store.is_dir() { std::fs::remove_dir_all(&store) } else { std::fs::remove_file(&store) }.expect("it is there");
+    assert!(E::reopen(&options).is_err_and(|failure| failure.kind == super::PersistenceErrorKind::Io));
+    assert!(!store.exists());
+}

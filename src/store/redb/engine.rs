@@ -336,12 +336,6 @@ mod tests {
 
     #[test]
     fn a_store_that_is_gone_is_not_made_anew() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (dir, durability) = (dir.path().to_owned(), Durability::Immediate);
-        let options = Options { dir, read_only: false, durability };
-        drop(RedbEngine::open(&options).expect("a new store"));
-        fs::remove_file(options.dir.join("channels.redb")).expect("it is there");
-        assert!(RedbEngine::reopen(&options).is_err_and(|failure| failure.kind == PersistenceErrorKind::Io));
-        assert!(!options.dir.join("channels.redb").exists());
+        crate::store::on_disk::assert_gone_is_not_made_anew::<RedbEngine>("channels.redb");
     }
 }

@@ -250,19 +250,11 @@ fn failure(error: sled::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
     fn a_store_that_is_gone_is_not_made_anew() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (dir, durability) = (dir.path().to_owned(), Durability::Immediate);
-        let options = Options { dir, read_only: false, durability };
-        drop(SledEngine::open(&options).expect("a new store"));
-        fs::remove_dir_all(options.dir.join("channels.sled")).expect("it is there");
-        assert!(SledEngine::reopen(&options).is_err_and(|failure| failure.kind == PersistenceErrorKind::Io));
-        assert!(!options.dir.join("channels.sled").exists());
+        crate::store::on_disk::assert_gone_is_not_made_anew::<SledEngine>("channels.sled");
     }
 
     #[test]

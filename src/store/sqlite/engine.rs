@@ -313,12 +313,6 @@ mod tests {
 
     #[test]
     fn a_store_that_is_gone_is_not_made_anew() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (dir, durability) = (dir.path().to_owned(), Durability::Immediate);
-        let options = Options { dir, read_only: false, durability };
-        drop(SqliteEngine::open(&options).expect("a new store"));
-        fs::remove_file(options.dir.join("channels.sqlite")).expect("it is there");
-        assert!(SqliteEngine::reopen(&options).is_err_and(|failure| failure.kind == PersistenceErrorKind::Io));
-        assert!(!options.dir.join("channels.sqlite").exists());
+        crate::store::on_disk::assert_gone_is_not_made_anew::<SqliteEngine>("channels.sqlite");
     }
 }
