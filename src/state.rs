@@ -221,14 +221,20 @@ impl Row {
     /// The key under which this row is kept.
     #[must_use]
     pub fn key(&self) -> RowKey {
+        let (place, lamport, id) = self.place();
+        RowKey { place, lamport, id: id.clone() }
+    }
+
+    /// The parts of [`key`](Self::key), in its order.
+    pub(crate) fn place(&self) -> (Place, Lamport, &MessageId) {
         match self {
-            Self::Message(row) => RowKey::body(&row.body.key),
-            Self::Parked(row) => RowKey::body(&row.body.key),
-            Self::Stub(row) => RowKey::body(&row.key),
-            Self::Outgoing(row) => RowKey::outgoing(&row.key),
-            Self::Request(row) => RowKey::by_id(Place::Request, &row.entry.id),
-            Self::Response(row) => RowKey::by_id(Place::Response, &row.id),
-            Self::Mark(row) => RowKey::by_id(Place::Mark, &row.id),
+            Self::Message(row) => (Place::Body, row.body.key.lamport, &row.body.key.id),
+            Self::Parked(row) => (Place::Body, row.body.key.lamport, &row.body.key.id),
+            Self::Stub(row) => (Place::Body, row.key.lamport, &row.key.id),
+            Self::Outgoing(row) => (Place::Outgoing, row.key.lamport, &row.key.id),
+            Self::Request(row) => (Place::Request, Lamport(0), &row.entry.id),
+            Self::Response(row) => (Place::Response, Lamport(0), &row.id),
+            Self::Mark(row) => (Place::Mark, Lamport(0), &row.id),
         }
     }
 }

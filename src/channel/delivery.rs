@@ -35,12 +35,13 @@ impl Channel {
         self.meta.next_delivery += 1;
         let below_floor = self.meta.floor.as_ref().is_some_and(|floor| key <= *floor);
         let marked = self.marks_forget(&key.id);
-        let late = below_floor || marked || self.log.newest().is_some_and(|newest| key < *newest);
+        let newest = self.log.newest().is_none_or(|newest| key > *newest);
+        let late = below_floor || marked || !newest;
         let missing = self.lost_dependencies(&body);
-        let position = match self.log.successor(&key) {
-            _ if below_floor => Position::BelowFloor,
-            None => Position::Newest,
-            Some(successor) => Position::Before(successor.clone()),
+        let position = match () {
+            () if below_floor => Position::BelowFloor,
+            () if newest => Position::Newest,
+            () => self.log.successor(&key).map_or(Position::Newest, |next| Position::Before(next.clone())),
         };
         let logged =
             Logged { body: body.clone(), delivery: Some(number), seen, late, below_floor, missing: missing.clone() };
@@ -55,12 +56,14 @@ impl Channel {
     fn keep(&mut self, logged: Logged) {
         let key = logged.body.key.clone();
         let untold = logged.delivery.filter(|_| self.config.confirm_deliveries);
-        if logged.below_floor && untold.is_none() {
-            return self.leave_stub(&logged);
+        if logged.below_floor {
+            self.known.set(&key, Standing::Delivered);
+            if untold.is_none() {
+                return self.leave_stub(&logged);
+            }
         }
         self.effects.put(Row::Message(logged.clone()));
         if logged.below_floor {
-            self.known.set(&key, Standing::Late);
             self.late.insert(key.clone(), logged);
         } else {
             self.log.insert(logged, &mut self.known);
@@ -164,6 +167,9 @@ impl Channel {
     }
 
     fn lost_dependencies(&self, body: &crate::state::Body) -> Vec<MessageId> {
+        if self.marks.len() == 0 {
+            return Vec::new();
+        }
         let lost: BTreeSet<&MessageId> =
             super::log::references(body).filter(|id| self.marks.get(id) == Some(MarkKind::Lost)).collect();
         lost.into_iter().cloned().collect()
@@ -177,17 +183,19 @@ impl Channel {
             if self.outgoing.remove(&key).is_some() {
                 self.effects.delete(RowKey::outgoing(&key));
             }
-            let before = self.old_up_to();
+            let before = (self.incoming.len() > 0).then(|| self.old_up_to());
             self.meta.floor = self.meta.floor.take().max(Some(key));
             self.leave_stub(&logged);
-            self.release_old(before.as_ref());
-            self.settle();
+            if let Some(before) = before {
+                self.release_old(before.as_ref());
+                self.settle();
+            }
         }
     }
 
+    /// Remembers that a message was delivered, which it is known to be.
     pub(super) fn leave_stub(&mut self, logged: &Logged) {
         let stub = Stub { key: logged.body.key.clone(), sender: logged.body.sender.clone() };
-        self.known.set(&stub.key, Standing::Stub);
         self.log.add_stub(&stub);
         self.effects.put(Row::Stub(stub));
     }

@@ -1,18 +1,33 @@
 //! What one input has led to so far; becomes the [`Step`](super::Step).
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
-use crate::state::{ChannelMeta, Commit, HistoryUpdate, Row, RowKey};
-use crate::types::{Message, MessageId, ParticipantId};
+use crate::state::{ChannelMeta, Commit, HistoryUpdate, Place, Row, RowKey};
+use crate::types::{Lamport, Message, MessageId, ParticipantId};
 
 use super::{Event, Limit, Transmit, TransmitKind};
+
+/// A changed row.
+#[derive(Debug)]
+enum Change {
+    Put(Row),
+    Delete(RowKey),
+}
+
+impl Change {
+    fn place(&self) -> (Place, Lamport, &MessageId) {
+        match self {
+            Self::Put(row) => row.place(),
+            Self::Delete(key) => (key.place, key.lamport, &key.id),
+        }
+    }
+}
 
 /// Changed rows (per row the last change wins), hints, messages to transmit, events.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
-    rows: BTreeMap<RowKey, Option<Row>>,
+    /// In the order they changed.
+    rows: Vec<Change>,
     pub(super) hints: Vec<(MessageId, Bytes)>,
     pub(super) transmit: Vec<Transmit>,
     pub(super) events: Vec<Event>,
@@ -24,11 +39,11 @@ pub(super) struct Effects {
 
 impl Effects {
     pub(super) fn put(&mut self, row: Row) {
-        self.rows.insert(row.key(), Some(row));
+        self.rows.push(Change::Put(row));
     }
 
     pub(super) fn delete(&mut self, key: RowKey) {
-        self.rows.insert(key, None);
+        self.rows.push(Change::Delete(key));
     }
 
     pub(super) fn tell(&mut self, event: Event) {
@@ -55,10 +70,17 @@ impl Effects {
     /// Takes what must be saved.
     pub(super) fn commit(&mut self, meta: Option<ChannelMeta>) -> Commit {
         let mut history = HistoryUpdate::default();
-        for (key, row) in std::mem::take(&mut self.rows) {
-            match row {
-                Some(row) => history.put.push(row),
-                None => history.delete.push(key),
+        let mut rows = std::mem::take(&mut self.rows);
+        // Stable: of the changes of one row the last one stays last.
+        rows.sort_by(|a, b| a.place().cmp(&b.place()));
+        let mut rows = rows.into_iter().peekable();
+        while let Some(change) = rows.next() {
+            if rows.peek().is_some_and(|next| next.place() == change.place()) {
+                continue;
+            }
+            match change {
+                Change::Put(row) => history.put.push(row),
+                Change::Delete(key) => history.delete.push(key),
             }
         }
         Commit { meta, history, hints: std::mem::take(&mut self.hints) }

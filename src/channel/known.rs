@@ -51,19 +51,16 @@ impl Hasher for KeyedHasher {
     }
 }
 
-/// Where the body of a message is.
+/// How far a message has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Nowhere: never received, or given away.
     Unknown,
-    /// In the log.
-    Logged,
-    /// Delivered below the floor, kept until the application was told.
-    Late,
     /// In the incoming buffer.
     Parked,
-    /// Evicted.
-    Stub,
+    /// Delivered or sent: in the log, below the floor until the application was told, or evicted. Which of them, the log
+    /// says: on its way from one to the next a message is not looked up here.
+    Delivered,
 }
 
 #[derive(Debug)]
@@ -131,7 +128,7 @@ impl Known {
         (entry.standing != Standing::Unknown).then(|| LogKey { lamport: entry.lamport, id: id.clone() })
     }
 
-    /// Counts one less; returns the key of a logged message that nothing refers to any more.
+    /// Counts one less; returns the key of a delivered message that nothing in the log refers to any more.
     pub(super) fn unrefer(&mut self, id: &MessageId) -> Option<LogKey> {
         let entry = self.entries.get_mut(id)?;
         entry.references = entry.references.saturating_sub(1);
@@ -140,7 +137,7 @@ impl Known {
                 self.entries.remove(id);
                 None
             }
-            (0, Standing::Logged) => Some(LogKey { lamport: entry.lamport, id: id.clone() }),
+            (0, Standing::Delivered) => Some(LogKey { lamport: entry.lamport, id: id.clone() }),
             _ => None,
         }
     }

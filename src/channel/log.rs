@@ -93,7 +93,7 @@ impl Log {
                 self.heads.remove(&key);
             }
         }
-        if known.set(&body.key, Standing::Logged) == 0 {
+        if known.set(&body.key, Standing::Delivered) == 0 {
             self.heads.insert(body.key.clone());
         }
         self.bytes += cost(&body);
@@ -115,7 +115,11 @@ impl Log {
         self.loose.remove(key);
         self.heads.remove(key);
         for id in references(&kept.logged.body) {
-            if let Some(bare) = known.unrefer(id) {
+            // Mostly it was evicted before.
+            if let Some(bare) = known.unrefer(id)
+                && self.oldest().is_some_and(|oldest| bare >= *oldest)
+                && self.entries.contains_key(&bare)
+            {
                 self.heads.insert(bare);
             }
         }
@@ -148,6 +152,9 @@ impl Log {
 
     /// The lowest message that may leave.
     pub(super) fn candidate(&mut self) -> Option<LogKey> {
+        if let Some((key, _)) = self.entries.first_key_value().filter(|(_, kept)| kept.pins == 0) {
+            return Some(key.clone());
+        }
         if let Some(key) = self.loose.first() {
             return Some(key.clone());
         }

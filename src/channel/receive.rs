@@ -227,10 +227,12 @@ impl Channel {
         }
         let same = |body: &Body| body.sender == message.sender && body.content == message.content;
         match self.known.standing(&key.id) {
-            Standing::Logged => self.log.get(key).is_some_and(|logged| same(&logged.body)),
             Standing::Parked => self.incoming.get(key).is_some_and(|waiting| same(&waiting.parked.body)),
-            Standing::Late => self.late.get(key).is_some_and(|logged| same(&logged.body)),
-            Standing::Stub => self.log.stub_sender(key) == Some(&message.sender),
+            Standing::Delivered => self
+                .log
+                .get(key)
+                .or_else(|| self.late.get(key))
+                .map_or_else(|| self.log.stub_sender(key) == Some(&message.sender), |logged| same(&logged.body)),
             Standing::Unknown => false,
         }
     }
@@ -258,7 +260,7 @@ impl Channel {
         for entry in causal_history.iter_mut().filter(|entry| entry.id != key.id) {
             self.stats.work += 1;
             match self.known.recognise(&mut entry.id) {
-                Standing::Logged | Standing::Late | Standing::Stub => {}
+                Standing::Delivered => {}
                 _ if self.marks.get(&entry.id).is_some() => {}
                 Standing::Parked => drop(unmet.insert(entry.id.clone())),
                 Standing::Unknown => {

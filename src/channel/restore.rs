@@ -179,7 +179,7 @@ impl Channel {
                     let number = logged.delivery.unwrap_or(0);
                     self.meta.next_delivery = self.meta.next_delivery.max(number.saturating_add(1));
                     if logged.below_floor {
-                        self.known.set(&key, Standing::Late);
+                        self.known.set(&key, Standing::Delivered);
                         self.late.insert(key, logged);
                     } else {
                         self.log.insert(logged, &mut self.known);
@@ -187,7 +187,7 @@ impl Channel {
                 }
                 Row::Parked(row) => parked.push(row),
                 Row::Stub(stub) => {
-                    self.known.set(&stub.key, Standing::Stub);
+                    self.known.set(&stub.key, Standing::Delivered);
                     self.log.add_stub(&stub);
                 }
                 Row::Mark(mark) => {

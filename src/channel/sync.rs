@@ -71,8 +71,8 @@ impl Schedule {
         });
         if waiting.messages.len() < MAX_WATCHED {
             waiting.messages.insert(id.clone(), sender.clone());
-        } else if !waiting.messages.contains_key(id) {
-            waiting.more = true;
+        } else {
+            waiting.more = waiting.more || !waiting.messages.contains_key(id);
         }
     }
 
