@@ -17,6 +17,7 @@ mod incoming;
 mod known;
 mod log;
 mod marks;
+mod names;
 mod outgoing;
 mod read;
 mod receive;
@@ -280,6 +281,7 @@ pub struct Channel {
     /// Whether anything was saved yet.
     stored: bool,
     known: known::Known,
+    names: names::Names,
     log: log::Log,
     /// Deliveries below the floor that the application may not have seen yet.
     late: BTreeMap<LogKey, Logged>,

@@ -20,8 +20,10 @@ const MAX_CLIMB: usize = 64;
 
 impl Channel {
     pub(super) fn receive(&mut self, message: Message, relay: bool) -> Result<Outcome, ChannelError> {
-        let message = self.as_spoken_here(message);
+        let mut message = self.as_spoken_here(message);
         let kind = self.check_received(&message).inspect_err(|_| self.stats.refused += 1)?;
+        let named = message.causal_history.iter_mut().filter_map(|entry| entry.sender.as_mut());
+        [&mut message.sender].into_iter().chain(named).for_each(|name| self.names.share(name));
         if relay && kind != MessageKind::Content && !self.config.dialect.has_sync() {
             return Err(ChannelError::NotInDialect { what: "sync and ephemeral messages" });
         }

@@ -144,6 +144,7 @@ impl Channel {
             stored,
             meta,
             known: Known::new(keys),
+            names: super::names::Names::new(keys),
             log: log::Log::default(),
             late: BTreeMap::new(),
             untold: VecDeque::new(),
@@ -186,7 +187,8 @@ impl Channel {
                     }
                 }
                 Row::Parked(row) => parked.push(row),
-                Row::Stub(stub) => {
+                Row::Stub(mut stub) => {
+                    self.names.share(&mut stub.sender);
                     self.known.set(&stub.key, Standing::Delivered);
                     self.log.add_stub(&stub);
                 }

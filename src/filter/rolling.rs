@@ -154,6 +154,8 @@ impl RollingFilter {
                     filter.writer.insert(hash);
                     filter.inserted += 1;
                 }
+                // Their bits stay until the next seed; who only receives takes none, and must not hold more and more.
+                self.drop_expired(now);
                 if self.by_id.len() > self.config.max_ids {
                     self.drop_oldest();
                 }
