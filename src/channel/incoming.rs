@@ -18,19 +18,20 @@ pub(super) struct Waiting {
     pub(super) parked: Parked,
     /// Dependencies not met: unknown ones and parked ones.
     pub(super) unmet: BTreeSet<MessageId>,
+    /// When it is looked at for a cycle, in channel age.
+    expiry: u64,
 }
 
 /// The incoming buffer.
 #[derive(Debug)]
 pub(super) struct Incoming {
     waiting: BTreeMap<LogKey, Waiting>,
-    waiters: BTreeMap<MessageId, BTreeSet<LogKey>>,
+    waiters: IdMap<MessageId, BTreeSet<LogKey>>,
     ready: BTreeSet<LogKey>,
     senders: IdMap<ParticipantId, (usize, BTreeSet<LogKey>)>,
     ranking: BTreeSet<(usize, ParticipantId)>,
     /// When each message is looked at for a cycle, in channel age.
     expiry: BTreeSet<(u64, LogKey)>,
-    expires_at: BTreeMap<LogKey, u64>,
     bytes: usize,
 }
 
@@ -38,12 +39,11 @@ impl Incoming {
     pub(super) fn new(keys: Keyed) -> Self {
         Self {
             waiting: BTreeMap::new(),
-            waiters: BTreeMap::new(),
+            waiters: HashMap::with_hasher(keys),
             ready: BTreeSet::new(),
             senders: HashMap::with_hasher(keys),
             ranking: BTreeSet::new(),
             expiry: BTreeSet::new(),
-            expires_at: BTreeMap::new(),
             bytes: 0,
         }
     }
@@ -78,18 +78,10 @@ impl Incoming {
         self.waiters.contains_key(id)
     }
 
-    /// Everything somebody waits for.
-    pub(super) fn awaited(&self) -> impl Iterator<Item = (&MessageId, &BTreeSet<LogKey>)> {
-        self.waiters.iter()
-    }
-
-    /// Likewise, in the order of ids, from after this one on.
-    pub(super) fn awaited_after(
-        &self,
-        id: Option<&MessageId>,
-    ) -> impl Iterator<Item = (&MessageId, &BTreeSet<LogKey>)> {
-        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
-        self.waiters.range::<MessageId, _>((from, Bound::Unbounded))
+    /// Messages after this one, lowest first.
+    pub(super) fn after(&self, key: Option<&LogKey>) -> impl Iterator<Item = (&LogKey, &Waiting)> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        self.waiting.range::<LogKey, _>((from, Bound::Unbounded))
     }
 
     /// Who waits for this message, lowest first.
@@ -117,8 +109,8 @@ impl Incoming {
             *bytes += cost;
             keys.insert(key.clone());
         });
-        self.set_expiry(&key, expiry);
-        self.waiting.insert(key, Waiting { parked, unmet });
+        self.expiry.insert((expiry, key.clone()));
+        self.waiting.insert(key, Waiting { parked, unmet, expiry });
     }
 
     /// Takes a message out.
@@ -133,9 +125,7 @@ impl Incoming {
             }
         }
         self.ready.remove(key);
-        if let Some(age) = self.expires_at.remove(key) {
-            self.expiry.remove(&(age, key.clone()));
-        }
+        self.expiry.remove(&(waiting.expiry, key.clone()));
         let cost = cost(&waiting.parked.body);
         self.bytes -= cost;
         self.charge(&waiting.parked.body.sender, |bytes, keys| {
@@ -188,9 +178,9 @@ impl Incoming {
     }
 
     pub(super) fn set_expiry(&mut self, key: &LogKey, age: u64) {
-        if let Some(old) = self.expires_at.insert(key.clone(), age) {
-            self.expiry.remove(&(old, key.clone()));
-        }
+        let Some(waiting) = self.waiting.get_mut(key) else { return };
+        self.expiry.remove(&(waiting.expiry, key.clone()));
+        waiting.expiry = age;
         self.expiry.insert((age, key.clone()));
     }
 

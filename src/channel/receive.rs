@@ -293,15 +293,15 @@ impl Channel {
     /// Whether a newcomer chases these missing messages, each counted once (PROTOCOL section 5, "Joining"); where not,
     /// the horizon is set, unless it is a sync message that names them, and what lies at or below it counts as met.
     fn may_chase(&mut self, missing: &[HistoryEntry], lamport: Lamport, content: bool) -> bool {
-        if self.meta.horizon.is_some() {
+        if self.meta.horizon.is_some()
+            || matches!(self.config.join, Join::Backfill(_)) && self.meta.backfill_left == u64::MAX
+        {
             return true;
         }
         let chased = |id| self.incoming.is_awaited(id) || self.requests.get(id).is_some();
         let fresh = missing.iter().filter(|entry| !chased(&entry.id)).count() as u64;
         if matches!(self.config.join, Join::Backfill(_)) && self.meta.backfill_left >= fresh {
-            if self.meta.backfill_left != u64::MAX {
-                self.meta.backfill_left -= fresh;
-            }
+            self.meta.backfill_left -= fresh;
             return true;
         }
         if content {

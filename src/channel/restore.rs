@@ -303,8 +303,9 @@ impl Channel {
         self.settle();
         let unasked = self
             .incoming
-            .awaited()
-            .any(|(id, _)| self.known.standing(id) == Standing::Unknown && self.requests.get(id).is_none());
+            .iter()
+            .flat_map(|waiting| &waiting.unmet)
+            .any(|id| self.known.standing(id) == Standing::Unknown && self.requests.get(id).is_none());
         if unasked {
             self.refill.at = Some(self.now.running);
         }

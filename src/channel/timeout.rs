@@ -1,6 +1,7 @@
 //! What happens because time passes (PROTOCOL sections 8, 9 and 10): losses, retention by age, repair answers,
 //! resends, sync messages; and when to come back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::state::{LogKey, MarkKind};
@@ -14,7 +15,7 @@ const RESEND_BATCH: usize = 16;
 /// Losses in one step, for the same reason.
 const LOSS_BATCH: usize = 1_000;
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
-/// Awaited messages looked at in one step for whether they are asked for.
+/// Waiting messages, and what they wait for, looked at in one step for whether it is asked for.
 const REFILL_BATCH: usize = 1_000;
 
 /// Looking for missing messages that nobody is asked for: one pass over all that is awaited, in parts.
@@ -22,8 +23,8 @@ const REFILL_BATCH: usize = 1_000;
 pub(super) struct Refill {
     /// When to go on.
     pub(super) at: Option<RunningTime>,
-    /// After which id; from the first one where this is `None`.
-    after: Option<MessageId>,
+    /// After which waiting message; from the first one where this is `None`.
+    after: Option<LogKey>,
     /// Another pass is needed.
     again: bool,
 }
@@ -114,19 +115,23 @@ impl Channel {
         let after = self.refill.after.take();
         let again = self.refill.again && after.is_some();
         self.refill = Refill { at: None, after: None, again };
-        let (mut looked_at, mut unasked) = (0, Vec::new());
-        for (id, waiters) in self.incoming.awaited_after(after.as_ref()).take(REFILL_BATCH) {
-            looked_at += 1;
-            if looked_at == REFILL_BATCH {
-                self.refill.after = Some(id.clone());
+        let (mut looked_at, mut seen, mut unasked) = (0, BTreeSet::new(), Vec::new());
+        for (key, waiting) in self.incoming.after(after.as_ref()) {
+            if looked_at >= REFILL_BATCH {
+                break;
             }
-            if self.known.standing(id) != Standing::Unknown || self.requests.get(id).is_some() {
-                continue;
-            }
-            let Some(waiting) = waiters.first().and_then(|key| self.incoming.get(key)) else { continue };
+            looked_at += 1 + waiting.unmet.len();
+            self.refill.after = Some(key.clone());
             let body = &waiting.parked.body;
-            let named = body.causal_history.iter().find(|entry| entry.id == *id);
-            unasked.extend(named.map(|entry| (entry.clone(), waiting.parked.parked_at_age_ms, body.sender.clone())));
+            for entry in body.causal_history.iter().filter(|entry| waiting.unmet.contains(&entry.id)) {
+                let missing = self.known.standing(&entry.id) == Standing::Unknown;
+                if seen.insert(&entry.id) && missing && self.requests.get(&entry.id).is_none() {
+                    unasked.push((entry.clone(), waiting.parked.parked_at_age_ms, body.sender.clone()));
+                }
+            }
+        }
+        if looked_at < REFILL_BATCH {
+            self.refill.after = None;
         }
         for (entry, since, namer) in unasked {
             let full = self.requests.len() >= self.config.limits.max_repair_entries;
