@@ -18,7 +18,7 @@ pub(super) enum Family {
 
 /// Tells the family by the wire type of the first field 2; without one it is LIP-109, which then misses its id.
 pub(super) fn family(bytes: &[u8]) -> Result<Family, WireError> {
-    let mut fields = Fields { zero: true, ..Fields::new(bytes, 0) };
+    let mut fields = Fields { least: 0, ..Fields::new(bytes, 0) };
     while let Some(field) = fields.next()? {
         match (field.number, field.value) {
             (2, Value::Bytes { .. }) => return Ok(Family::Lip109),
@@ -95,20 +95,25 @@ pub(super) struct Fields<'a> {
     at: usize,
     /// Offset of `bytes` in the packet, for errors.
     base: usize,
-    /// Field number 0 is let through.
-    zero: bool,
+    /// The lowest field number let through: 0 or 1.
+    least: u64,
     /// Numbers must not be longer than need be.
     shortest: bool,
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn new(bytes: &'a [u8], base: usize) -> Self {
-        Self { bytes, at: 0, base, zero: false, shortest: false }
+        Self { bytes, at: 0, base, least: 1, shortest: false }
     }
 
     /// As nim-sds reads: field number 0 is a field like others, and numbers must not be longer than need be.
     pub(super) fn nim(bytes: &'a [u8], base: usize) -> Self {
-        Self { zero: true, shortest: true, ..Self::new(bytes, base) }
+        Self { least: 0, shortest: true, ..Self::new(bytes, base) }
+    }
+
+    /// Bytes walked so far: where the next field begins.
+    pub(super) fn position(&self) -> usize {
+        self.at
     }
 
     /// The next field, or `None` at the end of the message.
@@ -118,15 +123,16 @@ impl<'a> Fields<'a> {
         }
         let start = self.base + self.at;
         let key = self.varint()?;
-        let least = u32::from(!self.zero);
-        let number = u32::try_from(key >> 3).ok().filter(|number| (least..1 << 29).contains(number));
-        let number = number.ok_or(WireError::FieldNumber { at: start })?;
+        let number = key >> 3;
+        if !(self.least..1 << 29).contains(&number) {
+            return Err(WireError::FieldNumber { at: start });
+        }
+        let number = number as u32;
         let value = match (key & 7) as u8 {
             0 => Value::Varint(self.varint()?),
             1 => self.take(8, start).map(|_| Value::Fixed64)?,
             2 => {
                 let len = self.varint()?;
-                let len = usize::try_from(len).map_err(|_| WireError::Truncated { at: start })?;
                 let at = self.base + self.at;
                 Value::Bytes { body: self.take(len, start)?, at }
             }
@@ -136,14 +142,28 @@ impl<'a> Fields<'a> {
         Ok(Some(Field { number, value }))
     }
 
-    fn take(&mut self, len: usize, start: usize) -> Result<&'a [u8], WireError> {
+    fn take(&mut self, len: u64, start: usize) -> Result<&'a [u8], WireError> {
         let rest = &self.bytes[self.at..];
-        let body = rest.get(..len).ok_or(WireError::Truncated { at: start })?;
-        self.at += len;
+        let body = usize::try_from(len).ok().and_then(|len| rest.get(..len));
+        let body = body.ok_or(WireError::Truncated { at: start })?;
+        self.at += body.len();
         Ok(body)
     }
 
+    /// Nearly all numbers take one byte: every key below field 16, every length below 128.
+    #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let start = self.base + self.at;
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
