@@ -91,10 +91,9 @@ impl<'a> Field<'a> {
 /// The fields of one protobuf message, in wire order.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    /// Offset of `bytes` in the packet, for errors.
-    base: usize,
+    rest: &'a [u8],
+    /// Offset of the message's end in the packet.
+    end: usize,
     /// The lowest field number let through: 0 or 1.
     least: u64,
     /// Numbers must not be longer than need be.
@@ -102,8 +101,9 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// The fields of a message that begins at `base` in the packet.
     pub(super) fn new(bytes: &'a [u8], base: usize) -> Self {
-        Self { bytes, at: 0, base, least: 1, shortest: false }
+        Self { rest: bytes, end: base + bytes.len(), least: 1, shortest: false }
     }
 
     /// As nim-sds reads: field number 0 is a field like others, and numbers must not be longer than need be.
@@ -111,17 +111,17 @@ impl<'a> Fields<'a> {
         Self { least: 0, shortest: true, ..Self::new(bytes, base) }
     }
 
-    /// Bytes walked so far: where the next field begins.
-    pub(super) fn position(&self) -> usize {
-        self.at
+    /// Offset in the packet of the next field, or of the end.
+    pub(super) fn at(&self) -> usize {
+        self.end - self.rest.len()
     }
 
     /// The next field, or `None` at the end of the message.
     pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, WireError> {
-        if self.at == self.bytes.len() {
+        if self.rest.is_empty() {
             return Ok(None);
         }
-        let start = self.base + self.at;
+        let start = self.at();
         let key = self.varint()?;
         let number = key >> 3;
         if !(self.least..1 << 29).contains(&number) {
@@ -133,7 +133,7 @@ impl<'a> Fields<'a> {
             1 => self.take(8, start).map(|_| Value::Fixed64)?,
             2 => {
                 let len = self.varint()?;
-                let at = self.base + self.at;
+                let at = self.at();
                 Value::Bytes { body: self.take(len, start)?, at }
             }
             5 => self.take(4, start).map(|_| Value::Fixed32)?,
@@ -143,20 +143,19 @@ impl<'a> Fields<'a> {
     }
 
     fn take(&mut self, len: u64, start: usize) -> Result<&'a [u8], WireError> {
-        let rest = &self.bytes[self.at..];
-        let body = usize::try_from(len).ok().and_then(|len| rest.get(..len));
-        let body = body.ok_or(WireError::Truncated { at: start })?;
-        self.at += body.len();
+        let split = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len));
+        let (body, rest) = split.ok_or(WireError::Truncated { at: start })?;
+        self.rest = rest;
         Ok(body)
     }
 
     /// Nearly all numbers take one byte: every key below field 16, every length below 128.
     #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
-        match self.bytes.get(self.at) {
-            Some(&byte) if byte < 0x80 => {
-                self.at += 1;
-                Ok(u64::from(byte))
+        match self.rest {
+            [byte @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
             }
             _ => self.long_varint(),
         }
@@ -164,24 +163,23 @@ impl<'a> Fields<'a> {
 
     #[inline(never)]
     fn long_varint(&mut self) -> Result<u64, WireError> {
-        let start = self.base + self.at;
+        let at = self.at();
         let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = *self.bytes.get(self.at).ok_or(WireError::Truncated { at: start })?;
-            self.at += 1;
+        for (n, &byte) in self.rest.iter().enumerate() {
             // The tenth byte has room for one bit.
-            if shift == 63 && byte > 1 {
-                return Err(WireError::VarintOverflow { at: start });
+            if n == 9 && byte > 1 {
+                return Err(WireError::VarintOverflow { at });
             }
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte == 0 && shift > 0 && self.shortest {
-                return Err(WireError::VarintOverlong { at: start });
+            value |= u64::from(byte & 0x7f) << (7 * n);
+            if byte == 0 && n > 0 && self.shortest {
+                return Err(WireError::VarintOverlong { at });
             }
             if byte < 0x80 {
+                self.rest = &self.rest[n + 1..];
                 return Ok(value);
             }
         }
-        Err(WireError::VarintOverflow { at: start })
+        Err(WireError::Truncated { at })
     }
 }
 
