@@ -166,15 +166,15 @@ impl<'a> Fields<'a> {
         let at = self.at();
         let mut value = 0_u64;
         for (n, &byte) in self.rest.iter().enumerate() {
+            value |= u64::from(byte & 0x7f) << (7 * n);
             // The tenth byte has room for one bit.
             if n == 9 && byte > 1 {
                 return Err(WireError::VarintOverflow { at });
             }
-            value |= u64::from(byte & 0x7f) << (7 * n);
-            if byte == 0 && n > 0 && self.shortest {
-                return Err(WireError::VarintOverlong { at });
-            }
             if byte < 0x80 {
+                if byte == 0 && n > 0 && self.shortest {
+                    return Err(WireError::VarintOverlong { at });
+                }
                 self.rest = &self.rest[n + 1..];
                 return Ok(value);
             }
