@@ -10,6 +10,7 @@
 mod compact;
 mod farm;
 mod hash;
+mod held;
 mod interop;
 mod murmur;
 mod rolling;

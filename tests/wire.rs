@@ -296,7 +296,6 @@ fn random_fields_are_survived() {
 fn survives(bytes: Vec<u8>) -> bool {
     let (mut message, dialect) = match decode(&bytes.into(), &Limits::default()) {
         Ok(decoded) => decoded,
-        Err(WireError::Malformed { reason }) => panic!("the scan passed what prost refuses: {reason}"),
         Err(_) => return false,
     };
     let again = encode(&message, dialect).unwrap();
@@ -333,7 +332,6 @@ fn every_cut_and_every_flipped_bit_of_the_js_vectors_is_survived() {
 fn survives_as_js(bytes: Bytes) -> bool {
     let (mut message, dialect) = match decode(&bytes, &Limits::default()) {
         Ok(decoded) => decoded,
-        Err(WireError::Malformed { reason }) => panic!("the scan passed what prost refuses: {reason}"),
         Err(_) => return false,
     };
     let dialect = if dialect == Dialect::Lip109 { Dialect::JsWaku } else { dialect };

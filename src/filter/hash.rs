@@ -86,6 +86,15 @@ impl IdHash {
         }
     }
 
+    /// A number that tells nearly all ids apart, to be compared before they are.
+    pub(super) fn part(self) -> u64 {
+        match self.0 {
+            Hashed::Compact(h) => h,
+            Hashed::JsWaku(a, b) => u64::from(a.cast_unsigned()) << 32 | u64::from(b.cast_unsigned()),
+            Hashed::NimSds(a, _) => a.cast_unsigned(),
+        }
+    }
+
     /// What compact filters feed to their keyed hash functions: H, little-endian.
     pub(super) fn compact(self) -> Option<[u8; 8]> {
         match self.0 {

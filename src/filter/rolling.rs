@@ -7,14 +7,14 @@
 //! nim-sds does, to the newest 80% of their capacity when they are too full. (js-waku itself never rolls; past its
 //! capacity its filter says yes to everything, which its peers take for receipt.) How it moves: insertions set bits at
 //! once; after a 16th of its capacity of them [`needs_reseed`](RollingFilter::needs_reseed) and the caller brings
-//! entropy, so that an insertion costs about 16 more, however large the window; rolling costs at most two. Ordered maps
-//! only: the same calls give the same bytes.
+//! entropy, so that an insertion costs about 16 more, however large the window; rolling costs at most two. Nothing
+//! is hashed with a random key: the same calls give the same bytes.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::IdHash;
 use super::compact::CompactWriter;
+use super::held::Held;
 use super::interop::{self, InteropWriter, Peer};
 use crate::types::{Dialect, FilterField, MessageId, RunningTime};
 
@@ -74,10 +74,7 @@ impl Default for RollingFilterConfig {
 #[derive(Clone, Debug)]
 pub struct RollingFilter {
     config: RollingFilterConfig,
-    /// The hash comes first, because it is compared faster.
-    by_id: BTreeMap<(IdHash, MessageId), Age>,
-    by_age: BTreeMap<Age, (IdHash, MessageId)>,
-    next_sequence: u64,
+    held: Held,
     bits: Bits,
 }
 
@@ -87,13 +84,6 @@ enum Bits {
     /// `None` before the first seed.
     Compact(Option<Seeded>),
     Interop(Fixed),
-}
-
-/// When an id was last heard; ties in the order of the calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Age {
-    heard: RunningTime,
-    sequence: u64,
 }
 
 /// The filter since the last reseed.
@@ -138,16 +128,14 @@ impl RollingFilter {
             Dialect::JsWaku => Bits::Interop(Fixed::js(config.max_ids)),
             Dialect::NimSds => Bits::Interop(Fixed::nim(config.max_ids, error_rate)),
         };
-        Self { config, by_id: BTreeMap::new(), by_age: BTreeMap::new(), next_sequence: 0, bits }
+        Self { config, held: Held::default(), bits }
     }
 
     /// Takes in an id that was delivered or parked; `hash` is [`IdHash::in_dialect`] of it. A known one is refreshed.
     pub fn insert(&mut self, id: &MessageId, hash: IdHash, now: RunningTime) {
-        let held = (hash, id.clone());
-        if self.heard(&held, now) {
+        if !self.held.hear(id, hash, now) {
             return;
         }
-        self.hold(held, now);
         match &mut self.bits {
             Bits::Compact(filter) => {
                 if let Some(filter) = filter {
@@ -156,11 +144,11 @@ impl RollingFilter {
                 }
                 // Their bits stay until the next seed; who only receives takes none, and must not hold more and more.
                 self.drop_expired(now);
-                if self.by_id.len() > self.config.max_ids {
-                    self.drop_oldest();
+                if self.held.len() > self.config.max_ids {
+                    self.held.drop_oldest();
                 }
             }
-            Bits::Interop(filter) if self.by_id.len() > filter.max => self.roll(),
+            Bits::Interop(filter) if self.held.len() > filter.max => self.roll(),
             Bits::Interop(filter) => filter.insert(hash),
         }
     }
@@ -168,14 +156,19 @@ impl RollingFilter {
     /// A known duplicate was heard: its id stays for another window. False when the id is not held (any
     /// more): then [`insert`](Self::insert) it, so that its sender, who still resends, hears of it.
     pub fn refresh(&mut self, id: &MessageId, now: RunningTime) -> bool {
-        let held = self.key(id);
-        self.heard(&held, now)
+        let hash = self.hash(id);
+        let held = self.held.last_heard(id, hash).is_some();
+        if held {
+            self.held.hear(id, hash, now);
+        }
+        held
     }
 
     /// Takes an id out, as when its message gave way; its bits leave with the next reseed.
     pub fn remove(&mut self, id: &MessageId) {
-        let Some(age) = self.by_id.remove(&self.key(id)) else { return };
-        self.by_age.remove(&age);
+        if !self.held.remove(id, self.hash(id)) {
+            return;
+        }
         match &mut self.bits {
             Bits::Compact(None) => {}
             Bits::Compact(Some(filter)) => filter.stale = true,
@@ -186,7 +179,7 @@ impl RollingFilter {
     /// When this id was last heard; `None` when it is not held.
     #[must_use]
     pub fn last_heard(&self, id: &MessageId) -> Option<RunningTime> {
-        self.by_id.get(&self.key(id)).map(|age| age.heard)
+        self.held.last_heard(id, self.hash(id))
     }
 
     /// Whether the filter is due to be built anew: after a removal; a compact one also after a 16th of its
@@ -194,7 +187,7 @@ impl RollingFilter {
     #[must_use]
     pub fn needs_reseed(&self) -> bool {
         match &self.bits {
-            Bits::Compact(None) => !self.by_id.is_empty(),
+            Bits::Compact(None) => !self.is_empty(),
             Bits::Compact(Some(filter)) => {
                 filter.stale || filter.inserted >= (filter.capacity / RESEED_PART).max(RESEED_AFTER)
             }
@@ -206,7 +199,7 @@ impl RollingFilter {
     /// sync message. A peer's layout has no seed: it is built anew only where an id was removed.
     pub fn reseed(&mut self, now: RunningTime, seed: [u8; 8]) {
         match &mut self.bits {
-            Bits::Interop(filter) if filter.stale => filter.refill(self.by_age.values().map(|(hash, _)| *hash)),
+            Bits::Interop(filter) if filter.stale => filter.refill(self.held.hashes()),
             Bits::Interop(_) => {}
             Bits::Compact(_) => self.seed(now, seed),
         }
@@ -223,44 +216,27 @@ impl RollingFilter {
         }
     }
 
-    /// Ids held, expired ones included until the next reseed.
+    /// Ids held, expired ones included until the next insertion or reseed.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.by_id.len()
+        self.held.len()
     }
 
     /// Whether no id is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.len() == 0
     }
 
-    fn key(&self, id: &MessageId) -> (IdHash, MessageId) {
-        (IdHash::in_dialect(id, self.config.dialect), id.clone())
-    }
-
-    fn heard(&mut self, held: &(IdHash, MessageId), now: RunningTime) -> bool {
-        let Some(age) = self.by_id.get(held).copied() else { return false };
-        if age.heard < now
-            && let Some(held) = self.by_age.remove(&age)
-        {
-            self.hold(held, now);
-        }
-        true
-    }
-
-    fn hold(&mut self, held: (IdHash, MessageId), heard: RunningTime) {
-        let age = Age { heard, sequence: self.next_sequence };
-        self.next_sequence += 1;
-        self.by_id.insert(held.clone(), age);
-        self.by_age.insert(age, held);
+    fn hash(&self, id: &MessageId) -> IdHash {
+        IdHash::in_dialect(id, self.config.dialect)
     }
 
     fn seed(&mut self, now: RunningTime, seed: [u8; 8]) {
         self.drop_expired(now);
         let capacity = self.len() + (self.len() / RESEED_PART).max(LEAST_ROOM);
         let mut writer = CompactWriter::new(capacity, self.config.error_rate, seed);
-        self.by_age.values().for_each(|(hash, _)| writer.insert(*hash));
+        self.held.hashes().for_each(|hash| writer.insert(hash));
         self.bits = Bits::Compact(Some(Seeded { writer, capacity, inserted: 0, stale: false }));
     }
 
@@ -268,25 +244,19 @@ impl RollingFilter {
     fn roll(&mut self) {
         let Bits::Interop(filter) = &self.bits else { return };
         for _ in filter.keep..self.len() {
-            self.drop_oldest();
+            self.held.drop_oldest();
         }
         let Bits::Interop(filter) = &mut self.bits else { return };
         filter.capacity = filter.rolled_capacity;
-        filter.refill(self.by_age.values().map(|(hash, _)| *hash));
+        filter.refill(self.held.hashes());
     }
 
     fn drop_expired(&mut self, now: RunningTime) {
         while self.len() > self.config.min_ids
-            && let Some((oldest, _)) = self.by_age.first_key_value()
-            && now.since(oldest.heard) > self.config.window
+            && let Some(oldest) = self.held.oldest()
+            && now.since(oldest) > self.config.window
         {
-            self.drop_oldest();
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some((_, held)) = self.by_age.pop_first() {
-            self.by_id.remove(&held);
+            self.held.drop_oldest();
         }
     }
 }

@@ -61,15 +61,19 @@ impl FilterField {
     #[must_use]
     pub fn encoded_len(&self, dialect: Dialect) -> usize {
         match (self, dialect) {
-            (Self::Compact { k, seed, bits }, Dialect::Lip109) => {
-                let k_len = if *k == 0 { 0 } else { tag_len(1) + varint_len(u64::from(*k)) };
-                delimited(100, k_len + delimited(2, seed.len()) + unless_empty(3, bits.len()))
-            }
+            (Self::Compact { .. }, Dialect::Lip109) => delimited(100, self.body_len()),
             (Self::Unspecified(bits), Dialect::JsWaku) if bits.len() == JS_FILTER_BYTES => delimited(12, bits.len()),
             (Self::NimSds(bits), Dialect::NimSds) => delimited(6, bits.len()),
             (_, Dialect::NimSds) => delimited(6, 0),
             _ => 0,
         }
+    }
+
+    /// Length of a compact filter by itself, 0 of any other.
+    pub(crate) fn body_len(&self) -> usize {
+        let Self::Compact { k, seed, bits } = self else { return 0 };
+        let k_len = if *k == 0 { 0 } else { tag_len(1) + varint_len(u64::from(*k)) };
+        k_len + delimited(2, seed.len()) + unless_empty(3, bits.len())
     }
 }
 

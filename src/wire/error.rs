@@ -125,12 +125,6 @@ pub enum WireError {
     /// Neither content nor Lamport time: no kind of message has this shape.
     #[error("malformed: neither content nor Lamport time")]
     NoKind,
-    /// The generated decoder refused what the scan had passed.
-    #[error("malformed: {reason}")]
-    Malformed {
-        /// In its words.
-        reason: String,
-    },
 }
 
 /// Which identifier of a message a [`WireError`] is about.

@@ -3,19 +3,21 @@
 //! What: their conversion. Why apart: a filter is optional
 //! evidence, so a bad one must cost its sender the filter and never the message. How it moves: in the family of LIP-109 an
 //! oversized or unparsable filter becomes [`FilterField::Unusable`] here; whether the rest is absurd, `filter` says.
+//! Field 100 is read as prost reads it, by prost where it holds a group: nothing writes them any more.
 
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::compact;
 use super::lip109::proto;
+use super::scan::Fields;
+use super::{WireError, compact};
 use crate::types::{FilterField, JS_FILTER_BYTES};
 
 /// The filter a message carries: ours where it has one, else what field 12 holds.
-pub(super) fn decode(ours: Option<Bytes>, field_12: Option<Bytes>, max_bytes: usize, packet_len: usize) -> FilterField {
+pub(super) fn decode(ours: Option<&[u8]>, field_12: Option<&[u8]>, max_bytes: usize, packet: &Bytes) -> FilterField {
     match (ours, field_12) {
-        (Some(body), _) => decode_compact(body, max_bytes, packet_len).unwrap_or(FilterField::Unusable),
-        (None, Some(body)) if body.len() <= max_bytes => FilterField::Unspecified(compact(body, packet_len)),
+        (Some(body), _) => decode_compact(body, max_bytes, packet).unwrap_or(FilterField::Unusable),
+        (None, Some(body)) if body.len() <= max_bytes => FilterField::Unspecified(compact(packet, body)),
         (None, Some(_)) => FilterField::Unusable,
         (None, None) => FilterField::Absent,
     }
@@ -31,13 +33,49 @@ pub(super) fn js(filter: &FilterField) -> Option<&Bytes> {
 
 /// Field 6 of nim-sds, which looks into it only when it reviews acknowledgements. One over the limit stays in the
 /// packet's memory, and `filter` refuses it: the field must still tell empty content from a sync message.
-pub(super) fn decode_nim(field_6: Bytes, packet_len: usize) -> FilterField {
-    FilterField::NimSds(compact(field_6, packet_len))
+pub(super) fn decode_nim(field_6: &[u8], packet: &Bytes) -> FilterField {
+    FilterField::NimSds(compact(packet, field_6))
 }
 
-fn decode_compact(body: Bytes, max_bytes: usize, packet_len: usize) -> Option<FilterField> {
-    // Decoding shares the memory of `body`, so its length costs nothing before it is checked.
-    let proto::CompactFilter { k, seed, bits } = proto::CompactFilter::decode(body).ok()?;
-    let seed = seed.as_ref().try_into().ok()?;
-    (bits.len() <= max_bytes).then(|| FilterField::Compact { k, seed, bits: compact(bits, packet_len) })
+fn decode_compact(body: &[u8], max_bytes: usize, packet: &Bytes) -> Option<FilterField> {
+    match walk(body) {
+        Ok(parts) => parts.into_field(max_bytes, packet),
+        Err(WireError::WireType { found: START_GROUP, .. }) => {
+            let proto::CompactFilter { k, seed, bits } = proto::CompactFilter::decode(packet.slice_ref(body)).ok()?;
+            Parts { k, seed: &seed, bits: &bits }.into_field(max_bytes, packet)
+        }
+        Err(_) => None,
+    }
+}
+
+const START_GROUP: u8 = 3;
+
+/// A compact filter in the packet.
+struct Parts<'a> {
+    k: u32,
+    seed: &'a [u8],
+    bits: &'a [u8],
+}
+
+impl Parts<'_> {
+    fn into_field(self, max_bytes: usize, packet: &Bytes) -> Option<FilterField> {
+        let seed = self.seed.try_into().ok()?;
+        let bits = (self.bits.len() <= max_bytes).then(|| compact(packet, self.bits))?;
+        Some(FilterField::Compact { k: self.k, seed, bits })
+    }
+}
+
+fn walk(body: &[u8]) -> Result<Parts<'_>, WireError> {
+    let mut parts = Parts { k: 0, seed: &[], bits: &[] };
+    let mut fields = Fields::new(body, 0);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            // Protobuf cuts a longer number down to 32 bits.
+            1 => parts.k = field.varint()? as u32,
+            2 => parts.seed = field.bytes()?.0,
+            3 => parts.bits = field.bytes()?.0,
+            _ => {}
+        }
+    }
+    Ok(parts)
 }

@@ -1,13 +1,11 @@
 //! The `Lip109` and `JsWaku` dialects, which differ in their filter alone.
 //!
-//! What: the limits of an encoded message, its conversion from the generated types, and how it is written. Why the
+//! What: the limits of an encoded message, how its parts are taken out, and how it is written. Why the
 //! limits come first: they are checked on borrowed slices, so a hostile packet costs a walk over its bytes
-//! and no memory. How it moves: [`decode`] checks, hands the packet to prost (which shares its memory), and
-//! converts; [`encode`] writes.
+//! and no memory. How it moves: [`decode`] checks, which finds the scalar fields and where the history entries lie,
+//! walks those again, and builds the message; [`encode`] writes. The generated types are what tests hold both to.
 
 use bytes::Bytes;
-use prost::Message as _;
-use prost::encoding::{self, WireType};
 
 use super::scan::{Fields, at_most};
 use super::{IdRole, WireError, compact, filter};
@@ -18,29 +16,54 @@ pub(super) mod proto {
     include!(concat!(env!("OUT_DIR"), "/reliable_channel.lip109.rs"));
 }
 
-pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireError> {
-    check(packet, limits)?;
-    let decoded = proto::Message::decode(packet.clone());
-    let decoded = decoded.map_err(|error| WireError::Malformed { reason: error.to_string() })?;
-    let entries = |list: Vec<proto::HistoryEntry>| -> Result<Vec<HistoryEntry>, WireError> {
-        // Collecting results would take room for four where mostly one is kept, with every message.
-        let mut entries = Vec::with_capacity(list.len());
-        for entry in list {
-            entries.push(decode_entry(entry, packet.len())?);
+/// What the check of a packet found in it: of each scalar field the last one.
+#[derive(Default)]
+struct Parts<'a> {
+    sender: &'a [u8],
+    id: &'a [u8],
+    channel: &'a [u8],
+    lamport: Option<u64>,
+    causal: List,
+    field_12: Option<&'a [u8]>,
+    repair: List,
+    content: &'a [u8],
+    filter: Option<&'a [u8]>,
+}
+
+/// Where the fields of one list lie in the packet, others perhaps between them.
+#[derive(Default)]
+struct List {
+    len: usize,
+    start: usize,
+    end: usize,
+}
+
+impl List {
+    fn push(&mut self, start: usize, end: usize) {
+        if self.len == 0 {
+            self.start = start;
         }
-        Ok(entries)
-    };
+        self.end = end;
+        self.len += 1;
+    }
+}
+
+pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireError> {
+    let parts = check(packet, limits)?;
     let message = Message {
-        sender: ParticipantId::new(text(&decoded.sender_id, IdRole::Sender)?),
-        id: MessageId::new(text(&decoded.message_id, IdRole::Message)?),
-        channel: ChannelId::new(text(&decoded.channel_id, IdRole::Channel)?),
-        lamport: decoded.lamport_timestamp.map(Lamport),
-        causal_history: entries(decoded.causal_history)?,
-        filter: filter::decode(decoded.compact_filter, decoded.bloom_filter, limits.max_filter_bytes, packet.len()),
-        repair_request: entries(decoded.repair_request)?,
-        content: compact(decoded.content.unwrap_or_default(), packet.len()),
+        sender: ParticipantId::new(text(parts.sender, IdRole::Sender)?),
+        id: MessageId::new(text(parts.id, IdRole::Message)?),
+        channel: ChannelId::new(text(parts.channel, IdRole::Channel)?),
+        lamport: parts.lamport.map(Lamport),
+        causal_history: decode_entries(packet, CAUSAL, &parts.causal)?,
+        filter: filter::decode(parts.filter, parts.field_12, limits.max_filter_bytes, packet),
+        repair_request: decode_entries(packet, REPAIR, &parts.repair)?,
+        content: compact(packet, parts.content),
     };
-    message.kind().map(|_| message).ok_or(WireError::NoKind)
+    if message.kind().is_none() {
+        return Err(WireError::NoKind);
+    }
+    Ok(message)
 }
 
 pub(super) fn encode(message: &Message, dialect: Dialect) -> Result<Bytes, WireError> {
@@ -50,38 +73,64 @@ pub(super) fn encode(message: &Message, dialect: Dialect) -> Result<Bytes, WireE
     put(&mut out, 2, id(message.id.as_bytes(), IdRole::Message)?);
     put(&mut out, 3, id(message.channel.as_bytes(), IdRole::Channel)?);
     if let Some(lamport) = message.lamport {
-        encoding::uint64::encode(10, &lamport.0, &mut out);
+        put_number(&mut out, 10, lamport.0);
     }
-    put_entries(&mut out, 11, &message.causal_history, dialect)?;
+    put_entries(&mut out, CAUSAL, &message.causal_history, dialect)?;
     if dialect == Dialect::JsWaku
         && let Some(bits) = filter::js(&message.filter)
     {
         put(&mut out, 12, bits);
     }
-    put_entries(&mut out, 13, &message.repair_request, dialect)?;
+    put_entries(&mut out, REPAIR, &message.repair_request, dialect)?;
     if !message.content.is_empty() {
         put(&mut out, 20, &message.content);
     }
     if dialect == Dialect::Lip109
         && let FilterField::Compact { k, seed, bits } = &message.filter
     {
-        let body = proto::CompactFilter { k: *k, seed: Bytes::copy_from_slice(seed), bits: bits.clone() };
-        encoding::message::encode(100, &body, &mut out);
+        put_head(&mut out, 100, message.filter.body_len());
+        if *k != 0 {
+            put_number(&mut out, 1, u64::from(*k));
+        }
+        put(&mut out, 2, seed);
+        if !bits.is_empty() {
+            put(&mut out, 3, bits);
+        }
     }
     Ok(out.into())
 }
 
+const CAUSAL: u32 = 11;
+const REPAIR: u32 = 13;
+
 /// A length-delimited field. Written from what it borrows: the generated types would own a copy of every identifier.
 fn put(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
-    encoding::encode_key(field, WireType::LengthDelimited, out);
-    encoding::encode_varint(bytes.len() as u64, out);
+    put_head(out, field, bytes.len());
     out.extend_from_slice(bytes);
+}
+
+/// The key and the length of a length-delimited field.
+fn put_head(out: &mut Vec<u8>, field: u32, len: usize) {
+    put_varint(out, u64::from(field << 3 | 2));
+    put_varint(out, len as u64);
+}
+
+fn put_number(out: &mut Vec<u8>, field: u32, value: u64) {
+    put_varint(out, u64::from(field << 3));
+    put_varint(out, value);
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }
 
 fn put_entries(out: &mut Vec<u8>, field: u32, entries: &[HistoryEntry], dialect: Dialect) -> Result<(), WireError> {
     for entry in entries {
-        encoding::encode_key(field, WireType::LengthDelimited, out);
-        encoding::encode_varint(entry.body_len(dialect) as u64, out);
+        put_head(out, field, entry.body_len(dialect));
         put(out, 1, id(entry.id.as_bytes(), IdRole::EntryMessage)?);
         if let Some(hint) = &entry.hint {
             put(out, 2, hint);
@@ -94,37 +143,43 @@ fn put_entries(out: &mut Vec<u8>, field: u32, entries: &[HistoryEntry], dialect:
 }
 
 /// Holds the packet to the limits, without taking memory.
-fn check(packet: &[u8], limits: &Limits) -> Result<(), WireError> {
-    let (mut sender, mut message, mut channel) = (0, 0, 0);
-    let (mut causal, mut repair) = (0, 0);
+fn check<'a>(packet: &'a [u8], limits: &Limits) -> Result<Parts<'a>, WireError> {
+    let mut parts = Parts::default();
     let mut fields = Fields::new(packet, 0);
-    while let Some(field) = fields.next()? {
+    loop {
+        let start = fields.at();
+        let Some(field) = fields.next()? else { break };
         match field.number {
-            1 => sender = id_len(field.bytes()?.0, IdRole::Sender, limits)?,
-            2 => message = id_len(field.bytes()?.0, IdRole::Message, limits)?,
-            3 => channel = id_len(field.bytes()?.0, IdRole::Channel, limits)?,
-            10 => drop(field.varint()?),
-            11 => {
-                causal += 1;
-                at_most(causal, limits.max_causal_entries)
+            1 => parts.sender = id_within(field.bytes()?.0, IdRole::Sender, limits)?,
+            2 => parts.id = id_within(field.bytes()?.0, IdRole::Message, limits)?,
+            3 => parts.channel = id_within(field.bytes()?.0, IdRole::Channel, limits)?,
+            10 => parts.lamport = Some(field.varint()?),
+            CAUSAL => {
+                parts.causal.push(start, fields.at());
+                at_most(parts.causal.len, limits.max_causal_entries)
                     .map_err(|(found, max)| WireError::TooManyCausalEntries { found, max })?;
                 check_entry(field.bytes()?, limits)?;
             }
-            13 => {
-                repair += 1;
-                at_most(repair, limits.max_causal_entries)
+            12 => parts.field_12 = Some(field.bytes()?.0),
+            REPAIR => {
+                parts.repair.push(start, fields.at());
+                at_most(parts.repair.len, limits.max_causal_entries)
                     .map_err(|(found, max)| WireError::TooManyRepairEntries { found, max })?;
                 check_entry(field.bytes()?, limits)?;
             }
-            20 => at_most(field.bytes()?.0.len(), limits.max_content_bytes)
-                .map_err(|(found, max)| WireError::ContentTooLarge { found, max })?,
-            12 | 100 => drop(field.bytes()?),
+            20 => {
+                parts.content = field.bytes()?.0;
+                at_most(parts.content.len(), limits.max_content_bytes)
+                    .map_err(|(found, max)| WireError::ContentTooLarge { found, max })?;
+            }
+            100 => parts.filter = Some(field.bytes()?.0),
             _ => {}
         }
     }
-    not_empty(sender, IdRole::Sender)?;
-    not_empty(message, IdRole::Message)?;
-    not_empty(channel, IdRole::Channel)
+    not_empty(parts.sender.len(), IdRole::Sender)?;
+    not_empty(parts.id.len(), IdRole::Message)?;
+    not_empty(parts.channel.len(), IdRole::Channel)?;
+    Ok(parts)
 }
 
 fn check_entry((body, at): (&[u8], usize), limits: &Limits) -> Result<(), WireError> {
@@ -132,10 +187,10 @@ fn check_entry((body, at): (&[u8], usize), limits: &Limits) -> Result<(), WireEr
     let mut fields = Fields::new(body, at);
     while let Some(field) = fields.next()? {
         match field.number {
-            1 => message = id_len(field.bytes()?.0, IdRole::EntryMessage, limits)?,
+            1 => message = id_within(field.bytes()?.0, IdRole::EntryMessage, limits)?.len(),
             2 => at_most(field.bytes()?.0.len(), limits.max_hint_bytes)
                 .map_err(|(found, max)| WireError::HintTooLarge { found, max })?,
-            3 => sender = Some(id_len(field.bytes()?.0, IdRole::EntrySender, limits)?),
+            3 => sender = Some(id_within(field.bytes()?.0, IdRole::EntrySender, limits)?.len()),
             _ => {}
         }
     }
@@ -143,22 +198,41 @@ fn check_entry((body, at): (&[u8], usize), limits: &Limits) -> Result<(), WireEr
     sender.map_or(Ok(()), |len| not_empty(len, IdRole::EntrySender))
 }
 
-pub(super) fn id_len(id: &[u8], role: IdRole, limits: &Limits) -> Result<usize, WireError> {
+pub(super) fn id_within<'a>(id: &'a [u8], role: IdRole, limits: &Limits) -> Result<&'a [u8], WireError> {
     at_most(id.len(), limits.max_id_bytes).map_err(|(found, max)| WireError::IdTooLong { role, found, max })?;
-    Ok(id.len())
+    Ok(id)
 }
 
 pub(super) fn not_empty(len: usize, role: IdRole) -> Result<(), WireError> {
     if len == 0 { Err(WireError::EmptyId { role }) } else { Ok(()) }
 }
 
-fn decode_entry(entry: proto::HistoryEntry, packet_len: usize) -> Result<HistoryEntry, WireError> {
-    let sender = entry.sender_id.map(|sender| text(&sender, IdRole::EntrySender).map(ParticipantId::new));
-    Ok(HistoryEntry {
-        id: MessageId::new(text(&entry.message_id, IdRole::EntryMessage)?),
-        hint: entry.retrieval_hint.map(|hint| compact(hint, packet_len)),
-        sender: sender.transpose()?,
-    })
+/// One of the lists that [`check`] has found and counted.
+fn decode_entries(packet: &Bytes, number: u32, list: &List) -> Result<Vec<HistoryEntry>, WireError> {
+    let mut entries = Vec::with_capacity(list.len);
+    let mut fields = Fields::new(&packet[list.start..list.end], list.start);
+    while let Some(field) = fields.next()? {
+        if field.number == number {
+            entries.push(decode_entry(packet, field.bytes()?)?);
+        }
+    }
+    Ok(entries)
+}
+
+fn decode_entry(packet: &Bytes, (body, at): (&[u8], usize)) -> Result<HistoryEntry, WireError> {
+    let (mut id, mut hint, mut sender): (&[u8], _, _) = (&[], None, None);
+    let mut fields = Fields::new(body, at);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => id = field.bytes()?.0,
+            2 => hint = Some(field.bytes()?.0),
+            3 => sender = Some(field.bytes()?.0),
+            _ => {}
+        }
+    }
+    let id = MessageId::new(text(id, IdRole::EntryMessage)?);
+    let sender = sender.map(|sender| text(sender, IdRole::EntrySender).map(ParticipantId::new)).transpose()?;
+    Ok(HistoryEntry { id, hint: hint.map(|hint| compact(packet, hint)), sender })
 }
 
 /// An identifier to write.
@@ -167,6 +241,12 @@ fn id(bytes: &[u8], role: IdRole) -> Result<&[u8], WireError> {
     text(bytes, role)
 }
 
+#[inline(never)] // Five callers have no need of five copies.
 fn text(bytes: &[u8], role: IdRole) -> Result<&[u8], WireError> {
-    std::str::from_utf8(bytes).map(str::as_bytes).map_err(|_| WireError::NotUtf8 { role })
+    // Most identifiers are ASCII, which is told in a third of the time.
+    let text = bytes.is_ascii() || std::str::from_utf8(bytes).is_ok();
+    if text { Ok(bytes) } else { Err(WireError::NotUtf8 { role }) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::lip109::{id_len, not_empty};
+use super::lip109::{id_within, not_empty};
 use super::scan::{Field, Fields, Value, at_most};
 use super::{IdRole, WireError, compact, filter};
 use crate::types::{ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId};
@@ -21,7 +21,6 @@ mod proto {
 
 pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireError> {
     check(packet, limits)?;
-    let part = |body: &[u8]| packet.slice_ref(body);
     let (mut id, mut seconds, mut channel, mut content) = (None, None, None, None);
     let (mut sender, mut bloom): (&[u8], &[u8]) = (&[], &[]);
     let (mut causal_history, mut repair_request) = (Vec::new(), Vec::new());
@@ -43,16 +42,15 @@ pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireErr
     let (id, channel) = (id.ok_or(missing(1))?, channel.ok_or(missing(4))?);
     not_empty(id.len(), IdRole::Message)?;
     not_empty(channel.len(), IdRole::Channel)?;
-    let bloom = if bloom.is_empty() { Bytes::new() } else { part(bloom) };
     Ok(Message {
         id: MessageId::new(id),
         sender: ParticipantId::new(sender),
         channel: ChannelId::new(channel),
         lamport: Some(lamport(seconds.ok_or(missing(2))?)?),
         causal_history,
-        filter: filter::decode_nim(bloom, packet.len()),
+        filter: filter::decode_nim(bloom, packet),
         repair_request,
-        content: compact(part(content.ok_or(missing(5))?), packet.len()),
+        content: compact(packet, content.ok_or(missing(5))?),
     })
 }
 
@@ -85,17 +83,17 @@ fn check(packet: &[u8], limits: &Limits) -> Result<(), WireError> {
     while let Some(field) = fields.next()? {
         let Some((body, _)) = field.body() else { continue };
         match field.number {
-            1 => drop(id_len(body, IdRole::Message, limits)?),
+            1 => drop(id_within(body, IdRole::Message, limits)?),
             3 => {
                 causal += 1;
                 at_most(causal, limits.max_causal_entries)
                     .map_err(|(found, max)| WireError::TooManyCausalEntries { found, max })?;
                 check_entry(field, limits)?;
             }
-            4 => drop(id_len(body, IdRole::Channel, limits)?),
+            4 => drop(id_within(body, IdRole::Channel, limits)?),
             5 => at_most(body.len(), limits.max_content_bytes)
                 .map_err(|(found, max)| WireError::ContentTooLarge { found, max })?,
-            7 => drop(id_len(body, IdRole::Sender, limits)?),
+            7 => drop(id_within(body, IdRole::Sender, limits)?),
             13 => {
                 repair += 1;
                 at_most(repair, limits.max_causal_entries)
@@ -115,10 +113,10 @@ fn check_entry(entry: Field<'_>, limits: &Limits) -> Result<(), WireError> {
     while let Some(field) = fields.next()? {
         let Some((body, _)) = field.body() else { continue };
         match field.number {
-            1 => message = id_len(body, IdRole::EntryMessage, limits)?,
+            1 => message = id_within(body, IdRole::EntryMessage, limits)?.len(),
             2 => at_most(body.len(), limits.max_hint_bytes)
                 .map_err(|(found, max)| WireError::HintTooLarge { found, max })?,
-            3 => drop(id_len(body, IdRole::EntrySender, limits)?),
+            3 => drop(id_within(body, IdRole::EntrySender, limits)?),
             _ => {}
         }
     }
@@ -139,7 +137,7 @@ fn entry(packet: &Bytes, body: &[u8], at: usize) -> Result<HistoryEntry, WireErr
     }
     Ok(HistoryEntry {
         id: MessageId::new(id),
-        hint: (!hint.is_empty()).then(|| compact(packet.slice_ref(hint), packet.len())),
+        hint: (!hint.is_empty()).then(|| compact(packet, hint)),
         sender: (!sender.is_empty()).then(|| ParticipantId::new(sender)),
     })
 }

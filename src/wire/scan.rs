@@ -18,7 +18,7 @@ pub(super) enum Family {
 
 /// Tells the family by the wire type of the first field 2; without one it is LIP-109, which then misses its id.
 pub(super) fn family(bytes: &[u8]) -> Result<Family, WireError> {
-    let mut fields = Fields { zero: true, ..Fields::new(bytes, 0) };
+    let mut fields = Fields { least: 0, ..Fields::new(bytes, 0) };
     while let Some(field) = fields.next()? {
         match (field.number, field.value) {
             (2, Value::Bytes { .. }) => return Ok(Family::Lip109),
@@ -91,43 +91,49 @@ impl<'a> Field<'a> {
 /// The fields of one protobuf message, in wire order.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    /// Offset of `bytes` in the packet, for errors.
-    base: usize,
-    /// Field number 0 is let through.
-    zero: bool,
+    rest: &'a [u8],
+    /// Offset of the message's end in the packet.
+    end: usize,
+    /// The lowest field number let through: 0 or 1.
+    least: u64,
     /// Numbers must not be longer than need be.
     shortest: bool,
 }
 
 impl<'a> Fields<'a> {
+    /// The fields of a message that begins at `base` in the packet.
     pub(super) fn new(bytes: &'a [u8], base: usize) -> Self {
-        Self { bytes, at: 0, base, zero: false, shortest: false }
+        Self { rest: bytes, end: base + bytes.len(), least: 1, shortest: false }
     }
 
     /// As nim-sds reads: field number 0 is a field like others, and numbers must not be longer than need be.
     pub(super) fn nim(bytes: &'a [u8], base: usize) -> Self {
-        Self { zero: true, shortest: true, ..Self::new(bytes, base) }
+        Self { least: 0, shortest: true, ..Self::new(bytes, base) }
+    }
+
+    /// Offset in the packet of the next field, or of the end.
+    pub(super) fn at(&self) -> usize {
+        self.end - self.rest.len()
     }
 
     /// The next field, or `None` at the end of the message.
     pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, WireError> {
-        if self.at == self.bytes.len() {
+        if self.rest.is_empty() {
             return Ok(None);
         }
-        let start = self.base + self.at;
+        let start = self.at();
         let key = self.varint()?;
-        let least = u32::from(!self.zero);
-        let number = u32::try_from(key >> 3).ok().filter(|number| (least..1 << 29).contains(number));
-        let number = number.ok_or(WireError::FieldNumber { at: start })?;
+        let number = key >> 3;
+        if !(self.least..1 << 29).contains(&number) {
+            return Err(WireError::FieldNumber { at: start });
+        }
+        let number = number as u32;
         let value = match (key & 7) as u8 {
             0 => Value::Varint(self.varint()?),
             1 => self.take(8, start).map(|_| Value::Fixed64)?,
             2 => {
                 let len = self.varint()?;
-                let len = usize::try_from(len).map_err(|_| WireError::Truncated { at: start })?;
-                let at = self.base + self.at;
+                let at = self.at();
                 Value::Bytes { body: self.take(len, start)?, at }
             }
             5 => self.take(4, start).map(|_| Value::Fixed32)?,
@@ -136,32 +142,44 @@ impl<'a> Fields<'a> {
         Ok(Some(Field { number, value }))
     }
 
-    fn take(&mut self, len: usize, start: usize) -> Result<&'a [u8], WireError> {
-        let rest = &self.bytes[self.at..];
-        let body = rest.get(..len).ok_or(WireError::Truncated { at: start })?;
-        self.at += len;
+    fn take(&mut self, len: u64, start: usize) -> Result<&'a [u8], WireError> {
+        let split = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len));
+        let (body, rest) = split.ok_or(WireError::Truncated { at: start })?;
+        self.rest = rest;
         Ok(body)
     }
 
+    /// Nearly all numbers take one byte: every key below field 16, every length below 128.
+    #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
-        let start = self.base + self.at;
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = *self.bytes.get(self.at).ok_or(WireError::Truncated { at: start })?;
-            self.at += 1;
-            // The tenth byte has room for one bit.
-            if shift == 63 && byte > 1 {
-                return Err(WireError::VarintOverflow { at: start });
+        match self.rest {
+            [byte @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
             }
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte == 0 && shift > 0 && self.shortest {
-                return Err(WireError::VarintOverlong { at: start });
+            _ => self.long_varint(),
+        }
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Result<u64, WireError> {
+        let at = self.at();
+        let mut value = 0_u64;
+        for (n, &byte) in self.rest.iter().enumerate() {
+            value |= u64::from(byte & 0x7f) << (7 * n);
+            // The tenth byte has room for one bit.
+            if n == 9 && byte > 1 {
+                return Err(WireError::VarintOverflow { at });
             }
             if byte < 0x80 {
+                if byte == 0 && n > 0 && self.shortest {
+                    return Err(WireError::VarintOverlong { at });
+                }
+                self.rest = &self.rest[n + 1..];
                 return Ok(value);
             }
         }
-        Err(WireError::VarintOverflow { at: start })
+        Err(WireError::Truncated { at })
     }
 }
 
