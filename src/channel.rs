@@ -18,6 +18,7 @@ mod known;
 mod log;
 mod marks;
 mod outgoing;
+mod probes;
 mod read;
 mod receive;
 mod repair;
