@@ -105,3 +105,49 @@ impl Probes {
         self.keys.truncate(end);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::types::{Lamport, MessageId, split_mix};
+
+    fn key(n: u64) -> LogKey {
+        LogKey { lamport: Lamport(n), id: MessageId::from(format!("m{n}")) }
+    }
+
+    #[test]
+    fn numbers_stay_whatever_is_removed() {
+        let mut random = 7;
+        let mut draw = |below: u64| split_mix(&mut random) % below;
+        let (mut probes, mut expected) = (Probes::default(), BTreeMap::new());
+        for _ in 0..5_000 {
+            let evidence = draw(4) == 0;
+            let hash = IdHash::of(&key(probes.next()).id);
+            let number = probes.add(hash, key(probes.next()), evidence);
+            assert!(expected.insert(number, (hash, evidence)).is_none());
+            // Now fewer come than go, now more.
+            for _ in 0..if number / 500 % 2 == 0 { draw(2) } else { draw(4) } {
+                let gone = number.saturating_sub(draw(400));
+                probes.remove(gone);
+                expected.remove(&gone);
+            }
+            assert!(probes.ids.len() <= 2 * expected.len(), "half of all are gaps at most");
+            if draw(5) == 0 {
+                let (from, due) = (number.saturating_sub(draw(300)), [number.saturating_sub(draw(900) + 300)]);
+                let due = if draw(2) == 0 { &due[..] } else { &[] };
+                let is_meant = |number: &&u64| **number >= from || due.contains(*number);
+                let meant: Vec<u64> = expected.keys().filter(is_meant).copied().collect();
+                let to_test = probes.to_test(due, from).into_owned();
+                assert_eq!(to_test, meant.iter().map(|number| (*number, expected[number].0)).collect::<Vec<_>>());
+                let doubted: Vec<u64> = meant.into_iter().filter(|number| expected[number].1).collect();
+                assert_eq!(probes.with_evidence(due, from), doubted);
+            }
+            let some = draw(number + 1);
+            let found = probes.get(some).map(|(found, hash)| (found.clone(), hash));
+            assert_eq!(found, expected.get(&some).map(|(hash, _)| (key(some), *hash)));
+        }
+        assert_eq!(probes.ids.len() - probes.gaps, expected.len());
+    }
+}

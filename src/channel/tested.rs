@@ -152,9 +152,9 @@ impl Watch {
             let mut before = std::mem::take(&mut self.missing).entries;
             before.retain(|entry| !filter.is_set(entry.position.into()));
             self.missing = Missing::new(before.len() + missed.len(), filter.bytes() * 8);
-            before.iter().for_each(|entry| self.missing.add(entry.position.into(), entry.number));
+            self.missing.add(before.iter().map(|entry| (entry.position.into(), entry.number)));
         }
-        missed.iter().for_each(|(position, number)| self.missing.add(*position, *number));
+        self.missing.add(missed.into_iter());
     }
 
     /// This message is to be tested again whatever the next filter gains.
@@ -175,12 +175,14 @@ impl Missing {
         Self { entries: Vec::with_capacity(room), made_for: room, shift, lists: vec![END; (bits >> shift) + 1] }
     }
 
-    /// The position is below the `bits` that this was made for.
-    fn add(&mut self, position: u64, number: u64) {
-        let list = &mut self.lists[(position >> self.shift) as usize];
+    /// Adds messages behind the positions that miss them, all below the `bits` that this was made for.
+    fn add(&mut self, missed: impl ExactSizeIterator<Item = (u64, u64)>) {
         // So many entries that one of them were `END` have no place in memory.
-        let before = std::mem::replace(list, self.entries.len() as u32);
-        self.entries.push(Entry { number, position: position as u32, before });
+        let numbered = (self.entries.len() as u32..).zip(missed);
+        self.entries.extend(numbered.map(|(at, (position, number))| {
+            let before = std::mem::replace(&mut self.lists[(position >> self.shift) as usize], at);
+            Entry { number, position: position as u32, before }
+        }));
     }
 
     /// The messages that this position misses. They may all stay where they are: a bit is gained once.

@@ -120,9 +120,11 @@ impl CompactReader {
         for ids in ids.chunks(GROUP) {
             let mut left = 0;
             for (at, (_, hash)) in ids.iter().enumerate() {
-                last[at] = 0;
-                // Another dialect's hash is a miss.
-                let Some(item) = hash.compact() else { continue };
+                let Some(item) = hash.compact() else {
+                    // Another dialect's hash is a miss.
+                    last[at] = 0;
+                    continue;
+                };
                 (sums[at], steps[at]) = (first.hash(item), u64::from_le_bytes(item));
                 left |= test(sums[at], &mut last[at]) << at;
             }
