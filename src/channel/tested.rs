@@ -1,10 +1,10 @@
 //! What each sender's last filter has shown, so that its next one is tested only where it can show more.
 //!
 //! What: [`Tested`] keeps, per sender, that filter and a [`Watch`]: for each message it missed, one position that it has
-//! not set. Why: between two seeds a filter only gains bits, so a message is missed until that one position is set; a
-//! thousand open messages cost a few lookups instead of a thousand tests. How it moves: `Outgoing::review` takes the
-//! watch of a sender out, tests what it says is due, and puts it back with what was missed. Forgetting costs nothing but
-//! time: without a watch, everything open is tested.
+//! not set, in a hash table by position. Why: between two seeds a filter only gains bits, so a message is missed until
+//! that one position is set; a thousand open messages cost a few lookups instead of a thousand tests. How it moves:
+//! `Outgoing::review` takes the watch of a sender out, tests what it says is due, and puts it back with what was missed.
+//! Forgetting costs nothing but time: without a watch, everything open is tested.
 
 use std::collections::BTreeMap;
 

@@ -40,11 +40,12 @@ impl Pair {
     }
 
     fn hear(&mut self, sender: &str, field: &FilterField, rule: FilterEvidence) {
-        let filter = ReceivedFilter::parse(field, 1 << 16).unwrap().unwrap();
         let sender = ParticipantId::from(sender);
+        let after = ReceivedFilter::parse_after(field, 1 << 16, self.quick.last_filter(&sender)).unwrap().unwrap();
+        let filter = ReceivedFilter::parse(field, 1 << 16).unwrap().unwrap();
         self.heard += 1;
         self.plain.forget_tested();
-        let quick = self.quick.review(&filter, &sender, self.heard, rule);
+        let quick = self.quick.review(&after, &sender, self.heard, rule);
         let plain = self.plain.review(&filter, &sender, self.heard, rule);
         assert_eq!(format!("{:?}", quick.0), format!("{:?}", plain.0));
         self.tests = (self.tests.0 + quick.1, self.tests.1 + plain.1);
@@ -178,5 +179,10 @@ fn what_is_remembered_is_bounded() {
         }),
         "room for what is not there"
     );
-    assert!(tested.senders.len() > 5, "{} senders", tested.senders.len());
+    let others = tested.senders.len();
+    assert!(others > 5, "{others} senders");
+    let field = FilterField::Compact { k: 3, seed: [0; 8], bits: vec![0; MAX_BYTES + 1].into() };
+    let filter = ReceivedFilter::parse(&field, usize::MAX).unwrap().unwrap();
+    tested.put(&"a sender of too much".into(), &filter, Watch::default());
+    assert_eq!(tested.senders.len(), others, "it is not remembered, and displaces nobody");
 }
