@@ -136,7 +136,7 @@ impl Outgoing {
         }
         let (mut due, mut watch) = self.tested.resume(sender, filter, self.open.len());
         due.sort_unstable();
-        let ids = self.probes.to_test(&due, watch.from);
+        let ids = self.probes.select(&due, watch.from);
         let tests = ids.len() as u64;
         let hits = filter.sift(&ids, &mut watch.missed);
         let doubted = self.probes.with_evidence(&due, watch.from);

@@ -58,7 +58,7 @@ impl Probes {
     }
 
     /// Those of the messages numbered `due` that are open, and all from the number `from` on.
-    pub(super) fn to_test(&mut self, due: &[u64], from: u64) -> Cow<'_, [(u64, IdHash)]> {
+    pub(super) fn select(&mut self, due: &[u64], from: u64) -> Cow<'_, [(u64, IdHash)]> {
         let start = self.ids.partition_point(|(number, _)| *number < from);
         self.close_gaps(start);
         if due.is_empty() {
@@ -139,8 +139,8 @@ mod tests {
                 let due = if draw(2) == 0 { &due[..] } else { &[] };
                 let is_meant = |number: &&u64| **number >= from || due.contains(*number);
                 let meant: Vec<u64> = expected.keys().filter(is_meant).copied().collect();
-                let to_test = probes.to_test(due, from).into_owned();
-                assert_eq!(to_test, meant.iter().map(|number| (*number, expected[number].0)).collect::<Vec<_>>());
+                let selected = probes.select(due, from).into_owned();
+                assert_eq!(selected, meant.iter().map(|number| (*number, expected[number].0)).collect::<Vec<_>>());
                 let doubted: Vec<u64> = meant.into_iter().filter(|number| expected[number].1).collect();
                 assert_eq!(probes.with_evidence(due, from), doubted);
             }
