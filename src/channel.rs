@@ -19,6 +19,7 @@ mod log;
 mod marks;
 mod names;
 mod outgoing;
+mod probes;
 mod read;
 mod receive;
 mod repair;

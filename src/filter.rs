@@ -46,6 +46,18 @@ impl ReceivedFilter {
     /// # Errors
     /// A [`FilterError`]: the peer's fault. The filter is to be ignored and counted, the message processed.
     pub fn parse(field: &FilterField, max_bytes: usize) -> Result<Option<Self>, FilterError> {
+        Self::parse_after(field, max_bytes, None)
+    }
+
+    /// As [`parse`](Self::parse), with less work where an earlier filter of the same sender has the same seed and size.
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse).
+    pub fn parse_after(
+        field: &FilterField,
+        max_bytes: usize,
+        earlier: Option<&Self>,
+    ) -> Result<Option<Self>, FilterError> {
         match field {
             FilterField::Absent => Ok(None),
             FilterField::NimSds(bytes) if bytes.is_empty() => Ok(None),
@@ -57,7 +69,11 @@ impl ReceivedFilter {
             FilterField::NimSds(bytes) => InteropReader::nim(bytes.clone()).map(|nim| Some(Self(Layout::Interop(nim)))),
             FilterField::Compact { k, seed, bits } => {
                 check_compact(*k, bits)?;
-                Ok(Some(Self(Layout::Compact(CompactReader::new(*k, *seed, bits.clone())))))
+                let earlier = earlier.and_then(|earlier| match &earlier.0 {
+                    Layout::Compact(earlier) => Some(earlier),
+                    Layout::Interop(_) => None,
+                });
+                Ok(Some(Self(Layout::Compact(CompactReader::new(*k, *seed, bits.clone(), earlier)))))
             }
         }
     }
@@ -85,13 +101,18 @@ impl ReceivedFilter {
         }
     }
 
-    /// The first position of an id that is not set: it misses the id as long as that is so. `None` is a hit.
+    /// Tests many ids, each under a number of the caller's. Says which of them are hits, in their order. Each other is
+    /// added to `missed` behind the first of its positions that is not set: it is missed as long as that is so.
     #[must_use]
-    pub fn first_unset(&self, hash: &IdHash) -> Option<u64> {
+    pub fn sift(&self, ids: &[(u64, IdHash)], missed: &mut Vec<(u64, u64)>) -> Vec<u64> {
         match &self.0 {
-            Layout::Compact(reader) => reader.first_unset(*hash),
-            // Which one it is does not matter: it is never asked what this one gained.
-            Layout::Interop(reader) => reader.chance(*hash).is_none().then_some(0),
+            Layout::Compact(reader) => reader.sift(ids, missed),
+            Layout::Interop(reader) => {
+                let (hits, others): (Vec<_>, Vec<_>) = ids.iter().partition(|(_, hash)| reader.chance(*hash).is_some());
+                // Which position it is does not matter: this one is never asked what it gained.
+                missed.extend(others.into_iter().map(|(number, _)| (0, number)));
+                hits.into_iter().map(|(number, _)| number).collect()
+            }
         }
     }
 
@@ -105,7 +126,7 @@ impl ReceivedFilter {
         }
     }
 
-    /// Whether a position that [`first_unset`](Self::first_unset) gave for this filter, or for one of the same seed and
+    /// Whether a position that [`sift`](Self::sift) gave for this filter, or for one of the same seed and
     /// size, is set.
     #[must_use]
     pub fn is_set(&self, position: u64) -> bool {

@@ -13,6 +13,7 @@ use crate::filter::{IdHash, ReceivedFilter};
 use crate::state::{Evidence, LogKey, Outgoing as Entry};
 use crate::types::{ParticipantId, RunningTime, WallTime, millis};
 
+use super::probes::Probes;
 use super::tested::{Tested, Watch};
 use super::{Config, FilterEvidence};
 
@@ -29,15 +30,6 @@ pub(super) struct Open {
     pub(super) due: RunningTime,
     number: u64,
     bytes: usize,
-}
-
-/// What testing an open message takes, apart from the rest of it, so that many are tested fast.
-#[derive(Debug)]
-struct Probe {
-    hash: IdHash,
-    /// Whether a miss takes anything back.
-    evidence: bool,
-    key: LogKey,
 }
 
 impl Open {
@@ -74,9 +66,7 @@ impl Finding {
 pub(super) struct Outgoing {
     open: BTreeMap<LogKey, Open>,
     schedule: BTreeSet<(RunningTime, LogKey)>,
-    /// By number, in the order they were added.
-    probes: BTreeMap<u64, Probe>,
-    next_number: u64,
+    probes: Probes,
     tested: Tested,
     /// Bytes of messages not given up.
     bytes: usize,
@@ -114,16 +104,14 @@ impl Outgoing {
             self.bytes += bytes;
             self.active += 1;
         }
-        let number = self.next_number;
-        self.next_number += 1;
-        self.probes.insert(number, Probe { hash, evidence: !entry.evidence.is_empty(), key: key.clone() });
+        let number = self.probes.add(hash, key.clone(), !entry.evidence.is_empty());
         self.open.insert(key, Open { entry, due, number, bytes });
     }
 
     /// Takes an entry out: acknowledged, or its message was evicted.
     pub(super) fn remove(&mut self, key: &LogKey) -> Option<Entry> {
         let open = self.open.remove(key)?;
-        self.probes.remove(&open.number);
+        self.probes.remove(open.number);
         self.retire(&open);
         Some(open.entry)
     }
@@ -149,21 +137,23 @@ impl Outgoing {
         if self.open.len() < MANY {
             self.tested = Tested::default();
         }
-        let (due, watch) = self.tested.resume(sender, filter, self.open.len());
-        let from = watch.from;
-        let (open, findings, displaced) = (&mut self.open, Vec::new(), Vec::new());
-        let mut review = Review { filter, sender, filters_heard, rule, open, watch, findings, displaced, tests: 0 };
-        for number in due {
-            // Else it was acknowledged since.
-            if let Some(probe) = self.probes.get_mut(&number) {
-                review.test(number, probe);
-            }
+        let (mut due, mut watch) = self.tested.resume(sender, filter, self.open.len());
+        due.sort_unstable();
+        let ids = self.probes.select(&due, watch.from);
+        let tests = ids.len() as u64;
+        let hits = filter.sift(&ids, &mut watch.missed);
+        let doubted = self.probes.with_evidence(&due, watch.from);
+        watch.from = self.probes.next();
+        let (open, probes, findings, displaced) = (&mut self.open, &mut self.probes, Vec::new(), Vec::new());
+        let mut review = Review { filter, sender, filters_heard, rule, open, probes, watch, findings, displaced };
+        // Hits have the order of what was tested: by number.
+        for number in doubted.into_iter().filter(|number| hits.binary_search(number).is_err()) {
+            review.take_back(number);
         }
-        for (number, probe) in self.probes.range_mut(from..) {
-            review.test(*number, probe);
+        for number in &hits {
+            review.hit(*number);
         }
-        let Review { mut watch, mut findings, displaced, tests, .. } = review;
-        watch.from = self.next_number;
+        let Review { watch, mut findings, displaced, .. } = review;
         if filter.witness().is_some() && self.open.len() >= MANY {
             self.tested.put(sender, filter, watch);
         }
@@ -172,6 +162,11 @@ impl Outgoing {
         }
         findings.sort_by(|a, b| a.key().cmp(b.key()));
         (findings, tests)
+    }
+
+    /// The filter that this sender sent last, where it is known.
+    pub(super) fn last_filter(&self, sender: &ParticipantId) -> Option<&ReceivedFilter> {
+        self.tested.last(sender)
     }
 
     #[cfg(test)]
@@ -231,29 +226,19 @@ struct Review<'a> {
     filters_heard: u64,
     rule: FilterEvidence,
     open: &'a mut BTreeMap<LogKey, Open>,
+    probes: &'a mut Probes,
     watch: Watch,
     findings: Vec<Finding>,
     /// Whose evidence had to make room.
     displaced: Vec<ParticipantId>,
-    tests: u64,
 }
 
 impl Review<'_> {
-    fn test(&mut self, number: u64, probe: &mut Probe) {
-        self.tests += 1;
-        if let Some(position) = self.filter.first_unset(&probe.hash) {
-            self.watch.missed(position, number);
-            if probe.evidence {
-                self.take_back(probe);
-            }
-        } else if let Some(chance) = self.filter.chance(&probe.hash).filter(|chance| *chance < 1.0) {
-            self.hit(number, probe, chance);
-        }
-        // Else every bit is set, which says nothing, for or against.
-    }
-
-    fn hit(&mut self, number: u64, probe: &mut Probe, chance: f64) {
-        let Some(open) = self.open.get_mut(&probe.key) else { return };
+    fn hit(&mut self, number: u64) {
+        let Some((key, hash)) = self.probes.get(number) else { return };
+        // Where every bit is set, that says nothing, for or against.
+        let Some(chance) = self.filter.chance(&hash).filter(|chance| *chance < 1.0) else { return };
+        let Some(open) = self.open.get_mut(key) else { return };
         let evidence = &mut open.entry.evidence;
         let first = evidence.is_empty();
         match strengthen(evidence, self.sender, chance, self.filter.witness()) {
@@ -266,14 +251,14 @@ impl Review<'_> {
             Weight::More => {}
             Weight::InPlaceOf(displaced) => self.displaced.push(displaced),
         }
-        probe.evidence = true;
         let hits: u32 = evidence.iter().map(|evidence| evidence.hits).sum();
         let chance = open.chance(self.filters_heard).unwrap_or(1.0);
         let enough = match self.rule {
             FilterEvidence::Chance(limit) => chance <= limit,
             FilterEvidence::Hits(limit) => hits >= limit,
         };
-        let key = probe.key.clone();
+        let key = key.clone();
+        self.probes.set_evidence(number, true);
         self.findings.push(match (enough, first) {
             (true, _) => Finding::Acknowledged(key),
             (false, true) => Finding::Possibly(key, chance),
@@ -282,14 +267,16 @@ impl Review<'_> {
     }
 
     /// A miss takes back what this sender's filters have shown.
-    fn take_back(&mut self, probe: &mut Probe) {
-        let Some(open) = self.open.get_mut(&probe.key) else { return };
+    fn take_back(&mut self, number: u64) {
+        let Some((key, _)) = self.probes.get(number) else { return };
+        let Some(open) = self.open.get_mut(key) else { return };
         let evidence = &mut open.entry.evidence;
         let before = evidence.len();
         evidence.retain(|evidence| evidence.sender != *self.sender);
-        probe.evidence = !evidence.is_empty();
         if evidence.len() < before {
-            self.findings.push(Finding::Changed(probe.key.clone()));
+            let none_left = evidence.is_empty();
+            self.findings.push(Finding::Changed(key.clone()));
+            self.probes.set_evidence(number, !none_left);
         }
     }
 }

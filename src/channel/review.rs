@@ -35,7 +35,7 @@ impl Channel {
         let parsed = if nothing_open {
             ReceivedFilter::check(field, max).map(|()| None)
         } else {
-            ReceivedFilter::parse(field, max)
+            ReceivedFilter::parse_after(field, max, self.outgoing.last_filter(&message.sender))
         };
         let filter = match parsed {
             Ok(Some(filter)) => filter,

@@ -12,6 +12,7 @@
 //! [`CompactWriter`], anew under each seed; `ReceivedFilter` reads.
 
 use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
 
 use bloomfilter::Bloom;
 use bytes::Bytes;
@@ -44,12 +45,19 @@ impl CompactWriter {
 
     pub(super) fn insert(&mut self, hash: IdHash) {
         let Some(item) = hash.compact() else { return };
-        let bits = &mut self.bits;
-        self.positions.find(item, |position| {
-            // A position is below the number of bits.
-            bits[(position / 8) as usize] |= 1 << (position % 8);
-            false
-        });
+        let Self { positions, bits, .. } = self;
+        // A position is below the number of bits.
+        let mut set = |position: u64| bits[(position / 8) as usize] |= 1 << (position % 8);
+        let [first, step] = [0, 1].map(|i| positions.sips[i].hash(item));
+        set(positions.modulo(first));
+        if positions.k > 1 {
+            set(positions.modulo(step));
+        }
+        let mut sum = first.wrapping_add(step);
+        for _ in 2..positions.k {
+            sum = sum.wrapping_add(step);
+            set(positions.modulo(reduce(sum)));
+        }
     }
 
     pub(super) fn field(&self) -> FilterField {
@@ -63,21 +71,27 @@ pub(super) struct CompactReader {
     seed: [u8; 8],
     positions: Positions,
     bits: Bytes,
-    /// Bits set / bits.
-    fill: f64,
-    /// No hit is worth more than this: `k` positions come from two hashes, so that about bits squared sets of
-    /// positions exist, and in a nearly empty filter many of them are hit.
-    floor: f64,
+    /// Bits set, counted at the first hit.
+    ones: OnceLock<u64>,
 }
 
+/// Ids tested together: as many as bits in a word.
+const GROUP: usize = 64;
+
 impl CompactReader {
-    /// The filter with `bits`, not empty, and `k` in 1 to [`MAX_HASHES`].
-    pub(super) fn new(k: u32, seed: [u8; 8], bits: Bytes) -> Self {
+    /// The filter with `bits`, not empty, and `k` in 1 to [`MAX_HASHES`]. What only depends on seed and size is taken
+    /// from an `earlier` one where both are the same.
+    pub(super) fn new(k: u32, seed: [u8; 8], bits: Bytes, earlier: Option<&Self>) -> Self {
         debug_assert!(!bits.is_empty() && (1..=MAX_HASHES).contains(&k));
-        let ones: u64 = bits.chunks(8).map(|bytes| u64::from(word(bytes).count_ones())).sum();
-        let all = bits.len() as f64 * 8.0;
-        let (fill, floor) = (ones as f64 / all, (ones as f64 / (f64::from(k) * all * all)).min(1.0));
-        Self { seed, positions: Positions::new(k, seed, bits.len()), bits, fill, floor }
+        let positions = match earlier {
+            Some(earlier) if earlier.is_made_as(k, seed, bits.len()) => earlier.positions.clone(),
+            _ => Positions::new(k, seed, bits.len()),
+        };
+        Self { seed, positions, bits, ones: OnceLock::new() }
+    }
+
+    fn is_made_as(&self, k: u32, seed: [u8; 8], bytes: usize) -> bool {
+        (self.positions.k, self.seed, self.bits.len()) == (k, seed, bytes)
     }
 
     pub(super) fn seed(&self) -> [u8; 8] {
@@ -88,41 +102,109 @@ impl CompactReader {
         self.bits.len()
     }
 
-    pub(super) fn first_unset(&self, hash: IdHash) -> Option<u64> {
-        // Another dialect's hash is a miss.
-        let Some(item) = hash.compact() else { return Some(0) };
-        self.positions.find(item, |position| !self.is_set(position))
+    /// As [`ReceivedFilter::sift`](super::ReceivedFilter::sift). All ids of a group go through the first position, then
+    /// those left through the second, and so on: nothing depends on the id before, and nothing branches on a bit of the
+    /// filter, so that the processor works on many ids at a time.
+    pub(super) fn sift(&self, ids: &[(u64, IdHash)], missed: &mut Vec<(u64, u64)>) -> Vec<u64> {
+        let Positions { k, sips: [first, second], .. } = &self.positions;
+        let bits = &self.bits[..];
+        // 1 where the position of this hash is set.
+        let test = |h: u64, position: &mut u64| {
+            *position = self.positions.modulo(h);
+            u64::from(is_set(bits, *position))
+        };
+        let mut hits = Vec::new();
+        missed.reserve(ids.len());
+        // Of each id: the position tested last; h(0) and as many h(1) as were tested; h(1), before that the id.
+        let (mut last, mut sums, mut steps) = ([0; GROUP], [0; GROUP], [0; GROUP]);
+        for ids in ids.chunks(GROUP) {
+            let mut left = 0;
+            for (at, (_, hash)) in ids.iter().enumerate() {
+                let Some(item) = hash.compact() else {
+                    // Another dialect's hash is a miss.
+                    last[at] = 0;
+                    continue;
+                };
+                (sums[at], steps[at]) = (first.hash(item), u64::from_le_bytes(item));
+                left |= test(sums[at], &mut last[at]) << at;
+            }
+            if *k > 1 {
+                left = ones(left).fold(0, |left, at| {
+                    steps[at] = second.hash(steps[at].to_le_bytes());
+                    sums[at] = sums[at].wrapping_add(steps[at]);
+                    left | test(steps[at], &mut last[at]) << at
+                });
+            }
+            for _ in 2..*k {
+                left = ones(left).fold(0, |left, at| {
+                    sums[at] = sums[at].wrapping_add(steps[at]);
+                    left | test(reduce(sums[at]), &mut last[at]) << at
+                });
+            }
+            hits.extend(ones(left).map(|at| ids[at].0));
+            missed.extend(ones(!left).take_while(|at| *at < ids.len()).map(|at| (last[at], ids[at].0)));
+        }
+        hits
     }
 
     /// The position is below the number of bits.
     pub(super) fn is_set(&self, position: u64) -> bool {
-        self.bits[(position / 8) as usize] & (1 << (position % 8)) != 0
+        is_set(&self.bits, position)
     }
 
     pub(super) fn gained(&self, earlier: &Self) -> Option<Vec<(u64, u64)>> {
-        if (self.seed, self.positions.k, self.bits.len()) != (earlier.seed, earlier.positions.k, earlier.bits.len()) {
+        if !earlier.is_made_as(self.positions.k, self.seed, self.bits.len()) {
             return None;
         }
-        let mut gained = Vec::new();
-        for (at, (now, earlier)) in self.bits.chunks(8).zip(earlier.bits.chunks(8)).enumerate() {
-            let (now, earlier) = (word(now), word(earlier));
-            if earlier & !now != 0 {
-                return None;
-            }
+        let (now, now_rest) = self.bits.as_chunks::<8>();
+        let (earlier, earlier_rest) = earlier.bits.as_chunks::<8>();
+        // One more id sets `k` bits.
+        let mut gained = Vec::with_capacity(self.positions.k as usize);
+        let mut compare = |at: usize, now: u64, earlier: u64| {
             if now != earlier {
                 gained.push((at as u64, now & !earlier));
             }
-        }
-        Some(gained)
+            earlier & !now == 0
+        };
+        let mut whole = now.iter().zip(earlier).enumerate();
+        let kept = whole
+            .all(|(at, (now, earlier))| compare(at, u64::from_le_bytes(*now), u64::from_le_bytes(*earlier)))
+            && compare(now.len(), word(now_rest), word(earlier_rest));
+        kept.then_some(gained)
     }
 
     pub(super) fn chance(&self, hash: IdHash) -> Option<f64> {
         let item = hash.compact()?;
-        if self.first_unset(hash).is_some() {
+        let mut all = Vec::with_capacity(self.positions.k as usize);
+        let unset = self.positions.find(item, |position| {
+            all.push(position);
+            !self.is_set(position)
+        });
+        if unset.is_some() {
             return None;
         }
-        Some(worth(self.positions.all(item).into_iter(), self.fill).max(self.floor))
+        let ones =
+            *self.ones.get_or_init(|| self.bits.chunks(8).map(|bytes| u64::from(word(bytes).count_ones())).sum());
+        let (ones, all_bits) = (ones as f64, self.bits.len() as f64 * 8.0);
+        // No hit is worth more than this: `k` positions come from two hashes, so that about bits squared sets of
+        // positions exist, and in a nearly empty filter many of them are hit.
+        let floor = (ones / (f64::from(self.positions.k) * all_bits * all_bits)).min(1.0);
+        Some(worth(all.into_iter(), ones / all_bits).max(floor))
     }
+}
+
+/// The places of the bits set in a word, the lowest first.
+fn ones(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = (word != 0).then_some(word.trailing_zeros() as usize % GROUP);
+        word &= word.wrapping_sub(1);
+        lowest
+    })
+}
+
+/// The position is below the number of bits.
+fn is_set(bits: &[u8], position: u64) -> bool {
+    bits[(position / 8) as usize] & (1 << (position % 8)) != 0
 }
 
 /// Where ids are in a filter of this size, under this seed.
@@ -131,7 +213,7 @@ struct Positions {
     k: u32,
     sips: [Sip13; 2],
     bits: u64,
-    /// 2^64 / bits, so that what is left of a division takes a multiplication.
+    /// 2^64 / bits, rounded up, so that what is left of a division takes a multiplication.
     inverse: u64,
 }
 
@@ -139,7 +221,7 @@ impl Positions {
     /// `bytes` is not 0.
     fn new(k: u32, seed: [u8; 8], bytes: usize) -> Self {
         let bits = bytes as u64 * 8;
-        Self { k, sips: sips(&expand(seed)), bits, inverse: u64::MAX / bits }
+        Self { k, sips: sips(&expand(seed)), bits, inverse: u64::MAX / bits + 1 }
     }
 
     /// The first of the `k` positions of an id for which this holds; the next is computed only where it does not.
@@ -151,34 +233,22 @@ impl Positions {
             return first;
         }
         let h1 = self.sips[1].hash(item);
-        try_hash(h1).or_else(|| {
-            (2..u64::from(self.k)).find_map(|i| {
-                let h = h0.wrapping_add(i.wrapping_mul(h1));
-                try_hash(if h < PRIME { h } else { h - PRIME })
-            })
-        })
+        try_hash(h1)
+            .or_else(|| (2..u64::from(self.k)).find_map(|i| try_hash(reduce(h0.wrapping_add(i.wrapping_mul(h1))))))
     }
 
-    /// All `k` positions of an id.
-    fn all(&self, item: [u8; 8]) -> Vec<u64> {
-        let mut all = Vec::with_capacity(self.k as usize);
-        self.find(item, |position| {
-            all.push(position);
-            false
-        });
-        all
-    }
-
-    /// `h % bits`: the quotient is at most two too small.
+    /// `h % bits`.
     fn modulo(&self, h: u64) -> u64 {
         let quotient = (u128::from(h) * u128::from(self.inverse)) >> 64;
-        // At most `h / bits`.
-        let mut rest = h - quotient as u64 * self.bits;
-        while rest >= self.bits {
-            rest -= self.bits;
-        }
-        rest
+        // `h / bits` or one more: then this is negative, and what is added makes it the smaller of the two.
+        let rest = h.wrapping_sub((quotient as u64).wrapping_mul(self.bits));
+        rest.min(rest.wrapping_add(self.bits))
     }
+}
+
+/// `h % PRIME`: below it, the difference wraps and is the larger one.
+fn reduce(h: u64) -> u64 {
+    h.min(h.wrapping_sub(PRIME))
 }
 
 /// Up to eight bytes as a number in which position `p` of them is bit `p`.
@@ -228,6 +298,15 @@ mod tests {
         IdHash::of(&MessageId::new(n.to_le_bytes()))
     }
 
+    fn all_positions(reader: &CompactReader, hash: IdHash) -> Vec<u64> {
+        let mut all = Vec::new();
+        reader.positions.find(hash.compact().unwrap(), |position| {
+            all.push(position);
+            false
+        });
+        all
+    }
+
     /// The crate's filter with these parts.
     fn of_crate(k: u32, seed: [u8; 8], bits: &[u8]) -> Bloom<Item> {
         let mut bytes = vec![1];
@@ -244,8 +323,8 @@ mod tests {
             let mut bloom = of_crate(k, seed, &vec![0; len]);
             bloom.set(&Item(hash(n).compact().unwrap()));
             let mut ours = vec![0; len];
-            let reader = CompactReader::new(k, seed, Bytes::from(vec![0; len]));
-            for position in reader.positions.all(hash(n).compact().unwrap()) {
+            let reader = CompactReader::new(k, seed, Bytes::from(vec![0; len]), None);
+            for position in all_positions(&reader, hash(n)) {
                 ours[(position / 8) as usize] |= 1 << (position % 8);
             }
             prop_assert_eq!(&bloom.as_slice()[CRATE_HEADER..], &ours);
@@ -274,9 +353,42 @@ mod tests {
         }
 
         #[test]
+        fn many_ids_are_sifted_as_each_is_tested(
+            k in 1..=9_u32,
+            seed: [u8; 8],
+            bits in prop::collection::vec(any::<u8>(), 1..50),
+            full: bool,
+            ids in 0..300_u64,
+        ) {
+            let bits: Vec<u8> = bits.into_iter().map(|byte| if full { byte | 0x7f } else { byte }).collect();
+            let reader = CompactReader::new(k, seed, bits.into(), None);
+            let foreign = IdHash::in_dialect(&MessageId::from("foreign"), crate::types::Dialect::JsWaku);
+            let ids: Vec<(u64, IdHash)> = (0..ids).map(|n| (3 * n, if n % 50 == 9 { foreign } else { hash(n) })).collect();
+            let mut missed = vec![(7, 7)];
+            let hits = reader.sift(&ids, &mut missed);
+            prop_assert_eq!(missed.remove(0), (7, 7), "what was there stays");
+            missed.sort_by_key(|(_, number)| *number);
+            let is_hit = |(_, hash): &&(u64, IdHash)| reader.chance(*hash).is_some();
+            let (hit, not): (Vec<_>, Vec<_>) = ids.iter().partition(is_hit);
+            prop_assert_eq!(hits, hit.iter().map(|(number, _)| *number).collect::<Vec<_>>());
+            let first_unset = |hash: IdHash| if hash == foreign { Some(0) } else {
+                all_positions(&reader, hash).into_iter().find(|position| !reader.is_set(*position))
+            };
+            let expected: Vec<_> = not.iter().map(|(number, hash)| (first_unset(*hash).unwrap(), *number)).collect();
+            prop_assert_eq!(missed, expected);
+        }
+
+        #[test]
+        fn what_is_left_of_a_division_by_the_prime_is_that(h: u64) {
+            for h in [h, 0, PRIME - 1, PRIME, u64::MAX] {
+                prop_assert_eq!(reduce(h), h % PRIME);
+            }
+        }
+
+        #[test]
         fn hits_are_those_of_the_crate(k in 1..=4_u32, seed: [u8; 8], bits in prop::collection::vec(any::<u8>(), 1..50)) {
             let bloom = of_crate(k, seed, &bits);
-            let reader = CompactReader::new(k, seed, bits.into());
+            let reader = CompactReader::new(k, seed, bits.into(), None);
             for n in 0..200 {
                 prop_assert_eq!(bloom.check(&Item(hash(n).compact().unwrap())), reader.chance(hash(n)).is_some());
             }
@@ -291,7 +403,7 @@ mod tests {
             seed in 1..3_u8,
         ) {
             let now: Vec<u8> = earlier.iter().zip(&more).map(|(earlier, more)| earlier | more).collect();
-            let read = |bits: &[u8], seed| CompactReader::new(3, [seed; 8], Bytes::copy_from_slice(bits));
+            let read = |bits: &[u8], seed| CompactReader::new(3, [seed; 8], Bytes::copy_from_slice(bits), None);
             let set = |bits: &[u8], at: usize| bits[at / 8] >> (at % 8) & 1 == 1;
             let expected: Vec<u64> =
                 (0..now.len() * 8).filter(|at| set(&now, *at) && !set(&earlier, *at)).map(|at| at as u64).collect();
@@ -309,12 +421,12 @@ mod tests {
     #[test]
     fn only_distinct_positions_count() {
         // 4 of 8 bits set and 64 hash functions: at most 4 distinct positions can hit.
-        let reader = CompactReader::new(64, [0; 8], Bytes::from_static(&[0xff]));
+        let reader = CompactReader::new(64, [0; 8], Bytes::from_static(&[0xff]), None);
         assert_eq!(reader.chance(hash(1)), Some(1.0));
         for n in 0..10_000 {
-            let reader = CompactReader::new(6, [0; 8], Bytes::from_static(&[0x0f]));
+            let reader = CompactReader::new(6, [0; 8], Bytes::from_static(&[0x0f]), None);
             if let Some(chance) = reader.chance(hash(n)) {
-                let distinct: BTreeSet<u64> = reader.positions.all(hash(n).compact().unwrap()).into_iter().collect();
+                let distinct: BTreeSet<u64> = all_positions(&reader, hash(n)).into_iter().collect();
                 assert_eq!(chance, 0.5_f64.powi(i32::try_from(distinct.len()).unwrap()));
             }
         }

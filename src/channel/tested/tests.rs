@@ -40,11 +40,12 @@ impl Pair {
     }
 
     fn hear(&mut self, sender: &str, field: &FilterField, rule: FilterEvidence) {
-        let filter = ReceivedFilter::parse(field, 1 << 16).unwrap().unwrap();
         let sender = ParticipantId::from(sender);
+        let after = ReceivedFilter::parse_after(field, 1 << 16, self.quick.last_filter(&sender)).unwrap().unwrap();
+        let filter = ReceivedFilter::parse(field, 1 << 16).unwrap().unwrap();
         self.heard += 1;
         self.plain.forget_tested();
-        let quick = self.quick.review(&filter, &sender, self.heard, rule);
+        let quick = self.quick.review(&after, &sender, self.heard, rule);
         let plain = self.plain.review(&filter, &sender, self.heard, rule);
         assert_eq!(format!("{:?}", quick.0), format!("{:?}", plain.0));
         self.tests = (self.tests.0 + quick.1, self.tests.1 + plain.1);
@@ -148,7 +149,7 @@ fn a_sender_that_keeps_its_seed_is_not_watched_for_messages_of_the_past() {
             pair.plain.remove(&key);
         }
         pair.hear("bob", &field, FilterEvidence::Chance(1e-6));
-        let watched: usize = pair.quick.tested().senders.values().map(|(_, _, watch)| watch.len()).sum();
+        let watched: usize = pair.quick.tested().senders.values().map(|last| last.watch.len()).sum();
         assert!(watched <= 2 * 50 + 1, "{watched} positions for {} messages", pair.quick.len());
     }
     assert!(pair.tests.0 < 2_000 * 3, "{} tests", pair.tests.0);
@@ -164,16 +165,24 @@ fn what_is_remembered_is_bounded() {
     for n in 0..9_930_u64 {
         let (_, mut watch) = tested.resume(&format!("sender {n}").into(), &filter(1, n), 10_000);
         let bytes = 1 + n % 977 * 64;
-        (0..n % 300).for_each(|number| watch.missed(number % (8 * bytes), number));
+        watch.missed.extend((0..n % 300).map(|number| (number % (8 * bytes), number)));
         tested.put(&format!("sender {n}").into(), &filter(bytes as usize, n), watch);
         assert!(tested.bytes <= MAX_BYTES);
         assert_eq!(tested.senders.len(), tested.order.len());
     }
-    let bytes: usize = tested.senders.values().map(|(_, filter, watch)| cost(filter, watch)).sum();
+    let bytes: usize = tested.senders.values().map(|last| cost(&last.filter, &last.watch)).sum();
     assert_eq!(tested.bytes, bytes);
     assert!(
-        tested.senders.values().all(|(_, _, watch)| watch.later.capacity() <= 2 * MANY),
+        tested.senders.values().all(|last| {
+            let entries = &last.watch.missing.entries;
+            entries.capacity() <= 2 * entries.len().max(MANY)
+        }),
         "room for what is not there"
     );
-    assert!(tested.senders.len() > 5, "{} senders", tested.senders.len());
+    let others = tested.senders.len();
+    assert!(others > 5, "{others} senders");
+    let field = FilterField::Compact { k: 3, seed: [0; 8], bits: vec![0; MAX_BYTES + 1].into() };
+    let filter = ReceivedFilter::parse(&field, usize::MAX).unwrap().unwrap();
+    tested.put(&"a sender of too much".into(), &filter, Watch::default());
+    assert_eq!(tested.senders.len(), others, "it is not remembered, and displaces nobody");
 }
