@@ -6,6 +6,8 @@
 //! bits are kept as they go on the wire: offering the filter is one copy. How it moves: `rolling` fills an
 //! [`InteropWriter`]; `ReceivedFilter` reads with an [`InteropReader`], which a peer's absurd numbers never enter.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -133,10 +135,8 @@ pub(super) struct InteropReader {
     peer: Peer,
     shape: Shape,
     words: Bytes,
-    /// Bits set / bits.
-    fill: f64,
-    /// As in a compact filter: no hit is worth more than this.
-    floor: f64,
+    /// Bits set, counted at the first hit: a filter of 18 KB comes with every message.
+    ones: OnceLock<u64>,
 }
 
 impl InteropReader {
@@ -171,13 +171,16 @@ impl InteropReader {
     }
 
     fn new(peer: Peer, shape: Shape, words: Bytes) -> Self {
-        // A word at a time: a filter of 18 KB comes with every message. What is over is no word, and has no bit.
-        let (whole, _) = words.as_chunks::<8>();
-        let ones: u64 = whole.iter().map(|word| u64::from(u64::from_ne_bytes(*word).count_ones())).sum();
-        let all = shape.m as f64;
-        let fill = (ones as f64 / all).min(1.0);
-        let floor = (ones as f64 / (f64::from(shape.k) * all * all)).min(1.0);
-        Self { peer, shape, words, fill, floor }
+        Self { peer, shape, words, ones: OnceLock::new() }
+    }
+
+    fn ones(&self) -> f64 {
+        let count = || {
+            // A word at a time. What is over is no word, and has no bit.
+            let (whole, _) = self.words.as_chunks::<8>();
+            whole.iter().map(|word| u64::from(u64::from_ne_bytes(*word).count_ones())).sum()
+        };
+        *self.ones.get_or_init(count) as f64
     }
 
     pub(super) fn chance(&self, hash: IdHash) -> Option<f64> {
@@ -189,7 +192,10 @@ impl InteropReader {
         if !positions.clone().all(is_set) {
             return None;
         }
-        Some(worth(positions.map(|position| position as u64), self.fill).max(self.floor))
+        let (ones, all) = (self.ones(), self.shape.m as f64);
+        // As in a compact filter: no hit is worth more than this.
+        let floor = (ones / (f64::from(self.shape.k) * all * all)).min(1.0);
+        Some(worth(positions.map(|position| position as u64), (ones / all).min(1.0)).max(floor))
     }
 }
 
