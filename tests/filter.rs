@@ -201,6 +201,19 @@ fn ids_expire_but_the_newest_64_stay() {
 }
 
 #[test]
+fn who_takes_no_new_seed_holds_no_expired_ids_either() {
+    let mut filter = summary(0..200, 1);
+    filter.insert(&id(200), hash(200), at(240));
+    assert_eq!(filter.len(), 201);
+    filter.insert(&id(201), hash(201), at(241));
+    assert_eq!(filter.len(), 64);
+    assert_eq!(filter.last_heard(&id(0)), None);
+    assert!(holds(&filter, 0), "its bits stay until the next seed");
+    (202..2_000).for_each(|n| filter.insert(&id(n), hash(n), at(n)));
+    assert_eq!(filter.len(), 241, "those of one window");
+}
+
+#[test]
 fn a_known_duplicate_stays_for_another_window() {
     let mut filter = summary(0..200, 1);
     assert!(filter.refresh(&id(3), at(200)));

@@ -86,3 +86,32 @@ impl Effects {
         Commit { meta, history, hints: std::mem::take(&mut self.hints) }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::state::{Mark, MarkKind, Response};
+    use crate::types::WallTime;
+
+    #[test]
+    fn of_each_row_the_last_change_is_saved_in_the_order_of_keys() {
+        let response = |id: &str, due| Row::Response(Response { id: id.into(), due: WallTime::from_millis(due) });
+        let key = |id: &str| RowKey::by_id(Place::Response, &id.into());
+        let mut effects = Effects::default();
+        effects.put(Row::Mark(Mark { id: "a".into(), kind: MarkKind::Lost, sequence: 1 }));
+        effects.put(response("b", 1));
+        effects.put(response("c", 1));
+        effects.delete(key("b"));
+        effects.delete(key("a"));
+        effects.put(response("a", 2));
+        effects.delete(key("c"));
+        effects.put(response("c", 3));
+        let commit = effects.commit(None);
+        let put: Vec<RowKey> = commit.history.put.iter().map(Row::key).collect();
+        assert_eq!(put, [key("a"), key("c"), RowKey::by_id(Place::Mark, &"a".into())]);
+        assert_eq!(commit.history.put[..2], [response("a", 2), response("c", 3)]);
+        assert_eq!(commit.history.delete, [key("b")]);
+        assert!(!effects.saves(), "all was taken");
+    }
+}
