@@ -84,9 +84,12 @@ impl Channel {
             let (running, wall) = (self.now.running, self.now.wall.as_millis());
             let passed = Duration::from_millis(wall.saturating_sub(open.entry.last_sent.as_millis()));
             let later = wait.saturating_sub(passed).max(open.due.since(running));
-            self.outgoing.reschedule(key, false, running, wall, later);
+            if let Some(entry) = self.outgoing.reschedule(key, false, running, wall, later) {
+                self.effects.put(Row::Outgoing(entry.clone()));
+            }
+        } else {
+            self.save_outgoing(key);
         }
-        self.save_outgoing(key);
     }
 
     pub(super) fn save_outgoing(&mut self, key: &LogKey) {

@@ -217,7 +217,7 @@ impl Channel {
             hash.update(self.participant.as_bytes());
             hash.update(nanos.to_be_bytes());
             hash.update(content);
-            let id = MessageId::new(hex(&hash.finalize()));
+            let id = MessageId::new(hex(&hash.finalize().into()));
             if self.known.key(&id).is_none() {
                 return (id, Some(nanos));
             }
@@ -316,11 +316,11 @@ impl Channel {
     }
 }
 
-fn hex(bytes: &[u8]) -> Vec<u8> {
+fn hex(hash: &[u8; 32]) -> [u8; 64] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut digits = Vec::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        digits.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    let mut digits = [0; 64];
+    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(hash) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
     }
     digits
 }
