@@ -16,7 +16,8 @@ impl Channel {
     pub(super) fn review(&mut self, message: &Message) {
         for entry in &message.causal_history {
             self.sync.acknowledged_by(&entry.id, &message.sender);
-            if let Some(key) = self.known.key(&entry.id)
+            if self.outgoing.len() > 0
+                && let Some(key) = self.known.key(&entry.id)
                 && self.outgoing.get(&key).is_some()
             {
                 self.acknowledged(&key, &message.sender);
