@@ -1,4 +1,4 @@
-//! What is known of every message id: where its body is, and how many logged messages refer to it.
+//! What is known of every message id: how far it has come, and how many logged messages refer to it.
 //!
 //! One lookup answers "is this a duplicate", "is this dependency met" and "is this a head".
 
