@@ -13,6 +13,9 @@ use crate::types::{MessageId, ParticipantId};
 use super::known::{IdMap, Keyed};
 use super::log::cost;
 
+/// Places in a table that are not worth an effort.
+const SMALL: usize = 16;
+
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) parked: Parked,
@@ -116,14 +119,7 @@ impl Incoming {
     /// Takes a message out.
     pub(super) fn remove(&mut self, key: &LogKey) -> Option<Waiting> {
         let waiting = self.waiting.remove(key)?;
-        for id in &waiting.unmet {
-            if let Some(waiters) = self.waiters.get_mut(id) {
-                waiters.remove(key);
-                if waiters.is_empty() {
-                    self.waiters.remove(id);
-                }
-            }
-        }
+        waiting.unmet.iter().for_each(|id| self.unlist(key, id));
         self.ready.remove(key);
         self.expiry.remove(&(waiting.expiry, key.clone()));
         let cost = cost(&waiting.parked.body);
@@ -138,6 +134,7 @@ impl Incoming {
     /// Strikes a dependency off for everyone who waits for it; returns how many did.
     pub(super) fn met(&mut self, id: &MessageId) -> usize {
         let waiters = self.waiters.remove(id).unwrap_or_default();
+        self.tidy();
         for key in &waiters {
             self.strike(key, id);
         }
@@ -146,12 +143,7 @@ impl Incoming {
 
     /// Strikes a dependency off for one message alone.
     pub(super) fn met_for(&mut self, key: &LogKey, id: &MessageId) {
-        if let Some(waiters) = self.waiters.get_mut(id) {
-            waiters.remove(key);
-            if waiters.is_empty() {
-                self.waiters.remove(id);
-            }
-        }
+        self.unlist(key, id);
         self.strike(key, id);
     }
 
@@ -184,6 +176,23 @@ impl Incoming {
         self.expiry.insert((age, key.clone()));
     }
 
+    /// This message is not among those that wait for that one any more.
+    fn unlist(&mut self, key: &LogKey, id: &MessageId) {
+        let Some(waiters) = self.waiters.get_mut(id) else { return };
+        waiters.remove(key);
+        if waiters.is_empty() {
+            self.waiters.remove(id);
+            self.tidy();
+        }
+    }
+
+    /// Gives memory back when most of it is empty: limits count what waits, and a table keeps what it once took.
+    fn tidy(&mut self) {
+        if self.waiters.capacity() > 4 * self.waiters.len() + SMALL {
+            self.waiters.shrink_to(2 * self.waiters.len());
+        }
+    }
+
     fn strike(&mut self, key: &LogKey, id: &MessageId) {
         if let Some(waiting) = self.waiting.get_mut(key) {
             waiting.unmet.remove(id);
@@ -202,5 +211,39 @@ impl Incoming {
         } else {
             self.ranking.insert((account.0, sender.clone()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::state::Body;
+    use crate::types::{Lamport, WallTime};
+
+    #[test]
+    fn what_was_awaited_leaves_no_memory() {
+        let mut incoming = Incoming::new(Keyed::new(1));
+        let id = |n: u64| MessageId::new(n.to_be_bytes());
+        let keys: Vec<LogKey> = (0..3).map(|n| LogKey { lamport: Lamport(n), id: id(n) }).collect();
+        for (key, first) in keys.iter().zip([100, 1_000_100, 2_000_100]) {
+            let body = Arc::new(Body {
+                key: key.clone(),
+                sender: ParticipantId::from("bob"),
+                causal_history: Vec::new(),
+                content: Bytes::new(),
+            });
+            let parked = Parked { body, seen: WallTime::default(), parked_at_age_ms: 0 };
+            incoming.park(parked, (first..first + 10_000).map(id).collect(), 0);
+        }
+        // Each way out.
+        incoming.remove(&keys[0]);
+        (1_000_100..1_010_100).for_each(|n| assert_eq!(incoming.met(&id(n)), 1));
+        (2_000_100..2_010_100).for_each(|n| incoming.met_for(&keys[2], &id(n)));
+        assert!(incoming.waiters.is_empty());
+        assert!(incoming.waiters.capacity() < 100, "room for {}", incoming.waiters.capacity());
     }
 }

@@ -249,10 +249,12 @@ impl Channel {
                 self.effects.hints.push((row.body.key.id.clone(), hint.clone()));
             }
         }
-        for row in &fresh {
-            self.known.set(&row.body.key, Standing::Parked);
+        // A store that gives a row twice is not to give it a second place in the incoming buffer.
+        let fresh: BTreeMap<LogKey, Parked> = fresh.into_iter().map(|row| (row.body.key.clone(), row)).collect();
+        for key in fresh.keys() {
+            self.known.set(key, Standing::Parked);
         }
-        for row in fresh {
+        for row in fresh.into_values() {
             let old = self.is_old(&row.body.key);
             let unmet: BTreeSet<MessageId> = log::references(&row.body)
                 .filter(|id| self.is_waiting(id) || (!old && self.is_missing(id)))

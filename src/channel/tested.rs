@@ -82,20 +82,27 @@ impl Tested {
     pub(super) fn resume(&mut self, sender: &ParticipantId, filter: &ReceivedFilter, open: usize) -> (Vec<u64>, Watch) {
         let resumed = self.senders.get_mut(sender).and_then(|last| {
             // Taken in any case: what is not put back is tested against all.
-            let watch = std::mem::take(&mut last.watch);
+            let mut watch = std::mem::take(&mut last.watch);
             let gained = filter.gained(&last.filter).filter(|_| watch.len() <= 2 * open)?;
-            Some((gained, watch))
-        });
-        let Some((gained, mut watch)) = resumed else { return (Vec::new(), Watch::default()) };
-        let mut due: Vec<u64> = std::mem::take(&mut watch.again);
-        for (word, bits) in gained {
-            let mut bits = bits;
-            while bits != 0 {
-                due.extend(watch.missing.at(64 * word + u64::from(bits.trailing_zeros())));
-                bits &= bits - 1;
+            let mut due: Vec<u64> = std::mem::take(&mut watch.again);
+            let missing = &watch.missing;
+            let bits: usize = gained.iter().map(|(_, bits)| bits.count_ones() as usize).sum();
+            if bits > missing.entries.len() {
+                // A peer may gain every bit it has, and all that is watched may be in one list.
+                let is_gained = |position| filter.is_set(position) && !last.filter.is_set(position);
+                let entries = missing.entries.iter().filter(|entry| is_gained(entry.position.into()));
+                due.extend(entries.map(|entry| entry.number));
+                return Some((due, watch));
             }
-        }
-        (due, watch)
+            for (word, mut bits) in gained {
+                while bits != 0 {
+                    due.extend(missing.at(64 * word + u64::from(bits.trailing_zeros())));
+                    bits &= bits - 1;
+                }
+            }
+            Some((due, watch))
+        });
+        resumed.unwrap_or_default()
     }
 
     /// Remembers what this filter was tested against.

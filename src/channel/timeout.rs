@@ -15,7 +15,7 @@ const RESEND_BATCH: usize = 16;
 /// Losses in one step, for the same reason.
 const LOSS_BATCH: usize = 1_000;
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
-/// Waiting messages, and what they wait for, looked at in one step for whether it is asked for.
+/// Waiting messages, and what they name, looked at in one step for whether it is asked for.
 const REFILL_BATCH: usize = 1_000;
 
 /// Looking for missing messages that nobody is asked for: one pass over all that is awaited, in parts.
@@ -120,9 +120,9 @@ impl Channel {
             if looked_at >= REFILL_BATCH {
                 break;
             }
-            looked_at += 1 + waiting.unmet.len();
-            self.refill.after = Some(key.clone());
             let body = &waiting.parked.body;
+            looked_at += 1 + body.causal_history.len();
+            self.refill.after = Some(key.clone());
             for entry in body.causal_history.iter().filter(|entry| waiting.unmet.contains(&entry.id)) {
                 let missing = self.known.standing(&entry.id) == Standing::Unknown;
                 if seen.insert(&entry.id) && missing && self.requests.get(&entry.id).is_none() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reliable_channel::channel::{Event, Input, Outcome, Stats};
-use reliable_channel::state::{ChannelData, Commit};
+use reliable_channel::state::{ChannelData, Commit, Parked, Row};
 #[cfg(feature = "store")]
 use reliable_channel::store::Persistence;
 use reliable_channel::types::{FilterField, Lamport, Message, MessageId};
@@ -297,4 +297,20 @@ fn rows_without_their_meta_are_mended_and_told() {
     assert!(alice.take_events().iter().any(|event| matches!(event, Event::StateMended { .. })));
     assert_eq!(alice.log(), ["m1"]);
     assert_eq!(alice.channel.meta().next_delivery, 2);
+}
+
+/// As from a store that does not keep to its contract.
+#[test]
+fn a_parked_row_that_is_loaded_twice_is_one() {
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "b2", 2, &["b1"]));
+    let again = alice.saved.rows.iter().find_map(|row| match row {
+        Row::Parked(parked) => Some(parked.clone()),
+        _ => None,
+    });
+    let again = again.unwrap();
+    alice.saved.rows.insert(1, Row::Parked(Parked { parked_at_age_ms: 5, ..again }));
+    alice.restart();
+    alice.run_for(3 * 60 * 60 * 1_000);
+    assert_eq!(alice.log(), ["b2"], "what it waited for is lost");
 }

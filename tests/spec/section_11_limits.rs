@@ -6,7 +6,7 @@ use bytes::Bytes;
 use reliable_channel::channel::{ChannelError, Config, Event, Fate, Input, Limit, Outcome};
 use reliable_channel::filter::{IdHash, ReceivedFilter};
 use reliable_channel::types::{
-    ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId,
+    ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId, RunningTime,
 };
 use reliable_channel::wire;
 
@@ -518,4 +518,23 @@ fn no_duration_however_short_or_long_makes_a_channel_panic_or_wake_for_ever() {
             }
         }
     }
+}
+
+#[test]
+fn waiting_messages_of_many_entries_are_looked_through_a_part_at_a_time() {
+    let mut alice = peer("alice");
+    let many: Vec<String> = (0..300).map(|n| format!("missing {n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    alice.receive(&message("eve", "names more than its share", 1, &many));
+    for n in 0..10 {
+        let (id, names) = (format!("m{n}"), format!("missed by m{n}"));
+        alice.receive(&message("eve", &id, 2 + n, &[names.as_str(); 1_024]));
+    }
+    let (mut pauses, end) = (0, alice.now + 70_000);
+    while let Some(due) = alice.channel.poll_timeout().map(RunningTime::as_millis).filter(|due| *due <= end) {
+        pauses += usize::from(due == alice.now + 50);
+        alice.now = due;
+        alice.input(Input::Timeout).unwrap();
+    }
+    assert!(pauses >= 9, "{pauses} pauses between 10 messages of 1,024 entries");
 }

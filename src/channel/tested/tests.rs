@@ -186,3 +186,27 @@ fn what_is_remembered_is_bounded() {
     tested.put(&"a sender of too much".into(), &filter, Watch::default());
     assert_eq!(tested.senders.len(), others, "it is not remembered, and displaces nobody");
 }
+
+/// A filter that missed nothing makes one list; what is missed later is all in it. To look through it for each bit that
+/// such a filter gains would take seconds.
+#[test]
+#[allow(clippy::disallowed_methods)] // a measurement
+fn a_filter_that_gains_many_bits_is_quickly_tested() {
+    let begin = std::time::Instant::now();
+    let bits = 7 << 20;
+    let field = |byte: u8| FilterField::Compact { k: 1, seed: [0; 8], bits: vec![byte; bits / 8].into() };
+    let parse = |byte: u8| ReceivedFilter::parse(&field(byte), bits).unwrap().unwrap();
+    let (empty, full, sender) = (parse(0), parse(0xff), ParticipantId::from("bob"));
+    let mut tested = Tested::default();
+    tested.put(&sender, &empty, Watch::default());
+    for first in [0, 40] {
+        let (due, mut watch) = tested.resume(&sender, &empty, 100);
+        assert_eq!(due, [0; 0]);
+        watch.missed.extend((first..first + 32).map(|number| (number, number)));
+        tested.put(&sender, &empty, watch);
+    }
+    let (mut due, _) = tested.resume(&sender, &full, 100);
+    due.sort_unstable();
+    assert_eq!(due, (0..32).chain(40..72).collect::<Vec<u64>>());
+    assert!(begin.elapsed().as_millis() < 1_000, "{:?}", begin.elapsed());
+}
