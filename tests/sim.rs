@@ -89,7 +89,7 @@ fn mixed_worlds_keep_every_invariant() {
 /// some, so these worlds need not show the old defect if it comes back.
 #[test]
 fn worlds_that_found_a_defect_keep_every_invariant() {
-    for seed in [7, 11, 51, 67, 72, 93, 298, 345, 349, 2183] {
+    for seed in [7, 11, 51, 67, 72, 93, 298, 345, 349, 2183, 2409] {
         let report = mixed::run(seed, None);
         assert!(report.violations.is_empty(), "seed {seed}: {}", report.violations[0]);
     }

@@ -239,9 +239,11 @@ impl Channel {
         }
     }
 
-    /// A message below all memory. Who waits for it, waits in vain.
+    /// A message below all memory. Who waits for it, waits in vain; who waits for one of another sender under its id does
+    /// not.
     fn take_too_old(&mut self, id: MessageId, sender: ParticipantId) -> Fate {
-        if self.incoming.is_awaited(&id) || self.requests.get(&id).is_some() {
+        let is_meant = self.sender_named(&id).is_none_or(|named| *named == sender);
+        if is_meant && (self.incoming.is_awaited(&id) || self.requests.get(&id).is_some()) {
             self.set_mark(&id, MarkKind::Lost);
             self.stats.lost += 1;
             self.effects.tell(Event::DependencyLost { id: id.clone() });
@@ -249,6 +251,15 @@ impl Channel {
         }
         self.effects.tell(Event::TooOld { id, sender });
         Fate::TooOld
+    }
+
+    /// The sender of a missing message, as it was named.
+    fn sender_named(&self, id: &MessageId) -> Option<&ParticipantId> {
+        if let Some(missing) = self.requests.get(id) {
+            return missing.request.entry.sender.as_ref();
+        }
+        let waiter = self.incoming.waiters(id).next().and_then(|key| self.incoming.get(key))?;
+        waiter.parked.body.causal_history.iter().find(|entry| entry.id == *id)?.sender.as_ref()
     }
 
     /// Sorts a new message's dependencies: all that are not met, and those of them that were never received.

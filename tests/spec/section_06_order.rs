@@ -205,6 +205,20 @@ fn who_waits_for_a_message_that_turns_out_too_old_waits_no_longer() {
     assert_eq!((alice.delivered(), alice.asked(), alice.parked()), (ids(["n"]), vec![], vec![]));
 }
 
+/// Seed 2409: a forged message under the id of a missing one, with a timestamp below all memory, made everybody who missed
+/// it give it up at once.
+#[test]
+fn a_too_old_message_of_another_sender_than_was_named_ends_no_wait() {
+    let mut alice = with_stub_floor();
+    let mut waiter = message("bob", "n", 300, &["x"]);
+    waiter.causal_history[0].sender = Some("bob".into());
+    assert_eq!(alice.fate(&waiter), parked_for(&["x"]));
+    assert_eq!(alice.fate(&message("mallory", "x", 20, &[])), Fate::TooOld);
+    assert_eq!((alice.delivered(), alice.asked(), alice.parked()), (vec![], ids(["x"]), ids(["n"])));
+    assert_eq!(alice.fate(&message("bob", "x", 290, &[])), Fate::Delivered);
+    assert_eq!(alice.delivered(), ids(["x", "n"]));
+}
+
 #[test]
 fn the_stub_floor_is_monotone() {
     let mut alice = with_stub_floor();
