@@ -17,8 +17,8 @@ pub(super) struct Clocks {
     syncs: Vec<Option<u64>>,
     /// Whose clock was reset: what it names may lie above what it sends.
     reset: BTreeSet<usize>,
-    /// Who was opened again just now, and tells what it told before, or had no time to tell.
-    opened: Option<usize>,
+    /// Who was opened again just now, and tells what it told before, or had no time to tell: deliveries below this number.
+    opened: Option<(usize, u64)>,
     /// Who came back with a lower clock than it had saved, and has not said so yet.
     fallen: BTreeMap<usize, Lamport>,
 }
@@ -32,7 +32,7 @@ impl Invariant for Clocks {
         self.bounds.resize(scene.nodes.len(), Lamport(0));
         self.syncs.resize(scene.nodes.len(), None);
         self.opened = self.opened.filter(|opened| match seen {
-            Seen::Told { node, .. } | Seen::Recovered { node, .. } => node == opened,
+            Seen::Told { node, .. } | Seen::Recovered { node, .. } => *node == opened.0,
             _ => false,
         });
         match seen {
@@ -45,19 +45,21 @@ impl Invariant for Clocks {
                 *bound = lamport;
                 return self.above_what_it_names(scene, *node, message, lamport);
             }
-            Seen::Told { node, event: Event::MessageDelivered(delivery), .. } if self.opened.is_none() => {
+            Seen::Told { node, event: Event::MessageDelivered(delivery), .. }
+                if self.opened.is_none_or(|(_, next)| delivery.number >= next) =>
+            {
                 let bound = &mut self.bounds[*node];
                 *bound = (*bound).max(delivery.body.key.lamport);
             }
             Seen::Stepped { node } => return self.stepped(scene, *node),
             Seen::Restarted { node, saved, .. } => {
                 let (before, now) = (saved.meta.as_ref().map(|meta| meta.lamport), scene.nodes[*node].channel());
-                let now = now.meta().lamport;
+                let (now, next) = (now.meta().lamport, now.meta().next_delivery);
                 // A reset that was saved may not have been told before the crash.
                 if self.bounds[*node] > now {
                     self.reset.insert(*node);
                 }
-                (self.bounds[*node], self.syncs[*node], self.opened) = (now, Some(0), Some(*node));
+                (self.bounds[*node], self.syncs[*node], self.opened) = (now, Some(0), Some((*node, next)));
                 if let Some(before) = before.filter(|before| *before > now) {
                     self.fallen.insert(*node, before);
                 }
