@@ -4,12 +4,9 @@
 //! [`Outgoing::due`] when time passes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hasher;
 use std::time::Duration;
 
-use siphasher::sip::SipHasher13;
-
-use crate::filter::{IdHash, ReceivedFilter};
+use crate::filter::{self, IdHash, ReceivedFilter};
 use crate::state::{Evidence, LogKey, Outgoing as Entry};
 use crate::types::{ParticipantId, RunningTime, WallTime, millis};
 
@@ -366,10 +363,7 @@ fn spread(
         }
         _ => wait,
     };
-    // Nobody gains by foreseeing it, and everybody could: no need for a cryptographic hash.
-    let mut jitter = SipHasher13::new_with_keys(u64::from(attempts), 0);
-    jitter.write(participant.as_bytes());
-    jitter.write(key.id.as_bytes());
-    let (jitter, wait) = (jitter.finish(), millis(wait));
+    let jitter = filter::h3(participant.as_bytes(), key.id.as_bytes(), &attempts.to_be_bytes());
+    let wait = millis(wait);
     Duration::from_millis((wait - wait / 8).saturating_add(jitter % (wait / 4).max(1)))
 }
