@@ -164,9 +164,11 @@ fn check_compact(k: u32, bits: &[u8]) -> Result<(), FilterError> {
     if known { Ok(()) } else { Err(FilterError::HashCount { found: k, max: MAX_HASHES }) }
 }
 
-/// The chance that these positions of one id, at most [`MAX_HASHES`], are all set by accident where `fill` of all bits
-/// is set: only distinct ones count.
-fn worth(positions: impl Iterator<Item = u64>, fill: f64) -> f64 {
+/// The chance that these positions of one id, at most [`MAX_HASHES`], are all set by accident where `ones` of `bits` bits
+/// are set: only distinct ones count. No hit of `k` hash functions is worth more than this floor: the positions come from
+/// two hashes, so that about bits squared sets of positions exist, and in a nearly empty filter many of them are hit.
+fn worth(positions: impl Iterator<Item = u64>, k: u32, ones: f64, bits: f64) -> f64 {
+    let (fill, floor) = ((ones / bits).min(1.0), (ones / (f64::from(k) * bits * bits)).min(1.0));
     let mut sorted = [0; MAX_HASHES as usize];
     let mut len = 0;
     for (slot, position) in sorted.iter_mut().zip(positions) {
@@ -176,7 +178,7 @@ fn worth(positions: impl Iterator<Item = u64>, fill: f64) -> f64 {
     sorted[..len].sort_unstable();
     let distinct = sorted[..len].chunk_by(|a, b| a == b).count();
     // Multiplied out, because `powi` may differ between platforms.
-    (0..distinct).fold(1.0, |chance, _| chance * fill)
+    (0..distinct).fold(1.0, |chance: f64, _| chance * fill).max(floor)
 }
 
 /// Why a received filter is ignored.

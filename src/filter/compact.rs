@@ -185,11 +185,7 @@ impl CompactReader {
         }
         let ones =
             *self.ones.get_or_init(|| self.bits.chunks(8).map(|bytes| u64::from(word(bytes).count_ones())).sum());
-        let (ones, all_bits) = (ones as f64, self.bits.len() as f64 * 8.0);
-        // No hit is worth more than this: `k` positions come from two hashes, so that about bits squared sets of
-        // positions exist, and in a nearly empty filter many of them are hit.
-        let floor = (ones / (f64::from(self.positions.k) * all_bits * all_bits)).min(1.0);
-        Some(worth(all.into_iter(), ones / all_bits).max(floor))
+        Some(worth(all.into_iter(), self.positions.k, ones as f64, self.bits.len() as f64 * 8.0))
     }
 }
 

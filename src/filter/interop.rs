@@ -192,10 +192,8 @@ impl InteropReader {
         if !positions.clone().all(is_set) {
             return None;
         }
-        let (ones, all) = (self.ones(), self.shape.m as f64);
-        // As in a compact filter: no hit is worth more than this.
-        let floor = (ones / (f64::from(self.shape.k) * all * all)).min(1.0);
-        Some(worth(positions.map(|position| position as u64), (ones / all).min(1.0)).max(floor))
+        let positions = positions.map(|position| position as u64);
+        Some(worth(positions, self.shape.k, self.ones(), self.shape.m as f64))
     }
 }
 
