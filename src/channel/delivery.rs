@@ -35,13 +35,12 @@ impl Channel {
         self.meta.next_delivery += 1;
         let below_floor = self.meta.floor.as_ref().is_some_and(|floor| key <= *floor);
         let marked = self.marks_forget(&key.id);
-        let newest = self.log.newest().is_none_or(|newest| key > *newest);
-        let late = below_floor || marked || !newest;
+        let late = below_floor || marked || self.log.newest().is_some_and(|newest| key < *newest);
         let missing = self.lost_dependencies(&body);
-        let position = match () {
-            () if below_floor => Position::BelowFloor,
-            () if newest => Position::Newest,
-            () => self.log.successor(&key).map_or(Position::Newest, |next| Position::Before(next.clone())),
+        let position = match self.log.successor(&key) {
+            _ if below_floor => Position::BelowFloor,
+            None => Position::Newest,
+            Some(successor) => Position::Before(successor.clone()),
         };
         let logged =
             Logged { body: body.clone(), delivery: Some(number), seen, late, below_floor, missing: missing.clone() };

@@ -81,6 +81,8 @@ impl Log {
 
     /// The message directly after this place.
     pub(super) fn successor(&self, key: &LogKey) -> Option<&MessageId> {
+        // Mostly there is none, which is told without a search.
+        self.newest().filter(|newest| key < *newest)?;
         let after = (Bound::Excluded(key), Bound::Unbounded);
         self.entries.range::<LogKey, _>(after).next().map(|(key, _)| &key.id)
     }
