@@ -1,6 +1,6 @@
 //! [`Channel`]: the state machine of one channel, without clock, randomness, I/O or threads.
 //!
-//! What: everything PROTOCOL sections 3 to 12 says of one conversation. Why sans-IO: the caller owns time, and
+//! What: everything docs/protocol.md sections 3 to 12 says of one conversation. Why sans-IO: the caller owns time, and
 //! every behaviour can be tested. How it moves: [`Channel::handle`] takes one [`Input`] and returns one
 //! [`Step`], to be carried out in order: save, then transmit, then tell the events. [`Channel::poll_timeout`]
 //! says when to come back with [`Input::Timeout`].
@@ -61,7 +61,7 @@ pub struct Context {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Input {
-    /// Send content to the group (PROTOCOL section 4).
+    /// Send content to the group (docs/protocol.md section 4).
     Send {
         /// 1 byte to [`Limits::max_content_bytes`](crate::types::Limits::max_content_bytes).
         content: Bytes,
@@ -79,7 +79,7 @@ pub enum Input {
     /// Take in another participant's message and pass it on unchanged (for bridges); in a dialect without sync messages
     /// with our own repair requests, which have no other way out.
     Relay(Message),
-    /// Take in a message (PROTOCOL section 5).
+    /// Take in a message (docs/protocol.md section 5).
     Receive(Message),
     /// These dependencies need not be waited for.
     DependenciesMet(Vec<MessageId>),
@@ -262,7 +262,7 @@ pub enum ChannelError {
 }
 
 impl ChannelError {
-    /// Whether a limit of PROTOCOL section 11 was hit.
+    /// Whether a limit of docs/protocol.md section 11 was hit.
     fn is_limit(&self) -> bool {
         matches!(self, Self::TooLarge { .. } | Self::OutgoingFull | Self::PeerLimit { .. } | Self::ClockDrift { .. })
     }
@@ -429,7 +429,7 @@ impl Channel {
         changed
     }
 
-    /// Whether a message at this place is so old that dependencies it names may be gone (PROTOCOL section 5).
+    /// Whether a message at this place is so old that dependencies it names may be gone (docs/protocol.md section 5).
     fn is_old(&self, key: &LogKey) -> bool {
         self.meta.horizon.is_some_and(|horizon| key.lamport <= horizon)
             || self.meta.floor.as_ref().is_some_and(|floor| key <= floor)

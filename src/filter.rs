@@ -2,7 +2,7 @@
 //!
 //! What: [`RollingFilter`] keeps the ids received lately and offers them as a [`FilterField`] in the layout of its
 //! dialect; [`ReceivedFilter`] tests own ids against another's field and says what a hit is worth; [`IdHash`] is what
-//! both work on, computed once per message (PROTOCOL sections 2 and 7). Why one module over all layouts:
+//! both work on, computed once per message (docs/protocol.md sections 2 and 7). Why one module over all layouts:
 //! `channel` asks for evidence and must not care whose bits it came from. How it moves: `channel` inserts what
 //! it delivers or parks, reseeds with fresh entropy when [`RollingFilter::needs_reseed`] or before a sync, and
 //! parses each received field of its dialect once. A new layout is a file beside `compact` and a variant of `Layout`.

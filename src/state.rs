@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::types::{Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
 
-/// Position in the log: logical time, then id bytes ascending (PROTOCOL section 6).
+/// Position in the log: logical time, then id bytes ascending (docs/protocol.md section 6).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogKey {
     /// Logical time.
@@ -71,7 +71,7 @@ pub struct Stub {
     pub sender: ParticipantId,
 }
 
-/// One sender's consecutive filter hits for one message (PROTOCOL section 7).
+/// One sender's consecutive filter hits for one message (docs/protocol.md section 7).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evidence {
     /// Whose filters.
@@ -134,7 +134,7 @@ pub struct Response {
 /// Why a dependency counts as met without having been delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MarkKind {
-    /// Irretrievably lost (PROTOCOL section 10).
+    /// Irretrievably lost (docs/protocol.md section 10).
     Lost,
     /// Declared met by the application.
     DeclaredMet,
@@ -252,7 +252,7 @@ pub struct ChannelMeta {
     pub next_delivery: u64,
     /// Highest delivery number known to have reached the application; saved with the next change.
     pub told: u64,
-    /// Lamport time of the first message heard (PROTOCOL section 5, "Joining").
+    /// Lamport time of the first message heard (docs/protocol.md section 5, "Joining").
     pub horizon: Option<Lamport>,
     /// Older messages that may still be chased before the horizon is set.
     pub backfill_left: u64,

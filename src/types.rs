@@ -268,7 +268,7 @@ impl FilterField {
     }
 }
 
-/// What a message is for, told by which fields it has (PROTOCOL section 1).
+/// What a message is for, told by which fields it has (docs/protocol.md section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MessageKind {
     /// Content and Lamport time: logged, ordered, acknowledged, repaired.
@@ -315,7 +315,7 @@ impl Message {
     }
 }
 
-/// What a received message or a caller may cost, enforced before memory is taken (PROTOCOL section 11).
+/// What a received message or a caller may cost, enforced before memory is taken (docs/protocol.md section 11).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a message, channel or participant id: 1 to this many. Default 256.

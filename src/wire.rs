@@ -1,4 +1,4 @@
-//! Bytes to messages and back, per dialect (PROTOCOL section 1).
+//! Bytes to messages and back, per dialect (docs/protocol.md section 1).
 //!
 //! What: [`decode`] tells the dialect apart, holds the [`Limits`] and gives a [`Message`]; [`encode`] writes
 //! one. Why two walks: a length is a claim, so the first takes no memory, and only what passed it is taken out by the

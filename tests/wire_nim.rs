@@ -87,7 +87,7 @@ fn what_nim_sds_takes_and_refuses_we_take_and_refuse() {
     assert_eq!(list(&nim["decode_verdicts"]).len(), 25);
 }
 
-/// nim-sds's schema, written down once more from PROTOCOL section 1.
+/// nim-sds's schema, written down once more from docs/protocol.md section 1.
 mod independent {
     #[derive(Clone, PartialEq, prost::Message)]
     pub struct Entry {

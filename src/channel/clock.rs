@@ -1,4 +1,4 @@
-//! The Lamport rule (PROTOCOL section 3), in the unit of the dialect: nim-sds counts whole seconds.
+//! The Lamport rule (docs/protocol.md section 3), in the unit of the dialect: nim-sds counts whole seconds.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::types::{Dialect, Limits};
 
-/// What a newcomer does about history it never had (PROTOCOL section 5, "Joining").
+/// What a newcomer does about history it never had (docs/protocol.md section 5, "Joining").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Join {
     /// Show the first message heard at once; what it refers to counts as met.
@@ -15,7 +15,7 @@ pub enum Join {
     Backfill(u64),
 }
 
-/// When filter hits make a message acknowledged (PROTOCOL section 7).
+/// When filter hits make a message acknowledged (docs/protocol.md section 7).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FilterEvidence {
     /// When the chance that all hits were accidental, times the filters tested, is at most this.
@@ -45,7 +45,7 @@ pub struct Config {
     pub max_causal_heads: usize,
     /// Repair requests in one message. Default 3 (LIP-109).
     pub max_repair_requests: usize,
-    /// Largest encoded message; what does not fit is trimmed (PROTOCOL section 1). Default: none.
+    /// Largest encoded message; what does not fit is trimmed (docs/protocol.md section 1). Default: none.
     pub max_transmit_bytes: Option<usize>,
 
     /// Wait before the first resend, times the response groups. Default 5 s (LIP-173).

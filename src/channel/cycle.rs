@@ -1,4 +1,4 @@
-//! Messages that wait for each other (PROTOCOL section 10): "a cycle ends the same way".
+//! Messages that wait for each other (docs/protocol.md section 10): "a cycle ends the same way".
 //!
 //! How it moves: a message that waited for `lost_timeout` is looked at. What it waits for falls into knots, the strongly
 //! connected components of "waits for"; knots come out dependencies first, so that letting each go in turn keeps

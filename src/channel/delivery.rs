@@ -1,4 +1,4 @@
-//! Delivery, in causal order, and what leaves the log to make room (PROTOCOL sections 5, 6 and 10;
+//! Delivery, in causal order, and what leaves the log to make room (docs/protocol.md sections 5, 6 and 10;
 //! LIP-109 "Deliver Message").
 //!
 //! How it moves: [`Channel::deliver`] hands one message out and strikes it off for those who wait; [`Channel::settle`]

@@ -1,4 +1,4 @@
-//! All that an application can hear of a channel (PROTOCOL section 12).
+//! All that an application can hear of a channel (docs/protocol.md section 12).
 
 use std::sync::Arc;
 
@@ -139,7 +139,7 @@ pub enum Event {
     },
 }
 
-/// Limits whose being hit is reported (PROTOCOL section 11).
+/// Limits whose being hit is reported (docs/protocol.md section 11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limit {

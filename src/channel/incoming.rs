@@ -1,4 +1,4 @@
-//! Messages that wait for their dependencies, and who waits for whom (PROTOCOL section 5).
+//! Messages that wait for their dependencies, and who waits for whom (docs/protocol.md section 5).
 //!
 //! How it moves: [`Incoming::park`] puts a message in with what it waits for; [`Incoming::met`] strikes one
 //! dependency off for all who wait for it; [`Incoming::pop_ready`] hands out the lowest message that waits for nothing.

@@ -1,5 +1,5 @@
 //! The local log in (lamport, id) order: heads, tail, retention, and the stubs of what was evicted
-//! (PROTOCOL sections 4 and 6).
+//! (docs/protocol.md sections 4 and 6).
 //!
 //! How it moves: [`Log::insert`] on delivery and on send, [`Log::candidate`] and [`Log::remove`] on eviction. A message
 //! that another buffer still needs is pinned; pinned messages neither leave nor count against the limits.

@@ -1,4 +1,4 @@
-//! Own messages nobody acknowledged yet: evidence, acknowledgement states, resend schedule (PROTOCOL sections 7, 8).
+//! Own messages nobody acknowledged yet: evidence, acknowledgement states, resend schedule (docs/protocol.md sections 7, 8).
 //!
 //! How it moves: [`Outgoing::add`] on send; [`Outgoing::acknowledge`] and [`Outgoing::review`] on what others send;
 //! [`Outgoing::due`] when time passes.
@@ -321,7 +321,7 @@ fn strengthen(evidence: &mut Vec<Evidence>, sender: &ParticipantId, chance: f64,
     }
 }
 
-/// How long an entry waits after `attempts` resends (PROTOCOL section 8).
+/// How long an entry waits after `attempts` resends (docs/protocol.md section 8).
 pub(super) fn wait(config: &Config, participant: &ParticipantId, open: &Open, now: WallTime) -> Duration {
     let entry = &open.entry;
     let elapsed = now.as_millis().saturating_sub(entry.first_sent.as_millis());

@@ -1,4 +1,4 @@
-//! Receiving (PROTOCOL section 5; LIP-109 "Receive Message").
+//! Receiving (docs/protocol.md section 5; LIP-109 "Receive Message").
 //!
 //! The order of [`Channel::receive`] is the order of the specification: limits, channel, clock; review of
 //! acknowledgements and requests; then what kind of message it is; then its dependencies.
@@ -301,7 +301,7 @@ impl Channel {
         self.known.standing(id) == Standing::Unknown && self.marks.get(id).is_none()
     }
 
-    /// Whether a newcomer chases these missing messages, each counted once (PROTOCOL section 5, "Joining"); where not,
+    /// Whether a newcomer chases these missing messages, each counted once (docs/protocol.md section 5, "Joining"); where not,
     /// the horizon is set, unless it is a sync message that names them, and what lies at or below it counts as met.
     fn may_chase(&mut self, missing: &[HistoryEntry], lamport: Lamport, content: bool) -> bool {
         if self.meta.horizon.is_some()

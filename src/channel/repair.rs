@@ -1,4 +1,4 @@
-//! SDS-R: what to ask others for, what others asked for, and when (PROTOCOL section 10).
+//! SDS-R: what to ask others for, what others asked for, and when (docs/protocol.md section 10).
 //!
 //! [`Requests`] is the outgoing repair buffer (LIP-109 T_req), [`Responses`] the incoming one (T_resp); [`Pace`]
 //! bounds the rate of answers. A request sent or heard does not end an entry, it is re-armed.

@@ -1,4 +1,4 @@
-//! From saved data to a running channel (PERSISTENCE "What is saved").
+//! From saved data to a running channel (docs/persistence.md).
 //!
 //! How it moves: bodies first, so that the log, heads and stubs stand; then marks; then what waits, sends, asks and
 //! answers, each checked against the bodies. What does not fit is mended, deleted from the store and reported.

@@ -1,4 +1,4 @@
-//! What a received message says about our own: acknowledgements and repair requests (PROTOCOL sections 7 and 10;
+//! What a received message says about our own: acknowledgements and repair requests (docs/protocol.md sections 7 and 10;
 //! LIP-109 "Review ACK Status", "SDS-R receive message").
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! Sending: content, ephemeral and sync messages (PROTOCOL sections 1, 4 and 9; LIP-109 "Send Message").
+//! Sending: content, ephemeral and sync messages (docs/protocol.md sections 1, 4 and 9; LIP-109 "Send Message").
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ impl Channel {
         Ok(Outcome::Sent(id))
     }
 
-    /// Sends a sync message if there is anything to say (PROTOCOL section 9) and the dialect has such messages.
+    /// Sends a sync message if there is anything to say (docs/protocol.md section 9) and the dialect has such messages.
     pub(super) fn send_sync(&mut self) {
         if !self.config.dialect.has_sync() || self.log.len() == 0 && self.requests.len() == 0 && self.filter.is_empty()
         {
@@ -130,7 +130,7 @@ impl Channel {
         clock::reset(self.now.wall, self.meta.highest_received, limit, self.config.dialect)
     }
 
-    /// A clock beyond what others accept is set back, and what was sent under it has failed (PROTOCOL section 3).
+    /// A clock beyond what others accept is set back, and what was sent under it has failed (docs/protocol.md section 3).
     pub(super) fn mend_clock(&mut self) {
         let limit = clock::limit(self.now.wall, self.config.max_clock_drift);
         let (from, to) = (self.meta.lamport, self.mended_clock());
@@ -170,7 +170,7 @@ impl Channel {
     }
 
     /// Drops what does not fit into `max_transmit_bytes`: repair requests, then the filter, then causal history from
-    /// its end, but for its first `keep` entries (PROTOCOL section 1).
+    /// its end, but for its first `keep` entries (docs/protocol.md section 1).
     fn trim(&self, message: &mut Message, keep: usize) {
         let Some(max) = self.config.max_transmit_bytes else { return };
         let dialect = self.config.dialect;

@@ -1,4 +1,4 @@
-//! When to send a sync message (PROTOCOL sections 7 and 9).
+//! When to send a sync message (docs/protocol.md sections 7 and 9).
 //!
 //! Three reasons: received messages must be acknowledged, repair requests are due, or nothing was heard or sent for a
 //! while. How it moves: the channel reports traffic and content here; [`Schedule::due`] says whether it is time.

@@ -1,4 +1,4 @@
-//! What happens because time passes (PROTOCOL sections 8, 9 and 10): losses, retention by age, repair answers,
+//! What happens because time passes (docs/protocol.md sections 8, 9 and 10): losses, retention by age, repair answers,
 //! resends, sync messages; and when to come back.
 
 use std::collections::BTreeSet;
@@ -86,7 +86,7 @@ impl Channel {
         Some(self.now.running.after(Duration::from_millis(wait.max(1_000))))
     }
 
-    /// Gives up what was missed for too long and asked for often enough (PROTOCOL section 10, "Lost").
+    /// Gives up what was missed for too long and asked for often enough (docs/protocol.md section 10, "Lost").
     fn lose_dependencies(&mut self) {
         self.losses_checked = self.now.running;
         let Some(age) = self.meta.age_ms.checked_sub(millis(self.config.lost_timeout)) else { return };
@@ -174,7 +174,7 @@ impl Channel {
         }
     }
 
-    /// Sends again what nobody acknowledged, and gives up what was sent often enough (PROTOCOL section 8).
+    /// Sends again what nobody acknowledged, and gives up what was sent often enough (docs/protocol.md section 8).
     fn resend(&mut self) {
         if self.now.running < self.resends_allowed {
             return;
@@ -210,7 +210,7 @@ impl Channel {
         self.save_outgoing(key);
     }
 
-    /// The message stays in the log for repair, and is still listened for (PROTOCOL section 8).
+    /// The message stays in the log for repair, and is still listened for (docs/protocol.md section 8).
     pub(super) fn give_up_sending(&mut self, key: &LogKey) {
         let Some(entry) = self.outgoing.fail(key) else { return };
         let possibly = !entry.evidence.is_empty();

@@ -4,7 +4,7 @@ use crate::types::{HistoryEntry, MessageId, ParticipantId, RunningTime};
 
 use super::Delivery;
 
-/// How far an own message has come (PROTOCOL section 7).
+/// How far an own message has come (docs/protocol.md section 7).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum DeliveryState {

@@ -1,6 +1,6 @@
 //! H, the hash that filters and SDS-R share.
 //!
-//! What: [`h`], [`h2`] and [`h3`] are H of PROTOCOL section 10, [`h2_in`] and [`distance`] what each dialect computes
+//! What: [`h`], [`h2`] and [`h3`] are H of docs/protocol.md section 10, [`h2_in`] and [`distance`] what each dialect computes
 //! with its own; [`IdHash`] is what a filter of a dialect holds of an id, kept so that it is computed once per message.
 //! Why SHA-256: nobody can craft ids that collide, as they can with nim-sds's FarmHash. How it moves: it does not;
 //! these are values.
@@ -34,7 +34,7 @@ pub fn h2_in(dialect: Dialect, a: &[u8], b: &[u8]) -> u64 {
     if dialect == Dialect::NimSds { farm::hash2(a, b).unsigned_abs() } else { h2(a, b) }
 }
 
-/// The distance of two participants times H(id), of which T_resp is the remainder (PROTOCOL section 10).
+/// The distance of two participants times H(id), of which T_resp is the remainder (docs/protocol.md section 10).
 #[must_use]
 pub fn distance(dialect: Dialect, participant: &[u8], sender: &[u8], id: &[u8]) -> u128 {
     let (distance, id) = if dialect == Dialect::NimSds {

@@ -1,4 +1,4 @@
-//! The filters of js-waku and nim-sds, bit for bit (PROTOCOL section 2).
+//! The filters of js-waku and nim-sds, bit for bit (docs/protocol.md section 2).
 //!
 //! What: Bloom filters of m bits in whole 64-bit words, position i of an id being (A + i * B) mod m, where A and B are
 //! the peer's hash of the id and of the id with `" b"` behind it. js writes its words big-endian and nothing else;

@@ -2,7 +2,7 @@
 //!
 //! What: [`RollingFilter`] holds ids by the time they were last heard, and the filter over them in the layout of its
 //! dialect. A compact filter holds the acknowledgement window and is reseeded: differently seeded filters are
-//! independent witnesses (PROTOCOL section 7), and a new one is where expired and removed ids leave, since a Bloom
+//! independent witnesses (docs/protocol.md section 7), and a new one is where expired and removed ids leave, since a Bloom
 //! filter forgets nothing. The peers' layouts have no seed and no window: they hold the newest ids and *roll*, as
 //! nim-sds does, to the newest 80% of their capacity when they are too full. (js-waku itself never rolls; past its
 //! capacity its filter says yes to everything, which its peers take for receipt.) How it moves: insertions set bits at
@@ -28,7 +28,7 @@ const LEAST_ROOM: usize = 8;
 /// Error rates a filter can be built for.
 const ERROR_RATES: std::ops::RangeInclusive<f64> = 1e-9..=0.5;
 
-/// What a [`RollingFilter`] holds (PROTOCOL section 2).
+/// What a [`RollingFilter`] holds (docs/protocol.md section 2).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RollingFilterConfig {
     /// Whose layout. Default `Lip109`: the compact one.

@@ -12,7 +12,7 @@ use crate::types::{HistoryEntry, Message, MessageId};
 
 use super::Medium;
 
-/// A known bug. Most are those of nim-sds 0.3 and @waku/sds 0.0.8, named in PROTOCOL.
+/// A known bug. Most are those of nim-sds 0.3 and @waku/sds 0.0.8, named in docs/protocol.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// A dependency that is only parked counts as met (js).

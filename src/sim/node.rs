@@ -178,7 +178,7 @@ impl Node {
         let (channel, mut step) = restored.expect("a world's configuration is valid");
         self.channel = channel;
         self.asked.clear();
-        // The application reads again what it was not told: PROTOCOL section 5.
+        // The application reads again what it was not told: docs/protocol.md section 5.
         let from = if self.bug == Some(Bug::DeliveredAgain) { self.told.saturating_sub(1) } else { self.told };
         if !self.channel.config().confirm_deliveries {
             let unread = self.channel.deliveries_since(from).deliveries;

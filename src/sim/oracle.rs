@@ -1,4 +1,4 @@
-//! What must hold in every world: one file per invariant, each citing the section of PROTOCOL that it holds.
+//! What must hold in every world: one file per invariant, each citing the section of docs/protocol.md that it holds.
 //!
 //! How it moves: the world shows the [`Oracle`] everything that happens as [`Seen`]; each invariant looks at it with the
 //! [`Registry`] of all messages ever sent at hand, and names what breaks it. Safety is checked all the time; what must

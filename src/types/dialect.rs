@@ -5,7 +5,7 @@
 
 use crate::types::{Lamport, WallTime};
 
-/// Which peers' conventions a channel speaks (PROTOCOL section 1). All members of a channel should share one.
+/// Which peers' conventions a channel speaks (docs/protocol.md section 1). All members of a channel should share one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dialect {

@@ -1,4 +1,4 @@
-//! PROTOCOL sections 1, 2, 3, 7 and 10 in the dialects of js-waku and nim-sds.
+//! docs/protocol.md sections 1, 2, 3, 7 and 10 in the dialects of js-waku and nim-sds.
 
 use std::sync::Arc;
 

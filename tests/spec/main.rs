@@ -1,4 +1,4 @@
-//! One test per sentence of PROTOCOL.md that says must, never, exactly or in order, named after it, a file per section.
+//! One test per sentence of docs/protocol.md that says must, never, exactly or in order, named after it, a file per section.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! PROTOCOL section 1, as far as a channel keeps it; `tests/wire.rs` proves the bytes.
+//! docs/protocol.md section 1, as far as a channel keeps it; `tests/wire.rs` proves the bytes.
 
 use bytes::Bytes;
 use reliable_channel::channel::{ChannelError, Config, Fate, Input, TransmitKind};

@@ -1,4 +1,4 @@
-//! PROTOCOL section 2: what the compact filter holds, and what a bad one costs. `tests/filter.rs` proves the bits.
+//! docs/protocol.md section 2: what the compact filter holds, and what a bad one costs. `tests/filter.rs` proves the bits.
 
 use bytes::Bytes;
 use reliable_channel::channel::{DeliveryState, Event, Fate, Limit, TransmitKind};

@@ -1,4 +1,4 @@
-//! PROTOCOL section 3: the Lamport clock.
+//! docs/protocol.md section 3: the Lamport clock.
 
 use bytes::Bytes;
 use reliable_channel::channel::{ChannelError, DeliveryState, Event, Fate, Input};

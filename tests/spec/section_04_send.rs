@@ -1,4 +1,4 @@
-//! PROTOCOL section 4: sending, causal history, and relaying.
+//! docs/protocol.md section 4: sending, causal history, and relaying.
 
 use bytes::Bytes;
 use reliable_channel::channel::{ChannelError, Event, Fate, Input, Outcome, TransmitKind};

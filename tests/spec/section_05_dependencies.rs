@@ -1,4 +1,4 @@
-//! PROTOCOL section 5: dependencies, parking, and the cascade.
+//! docs/protocol.md section 5: dependencies, parking, and the cascade.
 
 use reliable_channel::channel::{Event, Fate, Input, Limit};
 use reliable_channel::types::{Message, MessageId};

@@ -1,4 +1,4 @@
-//! PROTOCOL section 5: joining, and the saved horizon.
+//! docs/protocol.md section 5: joining, and the saved horizon.
 
 use reliable_channel::channel::{Fate, Join};
 use reliable_channel::types::{Lamport, MessageId};

@@ -1,4 +1,4 @@
-//! PROTOCOL section 5: the order of receiving, and what each kind and standing of message does.
+//! docs/protocol.md section 5: the order of receiving, and what each kind and standing of message does.
 
 use bytes::Bytes;
 use reliable_channel::channel::{ChannelError, Event, Fate, Input, Outcome};

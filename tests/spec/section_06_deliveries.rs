@@ -1,4 +1,4 @@
-//! PROTOCOL sections 5 and 6: delivery numbers, reading deliveries again, and restarts.
+//! docs/protocol.md sections 5 and 6: delivery numbers, reading deliveries again, and restarts.
 
 use reliable_channel::channel::{Config, Event, Input, Position};
 use reliable_channel::state::{ChannelData, Row};

@@ -1,4 +1,4 @@
-//! PROTOCOL section 6: one log everywhere, late messages, floor and stubs.
+//! docs/protocol.md section 6: one log everywhere, late messages, floor and stubs.
 
 use bytes::Bytes;
 use reliable_channel::channel::{Delivery, Event, Fate, Position};

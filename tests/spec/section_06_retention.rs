@@ -1,4 +1,4 @@
-//! PROTOCOL section 6: what leaves the log, and what stays.
+//! docs/protocol.md section 6: what leaves the log, and what stays.
 
 use reliable_channel::channel::{Event, Input, TransmitKind};
 use reliable_channel::types::Message;

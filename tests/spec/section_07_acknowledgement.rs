@@ -1,4 +1,4 @@
-//! PROTOCOL section 7: acknowledgement.
+//! docs/protocol.md section 7: acknowledgement.
 
 use reliable_channel::channel::{DeliveryState, Event, Fate, FilterEvidence, Limit};
 use reliable_channel::types::{FilterField, HistoryEntry, Message, MessageId, ParticipantId};

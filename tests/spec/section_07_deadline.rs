@@ -1,4 +1,4 @@
-//! PROTOCOL section 7, "Acknowledging others": the acknowledgement deadline.
+//! docs/protocol.md section 7, "Acknowledging others": the acknowledgement deadline.
 
 use reliable_channel::channel::{Event, Fate, Input, TransmitKind};
 use reliable_channel::types::Message;

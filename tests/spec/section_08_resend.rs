@@ -1,4 +1,4 @@
-//! PROTOCOL section 8: resend and failure.
+//! docs/protocol.md section 8: resend and failure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! PROTOCOL section 9: sync messages.
+//! docs/protocol.md section 9: sync messages.
 
 use std::time::Duration;
 

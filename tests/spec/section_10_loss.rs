@@ -1,4 +1,4 @@
-//! PROTOCOL section 10: what is lost, and cycles.
+//! docs/protocol.md section 10: what is lost, and cycles.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! PROTOCOL section 10: asking for what is missing, and answering.
+//! docs/protocol.md section 10: asking for what is missing, and answering.
 
 use bytes::Bytes;
 use reliable_channel::channel::{Event, Fate, Input, Limit, TransmitKind};

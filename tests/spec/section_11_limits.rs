@@ -1,4 +1,4 @@
-//! PROTOCOL section 11: limits, and bad input.
+//! docs/protocol.md section 11: limits, and bad input.
 
 use std::time::Duration;
 

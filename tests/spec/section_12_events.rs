@@ -1,4 +1,4 @@
-//! PROTOCOL section 12: what the application is told, when, when not, and in which order.
+//! docs/protocol.md section 12: what the application is told, when, when not, and in which order.
 
 use bytes::Bytes;
 use reliable_channel::channel::{DeliveryState, Event, Fate, Input, Outcome, Position, Received, TransmitKind};

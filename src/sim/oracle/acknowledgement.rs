@@ -1,4 +1,4 @@
-//! PROTOCOL section 7: what is acknowledged was received by another participant.
+//! docs/protocol.md section 7: what is acknowledged was received by another participant.
 //!
 //! Exempt is what a hostile member may do: name the message under the name of the witness, vouch for it with a filter that
 //! may be worth something, or contest the id.

@@ -1,4 +1,4 @@
-//! PROTOCOL section 6: logs are ordered by (lamport, id), and in the end all are the same.
+//! docs/protocol.md section 6: logs are ordered by (lamport, id), and in the end all are the same.
 //!
 //! Compared is what is due (see `due`) above everybody's floor.
 

@@ -1,4 +1,4 @@
-//! PROTOCOL section 10: what is rebroadcast was asked for, and was not heard since; of one message, so many requests are
+//! docs/protocol.md section 10: what is rebroadcast was asked for, and was not heard since; of one message, so many requests are
 //! taken in and no more.
 
 use std::collections::{BTreeMap, BTreeSet};

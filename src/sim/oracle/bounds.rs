@@ -1,4 +1,4 @@
-//! PROTOCOL sections 5 and 6: the floor is the highest key that ever left the log, the horizon the time of a message that a
+//! docs/protocol.md sections 5 and 6: the floor is the highest key that ever left the log, the horizon the time of a message that a
 //! newcomer was handed; a restart moves neither. What is delivered stays in the log, as it is, until the floor passes it.
 //!
 //! Other invariants exempt what lies below these two, so they are held against what a log was seen to gain and to lose.

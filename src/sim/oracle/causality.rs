@@ -1,4 +1,4 @@
-//! PROTOCOL section 5: a message is delivered after everything it depends on.
+//! docs/protocol.md section 5: a message is delivered after everything it depends on.
 //!
 //! A dependency counts as met without delivery when it is lost (and then the delivery names it) or declared met, and for
 //! messages at or below floor or horizon. Exempt are dependencies that a hostile member made up, for it may make cycles.

@@ -1,4 +1,4 @@
-//! PROTOCOL section 3: Lamport order is consistent with causality. What a participant sends lies above all that it sent
+//! docs/protocol.md section 3: Lamport order is consistent with causality. What a participant sends lies above all that it sent
 //! and delivered before, and above all that it names; a clock that was reset begins anew. Nothing else moves a clock: a
 //! delivery raises it to the message's time, a sync message of its own to now or by a tick.
 

@@ -1,4 +1,4 @@
-//! PROTOCOL section 5: of two messages under one id the first stays, and the application hears of the other.
+//! docs/protocol.md section 5: of two messages under one id the first stays, and the application hears of the other.
 //!
 //! That the first stays in the log is held by `bounds`. Told apart are messages by time and sender, which a stub keeps.
 

@@ -1,4 +1,4 @@
-//! What a participant must have in the end (PROTOCOL sections 5, 6 and 10): whatever reached it, whatever was sent when there
+//! What a participant must have in the end (docs/protocol.md sections 5, 6 and 10): whatever reached it, whatever was sent when there
 //! were no faults any more, and of the rest what lies above its horizon and was evicted nowhere.
 //!
 //! Exempt are ids that two messages share, timestamps that a clock refuses, what was given up as lost or declared met, and what lies below

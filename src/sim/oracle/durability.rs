@@ -1,4 +1,4 @@
-//! PROTOCOL sections 5 and 6, PERSISTENCE "What is saved": nothing that was saved is lost by a restart, what is in memory
+//! docs/protocol.md sections 5 and 6, docs/persistence.md "What is saved": nothing that was saved is lost by a restart, what is in memory
 //! is what was saved, and what a store saved in one piece needs no mending.
 
 use std::collections::BTreeSet;

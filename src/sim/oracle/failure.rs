@@ -1,4 +1,4 @@
-//! PROTOCOL section 8: a message is given up once, after as many resends as the options say, and never after it was
+//! docs/protocol.md section 8: a message is given up once, after as many resends as the options say, and never after it was
 //! acknowledged. In the end the application was told one or the other of everything it sent and still has.
 
 use std::collections::{BTreeMap, BTreeSet};

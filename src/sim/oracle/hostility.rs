@@ -1,4 +1,4 @@
-//! PROTOCOL sections 3, 10 and 11: a hostile member moves no clock beyond the limit, and makes nobody answer more than the
+//! docs/protocol.md sections 3, 10 and 11: a hostile member moves no clock beyond the limit, and makes nobody answer more than the
 //! rate of answers allows.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! PROTOCOL sections 6 and 11: buffers and memory are within their limits after every step.
+//! docs/protocol.md sections 6 and 11: buffers and memory are within their limits after every step.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! PROTOCOL sections 8 to 10: in the end, everything that honest participants sent is delivered everywhere, nothing waits,
+//! docs/protocol.md sections 8 to 10: in the end, everything that honest participants sent is delivered everywhere, nothing waits,
 //! and nothing is missed.
 //!
 //! Required of everything that is due (see `due`), and of what a hostile member sent where it was taken in.

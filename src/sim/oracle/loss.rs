@@ -1,4 +1,4 @@
-//! PROTOCOL section 10, "Lost": a dependency is given up only after `lost_timeout` and three requests sent or heard, not
+//! docs/protocol.md section 10, "Lost": a dependency is given up only after `lost_timeout` and three requests sent or heard, not
 //! before these could be answered, and never while it can be had in a network without faults.
 
 use std::collections::{BTreeSet, HashMap};

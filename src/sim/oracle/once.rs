@@ -1,4 +1,4 @@
-//! PROTOCOL section 5: what is delivered was sent like that, is delivered once, and is numbered without gaps. Ids that the
+//! docs/protocol.md section 5: what is delivered was sent like that, is delivered once, and is numbered without gaps. Ids that the
 //! library makes are unique (section 4).
 //!
 //! Under `confirm_deliveries` a restart may tell a delivery again, under the same number.

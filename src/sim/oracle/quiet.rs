@@ -1,4 +1,4 @@
-//! PROTOCOL section 9: the network goes quiet. Once everything is delivered, nothing but sync messages goes out, and few.
+//! docs/protocol.md section 9: the network goes quiet. Once everything is delivered, nothing but sync messages goes out, and few.
 //!
 //! Except about what may come to light late: a forged message that some received, of which others hear when its turn
 //! among the heads comes, and then ask for it and for what it pretends to depend on; and a message sent under a wrong
