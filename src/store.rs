@@ -29,6 +29,8 @@ mod medium;
 mod memory;
 #[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
 mod on_disk;
+#[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
+mod owner_only;
 #[cfg(feature = "redb")]
 mod redb;
 #[cfg(feature = "sled")]

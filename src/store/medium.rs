@@ -8,8 +8,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
 
-use super::PersistenceErrorKind;
 use super::engine_thread::Failure;
+use super::{PersistenceErrorKind, owner_only};
 
 /// A lock on a file that exists for nothing else. Held until dropped.
 #[cfg(any(feature = "sled", feature = "sqlite"))]
@@ -21,7 +21,7 @@ pub(super) struct Lock {
 impl Lock {
     /// The only one. Makes the file where it is not there.
     pub(super) fn exclusive(path: &Path) -> Result<Self, Failure> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io_failure)?;
+        let file = owner_only::file().create(true).truncate(false).open(path).map_err(io_failure)?;
         file.try_lock().map_err(lock_failure)?;
         Ok(Self { _file: file })
     }
@@ -81,7 +81,7 @@ pub(super) fn must_exist(file: &Path) -> Result<(), Failure> {
 }
 
 pub(super) fn create_dir_of(file: &Path) -> Result<(), Failure> {
-    file.parent().map_or(Ok(()), fs::create_dir_all).map_err(io_failure)
+    file.parent().map_or(Ok(()), owner_only::create_dir_all).map_err(io_failure)
 }
 
 /// Makes a new file's name, and that of its directory, survive a power cut.

@@ -24,7 +24,7 @@ use crate::store::encoded::{Change, Raw, Table, Write, above, channels_by_seekin
 use crate::store::engine_thread::{Engine, Failure};
 use crate::store::medium::{corrupt, create_dir_of, io_failure, must_exist, sync_name_of, write_again};
 use crate::store::on_disk::Options;
-use crate::store::{Durability, PersistenceErrorKind};
+use crate::store::{Durability, PersistenceErrorKind, owner_only};
 use crate::types::ChannelId;
 
 /// Version of the tables below.
@@ -226,6 +226,7 @@ fn create(file: &Path) -> Result<(), Failure> {
     let made = file.with_extension(format!("{}-{}.new", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed)));
     // Left behind by a process of this number.
     let _ = fs::remove_file(&made);
+    drop(owner_only::create_new(&made).map_err(io_failure)?);
     let engine = RedbEngine::Writing(builder().create(&made).map_err(database_failure)?, Durability::Immediate);
     let named = engine.set_layout().and_then(|()| {
         drop(engine);

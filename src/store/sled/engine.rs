@@ -15,7 +15,7 @@ use bytes::Bytes;
 use sled::{Batch, Db};
 
 use super::chunks::{self, Entry};
-use super::files::Files;
+use super::files::{Files, owned};
 use crate::store::encoded::{Change, Raw, Table, Write, channels_by_seeking, prefix_of};
 use crate::store::engine_thread::{Engine, Failure};
 use crate::store::medium::{corrupt, io_failure, must_exist, write_again};
@@ -121,12 +121,12 @@ impl SledEngine {
             Files::for_reading(&options.dir)?
         } else {
             Files::for_writing(&options.dir, |sled| {
-                let database = open(sled)?;
+                let database = owned(sled, || open(sled))?;
                 database.flush().map(drop).map_err(failure)
             })?
         };
         first(&files.sled)?;
-        let database = open(&files.sled)?;
+        let database = owned(&files.sled, || open(&files.sled))?;
         let log = File::open(files.sled.join("db")).map_err(io_failure)?;
         let Options { durability, read_only, .. } = *options;
         Ok(Self { database, log, durability, read_only, _files: files })

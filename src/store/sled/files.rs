@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::store::PersistenceErrorKind;
 use crate::store::engine_thread::Failure;
 use crate::store::medium::{Lock, corrupt, create_dir_of, io_failure, sync_name_of};
+use crate::store::{PersistenceErrorKind, owner_only};
 
 /// Version of the tree's keys and values.
 const LAYOUT: u32 = 1;
@@ -74,11 +74,11 @@ fn create(store: &Path, make: impl FnOnce(&Path) -> Result<(), Failure>) -> Resu
         _ => {}
     }
     let sled = sled_dir(&new);
-    fs::create_dir_all(&sled).map_err(io_failure)?;
+    owner_only::create_dir_all(&sled).map_err(io_failure)?;
     make(&sled)?;
     remove_unfinished_snapshots(&sled)?;
     sync_dir(&sled).map_err(io_failure)?;
-    let mut layout = File::create(new.join("layout")).map_err(io_failure)?;
+    let mut layout = owner_only::create_new(&new.join("layout")).map_err(io_failure)?;
     layout.write_all(LAYOUT.to_string().as_bytes()).and_then(|()| layout.sync_all()).map_err(io_failure)?;
     sync_name_of(&new.join("layout"))?;
     fs::rename(&new, store).map_err(io_failure)?;
@@ -106,6 +106,22 @@ fn check_layout(store: &Path) -> Result<(), Failure> {
 fn has_database(store: &Path) -> bool {
     let has = |name: &str| fs::metadata(sled_dir(store).join(name)).is_ok_and(|file| file.len() > 0);
     has("db") && has("conf")
+}
+
+/// Opens sled; the files that it makes for that belong to their owner alone. It writes snapshots at no other time.
+pub(super) fn owned<T>(sled: &Path, open: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let before = entries(sled).map_err(io_failure)?;
+    let opened = open()?;
+    for path in entries(sled).map_err(io_failure)? {
+        if !before.contains(&path) {
+            owner_only::restrict(&path).map_err(io_failure)?;
+        }
+    }
+    Ok(opened)
+}
+
+fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect()
 }
 
 fn sled_dir(store: &Path) -> PathBuf {

@@ -19,7 +19,7 @@ use crate::store::encoded::{Change, Raw, Table, Write, above, channels_by_seekin
 use crate::store::engine_thread::{Engine, Failure};
 use crate::store::medium::{Lock, corrupt, create_dir_of, io_failure, must_exist, sync_name_of, write_again};
 use crate::store::on_disk::Options;
-use crate::store::{Durability, PersistenceErrorKind};
+use crate::store::{Durability, PersistenceErrorKind, owner_only};
 use crate::types::ChannelId;
 
 /// The store's file within its directory.
@@ -217,7 +217,9 @@ fn create(file: &Path) -> Result<(), Failure> {
             _ => {}
         }
     }
-    let database = Connection::open_with_flags(&new, flags() | OpenFlags::SQLITE_OPEN_CREATE).map_err(failure)?;
+    // An empty file is an empty database; SQLite gives its log the mode of the database's file.
+    drop(owner_only::create_new(&new).map_err(io_failure)?);
+    let database = Connection::open_with_flags(&new, flags()).map_err(failure)?;
     prepare(&database)?;
     let set = |pragma, value: &dyn rusqlite::ToSql| database.pragma_update(None, pragma, value).map_err(failure);
     set("synchronous", &"FULL")?;
