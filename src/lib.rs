@@ -7,6 +7,7 @@
 //! - [`types`]: the words. Ids, three kinds of time, the decoded message, the limits.
 //! - [`state`]: what is saved. Plain rows and commits.
 //! - [`filter`]: summaries of received ids, our own and those of others.
+//! - [`reconcile`]: what two sets of messages differ in, without telling all of either.
 //! - [`wire`]: bytes to messages and back, per dialect, within limits.
 //! - [`channel`]: one conversation as a state machine. An input in, a step out; this is the protocol.
 //! - `store` (feature `store`): the five-method trait `Persistence`, its codec, memory, redb, sled, SQLite.
@@ -22,6 +23,7 @@ pub mod filter;
 pub mod fuzzing;
 #[cfg(feature = "manager")]
 pub mod manager;
+pub mod reconcile;
 #[cfg(feature = "testing")]
 pub mod sim;
 pub mod state;

@@ -12,9 +12,10 @@ use std::path::Path;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("filter", &["types"]),
+    ("reconcile", &["types"]),
     ("state", &["types"]),
     ("wire", &["types", "state", "filter"]),
-    ("channel", &["types", "state", "filter"]),
+    ("channel", &["types", "state", "filter", "reconcile"]),
     ("store", &["types", "state", "wire"]),
     ("catchup", &["types", "state"]),
     ("transport", &["types"]),
@@ -24,7 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that take time and entropy as arguments and touch nothing outside.
-const CORE: &[&str] = &["types", "state", "filter", "wire", "channel", "catchup"];
+const CORE: &[&str] = &["types", "state", "filter", "reconcile", "wire", "channel", "catchup"];
 
 /// Words that no core module may say.
 const CORE_BANS_WORD: &[&str] = &[
