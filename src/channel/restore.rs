@@ -301,7 +301,6 @@ impl Channel {
     fn resume(&mut self) {
         self.fill_filter();
         self.deliver_again();
-        self.mend_clock();
         self.settle();
         let unasked = self
             .incoming
@@ -312,6 +311,8 @@ impl Channel {
             self.refill.at = Some(self.now.running);
         }
         self.retain();
+        // After all that may deliver: what waited since another date may lie beyond the limit.
+        self.mend_clock();
         self.effects.released.clear();
     }
 

@@ -11,6 +11,9 @@ use crate::types::{FilterField, HistoryEntry, Lamport, Message, MessageId};
 
 use super::{Channel, ChannelError, Event, Outcome, TransmitKind, clock, outgoing, repair};
 
+/// Heads that are never trimmed off.
+const KEPT_HEADS: usize = 2;
+
 impl Channel {
     pub(super) fn send(&mut self, content: Bytes, id: Option<MessageId>) -> Result<Outcome, ChannelError> {
         self.check_content(&content)?;
@@ -25,9 +28,16 @@ impl Channel {
             return Err(ChannelError::OutgoingFull);
         }
         let lamport = clock::next(self.mended_clock(), self.now.wall, self.config.dialect);
-        let message = self.compose(id.clone(), lamport, content)?;
-        // Now that nothing can be refused any more.
-        self.mend_clock();
+        let mut message = self.compose(id.clone(), lamport, content.clone(), KEPT_HEADS)?;
+        // Now that nothing can be refused any more. Setting the clock right may deliver what waited, and the own message
+        // comes after all that was delivered.
+        if self.mend_clock() {
+            let lamport = clock::next(self.meta.lamport, self.now.wall, self.config.dialect);
+            message = self
+                .compose(id.clone(), lamport, content.clone(), KEPT_HEADS)
+                .or_else(|_| self.compose(id.clone(), lamport, content, 0))?;
+        }
+        let lamport = message.lamport.unwrap_or(lamport);
         self.meta.lamport = lamport;
         if let Some(nanos) = nanos {
             self.id_made = Some((self.now.wall, message.content.clone(), nanos));
@@ -73,7 +83,7 @@ impl Channel {
         let lamport = clock::next(self.meta.lamport, self.now.wall, self.config.dialect);
         let (id, _) = self.new_id(&lamport.0.to_be_bytes());
         self.reseed();
-        let composed = self.compose(id, lamport, Bytes::new());
+        let composed = self.compose(id, lamport, Bytes::new(), KEPT_HEADS);
         self.sync.requests_sent(self.now.running);
         let random = self.now.random();
         self.sync.sent(false, &self.config, self.now.running, random);
@@ -124,21 +134,35 @@ impl Channel {
     fn mended_clock(&self) -> Lamport {
         let limit = clock::limit(self.now.wall, self.config.max_clock_drift);
         let clock = self.meta.lamport;
-        if clock <= limit {
+        if clock <= limit || clock::is_unset(self.now.wall) {
             return clock;
         }
         clock::reset(self.now.wall, self.meta.highest_received, limit, self.config.dialect)
     }
 
-    /// A clock beyond what others accept is set back, and what was sent under it has failed (docs/protocol.md section 3).
-    pub(super) fn mend_clock(&mut self) {
+    /// A clock beyond what others accept is set back, and what was sent under it has failed (docs/protocol.md section 3);
+    /// says whether it was. What this frees may be delivered, and its time may lie beyond the limit once more.
+    pub(super) fn mend_clock(&mut self) -> bool {
         let limit = clock::limit(self.now.wall, self.config.max_clock_drift);
-        let (from, to) = (self.meta.lamport, self.mended_clock());
-        if from == to {
-            return;
+        let mut mended = false;
+        loop {
+            let (from, to) = (self.meta.lamport, self.mended_clock());
+            if from == to {
+                return mended;
+            }
+            mended = true;
+            self.meta.lamport = to;
+            self.effects.tell(Event::ClockReset { from, to });
+            // Where others' messages lie beyond the limit too, it is the wall clock that may be wrong: resends decide then.
+            if self.meta.highest_received <= limit {
+                self.fail_above(limit);
+            }
+            self.retain();
         }
-        self.meta.lamport = to;
-        self.effects.tell(Event::ClockReset { from, to });
+    }
+
+    /// Gives up own messages that lie above what others accept.
+    fn fail_above(&mut self, limit: Lamport) {
         let above: Vec<LogKey> = self
             .outgoing
             .iter()
@@ -148,13 +172,20 @@ impl Channel {
             .map(|open| open.entry.key.clone())
             .collect();
         above.iter().for_each(|key| self.give_up_sending(key));
-        self.retain();
     }
 
-    fn compose(&mut self, id: MessageId, lamport: Lamport, content: Bytes) -> Result<Message, ChannelError> {
+    /// An own message, trimmed to what may go out; at least `heads` of its heads stay.
+    fn compose(
+        &mut self,
+        id: MessageId,
+        lamport: Lamport,
+        content: Bytes,
+        heads: usize,
+    ) -> Result<Message, ChannelError> {
         // What was sent under a wrong date is refused by all who did not acknowledge it: nobody could wait for it.
         let limit = clock::limit(self.now.wall, self.config.max_clock_drift);
-        let named = |key: &LogKey| key.lamport <= limit || self.outgoing.get(key).is_none();
+        let unset = clock::is_unset(self.now.wall);
+        let named = |key: &LogKey| unset || key.lamport <= limit || self.outgoing.get(key).is_none();
         let turn = content.is_empty().then_some(lamport.0);
         let (max, tail) = (self.config.max_causal_heads, self.config.causal_history_size);
         let keys = self.log.causal_history(max, tail, turn, &self.known, named);
@@ -164,7 +195,7 @@ impl Channel {
         message.filter = self.filter.field();
         message.repair_request = self.due_requests();
         // Heads after the two newest come next time: else many short ones of others would keep us from sending at all.
-        self.trim(&mut message, 2);
+        self.trim(&mut message, heads);
         self.check_size(&message)?;
         Ok(message)
     }

@@ -222,3 +222,51 @@ fn a_send_that_is_refused_resets_no_clock() {
     assert!(matches!(refused, Err(ChannelError::TooLarge { .. })));
     assert_eq!((alice.channel.data(), alice.take_events()), (before, vec![]));
 }
+
+#[test]
+fn an_own_message_sorts_above_all_that_setting_the_clock_right_delivers() {
+    let mut alice = peer_with("alice", |config| config.max_message_history = 1);
+    alice.wall_offset = EPOCH + 100 * DAY;
+    // Both are kept until they are given up; then the first is evicted, and what lies below it waits no longer.
+    alice.send("sent under a wrong date");
+    alice.send("sent under a wrong date, too");
+    alice.wall_offset = EPOCH + 98 * DAY + DAY / 2;
+    alice.receive(&message("bob", "waits", 99 * DAY, &["unknown"]));
+    alice.wall_offset = EPOCH + 98 * DAY;
+    let right = alice.send("right");
+    assert_eq!(alice.delivered(), ["waits"]);
+    assert!(right.lamport.unwrap() > Lamport(EPOCH + 99 * DAY), "{:?}", right.lamport);
+}
+
+#[test]
+fn a_boot_in_1970_fails_nothing_and_names_what_is_pending() {
+    let mut alice = peer("alice");
+    let pending = alice.send("pending");
+    for wall in [0, DAY, 20 * 365 * DAY] {
+        alice.wall_offset = wall;
+        alice.restart();
+        let during = alice.send("written before the network's time came");
+        assert!(during.lamport > pending.lamport && !history(&during).is_empty());
+        alice.run_for(20_000);
+        assert_eq!(alice.take_events(), []);
+    }
+    alice.wall_offset = EPOCH + DAY;
+    alice.run_for(1_000);
+    alice.send("and after it");
+    alice.restart();
+    assert_eq!(alice.take_events(), []);
+    assert_eq!(alice.channel.delivery_state(&pending.id), Some(DeliveryState::Unacknowledged));
+}
+
+#[test]
+fn where_others_lie_beyond_the_limit_too_the_wall_clock_may_be_wrong_and_nothing_fails_at_once() {
+    let mut alice = peer("alice");
+    alice.wall_offset = EPOCH + 100 * DAY;
+    alice.receive(&message("bob", "m1", 100 * DAY, &[]));
+    let pending = alice.send("pending");
+    alice.take_events();
+    alice.wall_offset = EPOCH;
+    alice.restart();
+    assert!(matches!(alice.take_events()[..], [Event::ClockReset { .. }]));
+    assert_eq!(alice.channel.delivery_state(&pending.id), Some(DeliveryState::Unacknowledged));
+}

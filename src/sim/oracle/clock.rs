@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::channel::Event;
-use crate::types::{Lamport, Message};
+use crate::types::{Lamport, Message, millis};
 
 use super::{Invariant, Scene, Seen};
 
@@ -21,6 +21,8 @@ pub(super) struct Clocks {
     opened: Option<(usize, u64)>,
     /// Who came back with a lower clock than it had saved, and has not said so yet.
     fallen: BTreeMap<usize, Lamport>,
+    /// Whose clock was reset in the step that is being told: what it delivers from beyond the limit, it is set back from.
+    resetting: Option<usize>,
 }
 
 impl Invariant for Clocks {
@@ -48,8 +50,14 @@ impl Invariant for Clocks {
             Seen::Told { node, event: Event::MessageDelivered(delivery), .. }
                 if self.opened.is_none_or(|(_, next)| delivery.number >= next) =>
             {
-                let bound = &mut self.bounds[*node];
-                *bound = (*bound).max(delivery.body.key.lamport);
+                let (bound, lamport) = (&mut self.bounds[*node], delivery.body.key.lamport);
+                let (wall, drift) = (
+                    scene.nodes[*node].clock.wall_ms(scene.now_ms),
+                    scene.nodes[*node].channel().config().max_clock_drift,
+                );
+                if self.resetting != Some(*node) || lamport.0 <= wall.saturating_add(millis(drift)) {
+                    *bound = (*bound).max(lamport);
+                }
             }
             Seen::Stepped { node } => return self.stepped(scene, *node),
             Seen::Restarted { node, saved, .. } => {
@@ -64,11 +72,13 @@ impl Invariant for Clocks {
                     self.fallen.insert(*node, before);
                 }
             }
-            Seen::Told { node, event: Event::ClockReset { to, .. }, .. } => {
-                if self.opened.is_none() {
+            Seen::Told { node, event: Event::ClockReset { from, to }, .. } => {
+                // A reset in the opening itself is behind the clock that it was opened with.
+                if self.opened.is_none() || self.bounds[*node] == *from {
                     self.bounds[*node] = *to;
                 }
                 self.reset.insert(*node);
+                self.resetting = Some(*node);
                 self.fallen.remove(node);
             }
             _ => {}
@@ -101,6 +111,7 @@ impl Clocks {
     }
 
     fn stepped(&mut self, scene: &Scene<'_>, node: usize) -> Result<(), String> {
+        self.resetting = None;
         if let Some(before) = self.fallen.remove(&node) {
             return Err(format!("p{node}: the clock fell from {before} in a restart"));
         }

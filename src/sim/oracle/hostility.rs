@@ -52,6 +52,10 @@ impl Invariant for Hostility {
             }
             Seen::Restarted { node, .. } => {
                 self.answered.remove(node);
+                // A channel that had saved nothing begins at the time of its opening.
+                let wall = scene.nodes[*node].clock.wall_ms(scene.now_ms);
+                let clock = self.clocks.entry(*node).or_default();
+                clock.0 = clock.0.max(wall);
             }
             _ => {}
         }
