@@ -371,7 +371,8 @@ fn limits_are_kept_to_the_byte() {
             let result = |id: &[u8]| result(&[field(list, &entry(&[field(number, id)]))]);
             assert_eq!(result(b"1234"), Ok(()));
             assert_eq!(result(b"12345"), Err(WireError::IdTooLong { role, found: 5, max: 4 }));
-            assert_eq!(result(b""), Err(WireError::EmptyId { role }));
+            let empty = if role == IdRole::EntrySender { Ok(()) } else { Err(WireError::EmptyId { role }) };
+            assert_eq!(result(b""), empty);
             assert_eq!(result(b"\xff"), Err(WireError::NotUtf8 { role }));
         }
         assert_eq!(result(&[field(list, b"")]), Err(WireError::EmptyId { role: IdRole::EntryMessage }));
@@ -389,6 +390,18 @@ fn limits_are_kept_to_the_byte() {
     let room = 200 - with(&[]).len();
     assert_eq!(result(&[field(101, &vec![0; room - 4])]), Ok(()));
     assert_eq!(result(&[field(101, &vec![0; room - 3])]), Err(WireError::MessageTooLarge { found: 201, max: 200 }));
+}
+
+/// As js-waku's applications write it where they do not know who sent a message.
+#[test]
+fn an_entry_with_an_empty_sender_has_none() {
+    let entry = [field(1, b"d"), field(3, b"")].concat();
+    let packet = with(&[field(11, &entry), field(13, &entry)]);
+    let (message, _) = decode(&packet, &Limits::default()).unwrap();
+    assert_eq!(
+        (message.causal_history, message.repair_request),
+        (vec![HistoryEntry::new("d")], vec![HistoryEntry::new("d")])
+    );
 }
 
 #[test]

@@ -73,12 +73,18 @@ fn messages_of_nim_sds_byte_for_byte_both_ways() {
     assert_eq!((same, refused), (7, 2));
 }
 
+/// Refused by the nim-sds that made the vectors and taken by 0.4, which reads an absent field as 0 or empty.
+const LATER: [&str; 1] = ["no lamport (prost omits 0)"];
+
 #[test]
 fn what_nim_sds_takes_and_refuses_we_take_and_refuse() {
     let nim = nim();
     for vector in list(&nim["decode_verdicts"]) {
         let result = decode(&unhex(&vector["bytes_hex"]), &Limits::default());
-        if vector["ok"].as_bool().unwrap() {
+        let name = vector["name"].as_str().unwrap();
+        if LATER.contains(&name) {
+            assert!(matches!(result, Ok((_, Dialect::NimSds))), "{name}: {result:?}");
+        } else if vector["ok"].as_bool().unwrap() {
             assert_eq!(result, Ok((told(&vector["fields"]), Dialect::NimSds)), "{}", vector["name"]);
         } else {
             assert!(result.is_err(), "{}: {result:?}", vector["name"]);
@@ -180,6 +186,24 @@ fn required_fields_are_written_also_when_empty() {
     let read = independent::Message::decode(encoded.clone()).unwrap();
     assert_eq!((read.lamport_timestamp, read.content, read.bloom_filter), (Some(0), Some(vec![]), Some(vec![])));
     assert_eq!(bare().encoded_len(Dialect::NimSds), encoded.len());
+}
+
+/// nim-sds 0.4 leaves out what is empty or 0, and requires the ids of message and channel alone.
+#[test]
+fn what_is_left_out_is_empty() {
+    let read = |hex: &str| decode(&hex::decode(hex).unwrap().into(), &Limits::default());
+    let (message, dialect) = read("0a016d220163").unwrap();
+    let bare = Message { id: "m".into(), channel: "c".into(), filter: FilterField::NimSds(Bytes::new()), ..bare() };
+    assert_eq!((&message, dialect), (&bare, Dialect::NimSds));
+    assert_eq!(message.kind(), Some(MessageKind::Content));
+    let (timed, _) = read("0a016d1005220163").unwrap();
+    assert_eq!((timed.lamport, timed.kind()), (Some(Lamport(5_000)), Some(MessageKind::Content)));
+    let (told, _) = read("0a016d2201632a0107").unwrap();
+    assert_eq!((told.lamport, told.content.as_ref()), (Some(Lamport(0)), &[7][..]));
+    assert_eq!(read("2201631005"), Err(WireError::EmptyId { role: IdRole::Message }));
+    assert_eq!(read("0a016d1005"), Err(WireError::EmptyId { role: IdRole::Channel }));
+    // Without field 2 and without a channel it is of nobody.
+    assert_eq!(read("0a016d"), Err(WireError::EmptyId { role: IdRole::Message }));
 }
 
 #[test]

@@ -104,12 +104,6 @@ pub enum WireError {
         /// Offset in the packet.
         at: usize,
     },
-    /// A field that nim-sds requires is missing.
-    #[error("field {field} is missing")]
-    Missing {
-        /// Field number.
-        field: u32,
-    },
     /// A Lamport time in seconds that no clock can show in milliseconds.
     #[error("a Lamport time of {seconds} seconds is out of range")]
     LamportRange {

@@ -183,19 +183,18 @@ fn check<'a>(packet: &'a [u8], limits: &Limits) -> Result<Parts<'a>, WireError> 
 }
 
 fn check_entry((body, at): (&[u8], usize), limits: &Limits) -> Result<(), WireError> {
-    let (mut message, mut sender) = (0, None);
+    let mut message = 0;
     let mut fields = Fields::new(body, at);
     while let Some(field) = fields.next()? {
         match field.number {
             1 => message = id_within(field.bytes()?.0, IdRole::EntryMessage, limits)?.len(),
             2 => at_most(field.bytes()?.0.len(), limits.max_hint_bytes)
                 .map_err(|(found, max)| WireError::HintTooLarge { found, max })?,
-            3 => sender = Some(id_within(field.bytes()?.0, IdRole::EntrySender, limits)?.len()),
+            3 => drop(id_within(field.bytes()?.0, IdRole::EntrySender, limits)?),
             _ => {}
         }
     }
-    not_empty(message, IdRole::EntryMessage)?;
-    sender.map_or(Ok(()), |len| not_empty(len, IdRole::EntrySender))
+    not_empty(message, IdRole::EntryMessage)
 }
 
 pub(super) fn id_within<'a>(id: &'a [u8], role: IdRole, limits: &Limits) -> Result<&'a [u8], WireError> {
@@ -219,19 +218,21 @@ fn decode_entries(packet: &Bytes, number: u32, list: &List) -> Result<Vec<Histor
     Ok(entries)
 }
 
+/// An empty sender counts as absent: applications of js-waku write one where they know none.
 fn decode_entry(packet: &Bytes, (body, at): (&[u8], usize)) -> Result<HistoryEntry, WireError> {
-    let (mut id, mut hint, mut sender): (&[u8], _, _) = (&[], None, None);
+    let (mut id, mut hint, mut sender): (&[u8], _, &[u8]) = (&[], None, &[]);
     let mut fields = Fields::new(body, at);
     while let Some(field) = fields.next()? {
         match field.number {
             1 => id = field.bytes()?.0,
             2 => hint = Some(field.bytes()?.0),
-            3 => sender = Some(field.bytes()?.0),
+            3 => sender = field.bytes()?.0,
             _ => {}
         }
     }
     let id = MessageId::new(text(id, IdRole::EntryMessage)?);
-    let sender = sender.map(|sender| text(sender, IdRole::EntrySender).map(ParticipantId::new)).transpose()?;
+    let sender = text(sender, IdRole::EntrySender)?;
+    let sender = (!sender.is_empty()).then(|| ParticipantId::new(sender));
     Ok(HistoryEntry { id, hint: hint.map(|hint| compact(packet, hint)), sender })
 }
 

@@ -5,6 +5,9 @@
 //! need be; a protobuf decoder does none of it. How it moves: [`decode`] walks the packet twice, first to hold it to
 //! the limits without taking memory, then to take the parts, which share the packet's memory; [`encode`] fills the
 //! generated type. Lamport time is seconds on the wire and milliseconds in [`Message`].
+//!
+//! nim-sds 0.3 requires fields 1, 2, 4 and 5; 0.4 leaves out what is empty or 0 and requires the two ids alone. Read is
+//! what either writes, written is what both read.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -21,36 +24,34 @@ mod proto {
 
 pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireError> {
     check(packet, limits)?;
-    let (mut id, mut seconds, mut channel, mut content) = (None, None, None, None);
-    let (mut sender, mut bloom): (&[u8], &[u8]) = (&[], &[]);
+    let (mut id, mut channel, mut sender): (&[u8], &[u8], &[u8]) = (&[], &[], &[]);
+    let (mut seconds, mut content, mut bloom): (u64, &[u8], &[u8]) = (0, &[], &[]);
     let (mut causal_history, mut repair_request) = (Vec::new(), Vec::new());
     let mut fields = Fields::nim(packet, 0);
     while let Some(field) = fields.next()? {
         match (field.number, field.value) {
-            (2, Value::Varint(value)) => seconds = Some(value),
-            (1, Value::Bytes { body, .. }) => id = Some(body),
+            (2, Value::Varint(value)) => seconds = value,
+            (1, Value::Bytes { body, .. }) => id = body,
             (3, Value::Bytes { body, at }) => causal_history.push(entry(packet, body, at)?),
-            (4, Value::Bytes { body, .. }) => channel = Some(body),
-            (5, Value::Bytes { body, .. }) => content = Some(body),
+            (4, Value::Bytes { body, .. }) => channel = body,
+            (5, Value::Bytes { body, .. }) => content = body,
             (6, Value::Bytes { body, .. }) => bloom = body,
             (7, Value::Bytes { body, .. }) => sender = body,
             (13, Value::Bytes { body, at }) => repair_request.push(entry(packet, body, at)?),
             _ => {}
         }
     }
-    let missing = |field| WireError::Missing { field };
-    let (id, channel) = (id.ok_or(missing(1))?, channel.ok_or(missing(4))?);
     not_empty(id.len(), IdRole::Message)?;
     not_empty(channel.len(), IdRole::Channel)?;
     Ok(Message {
         id: MessageId::new(id),
         sender: ParticipantId::new(sender),
         channel: ChannelId::new(channel),
-        lamport: Some(lamport(seconds.ok_or(missing(2))?)?),
+        lamport: Some(lamport(seconds)?),
         causal_history,
         filter: filter::decode_nim(bloom, packet),
         repair_request,
-        content: compact(packet, content.ok_or(missing(5))?),
+        content: compact(packet, content),
     })
 }
 

@@ -16,18 +16,22 @@ pub(super) enum Family {
     NimSds,
 }
 
-/// Tells the family by the wire type of the first field 2; without one it is LIP-109, which then misses its id.
+/// Tells the family by the wire type of the first field 2. nim-sds 0.4 leaves a Lamport time of 0 out: a packet without
+/// field 2 is of that family when it has its channel, field 4, which LIP-109 has not. Else it is LIP-109, and misses its
+/// id.
 pub(super) fn family(bytes: &[u8]) -> Result<Family, WireError> {
+    let mut without = Family::Lip109;
     let mut fields = Fields { least: 0, ..Fields::new(bytes, 0) };
     while let Some(field) = fields.next()? {
         match (field.number, field.value) {
             (2, Value::Bytes { .. }) => return Ok(Family::Lip109),
             (2, Value::Varint(_)) => return Ok(Family::NimSds),
             (2, other) => return Err(WireError::WireType { field: 2, found: other.wire_type() }),
+            (4, Value::Bytes { .. }) => without = Family::NimSds,
             _ => {}
         }
     }
-    Ok(Family::Lip109)
+    Ok(without)
 }
 
 /// The pair (found, max) as the error when something is over its limit.
@@ -235,5 +239,8 @@ mod tests {
         assert_eq!(family(&[0x0a, 1, b'm', 0x10, 5]), Ok(Family::NimSds));
         assert_eq!(family(&[0x15, 1, 2, 3, 4]), Err(WireError::WireType { field: 2, found: 5 }));
         assert_eq!(family(&[]), Ok(Family::Lip109));
+        assert_eq!(family(&[0x0a, 1, b'm', 0x22, 1, b'c']), Ok(Family::NimSds), "nim-sds 0.4 leaves a time of 0 out");
+        assert_eq!(family(&[0x22, 1, b'c', 0x12, 1, b'm']), Ok(Family::Lip109), "field 2 decides where it is");
+        assert_eq!(family(&[0x0a, 1, b'm', 0x20, 1]), Ok(Family::Lip109), "no channel");
     }
 }

@@ -13,7 +13,7 @@ fn by_prost(packet: &Bytes) -> Option<Message> {
     let decoded = proto::Message::decode(packet.clone()).ok()?;
     let known = |bytes: &[u8]| (!bytes.is_empty() && std::str::from_utf8(bytes).is_ok()).then(|| bytes.to_vec());
     let entry = |entry: proto::HistoryEntry| {
-        let sender = match entry.sender_id {
+        let sender = match entry.sender_id.filter(|sender| !sender.is_empty()) {
             Some(sender) => Some(ParticipantId::new(known(&sender)?)),
             None => None,
         };
