@@ -77,6 +77,53 @@ fn it_goes_on_in_the_dialect_of_nim_and_in_no_other() {
     }
 }
 
+/// A field of wire type 2.
+fn field(number: u8, body: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2, u8::try_from(body.len()).unwrap()], body].concat()
+}
+
+fn message(id: &str, more: &[Vec<u8>]) -> Vec<u8> {
+    [field(1, id.as_bytes()), field(4, b"room"), more.concat()].concat()
+}
+
+/// A blob with one message delivered, and one parked that waits for a third.
+fn waiting(asked: &[&str]) -> Vec<u8> {
+    let time = |seconds| vec![0x10, seconds];
+    let (first, names) = (field(5, b"one"), |id: &str| field(3, &field(1, id.as_bytes())));
+    let parked = message("two", &[time(2), names("zero"), field(5, b"two")]);
+    let request =
+        |id: &&str| field(5, &[field(1, id.as_bytes()), field(2, &field(1, &field(1, id.as_bytes())))].concat());
+    let requests = asked.iter().flat_map(request).collect::<Vec<_>>();
+    let meta = [vec![8, 1, 0x10, 9], field(4, &field(1, &parked)), requests].concat();
+    [field(1, &meta), field(2, &message("one", &[time(1), first]))].concat()
+}
+
+#[test]
+fn what_is_here_is_not_asked_for() {
+    let imported = read(&waiting(&["zero", "one", "two"]), None).unwrap();
+    let asked = imported.data.rows.iter().filter_map(|row| match row {
+        Row::Request(request) => Some(request.entry.id.to_string()),
+        _ => None,
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), ["zero"]);
+    imported.data.check().unwrap();
+    let context =
+        Context { wall: WallTime::from_millis(60_000), running: RunningTime::from_millis(60_000), entropy: 7 };
+    let config = Arc::new(Config::of(Dialect::NimSds));
+    let (_, step) = Channel::restore("room".into(), "alice".into(), config, imported.data, &context).unwrap();
+    assert_eq!(step.events, [], "nothing is mended");
+}
+
+#[test]
+fn what_nim_sds_leaves_out_is_empty() {
+    let timeless = message("one", &[field(5, b"content")]);
+    let imported = read(&[field(1, &[8, 1, 0x10, 9]), field(2, &timeless)].concat(), None).unwrap();
+    let [Row::Message(logged)] = &imported.data.rows[..] else { panic!("{:?}", imported.data.rows) };
+    assert_eq!((logged.body.key.lamport, logged.body.content.as_ref()), (Lamport(0), &b"content"[..]));
+    let empty = read(&[field(1, &[8, 1, 0x10, 9]), field(2, &message("one", &[]))].concat(), None).unwrap();
+    assert_eq!((empty.data.rows.len(), &empty.doubts[1]), (0, &Doubt::WithoutContent("one".into())));
+}
+
 /// nim loads these prefixes as if they were whole.
 #[test]
 fn a_strict_prefix_is_refused_or_in_doubt() {

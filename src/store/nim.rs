@@ -2,13 +2,14 @@
 //!
 //! What: [`import`], from a nim-sds `ChannelMeta` or `ChannelData` blob to our [`ChannelData`]. Why: a participant that
 //! changes over keeps its log, what is unacknowledged and what waits. How it moves: the blob is parsed whole, strictly;
-//! each message becomes one row, and what nim copies along (filters, cached answers) is left behind.
+//! each message becomes one row, and what nim copies along (filters, cached answers) is left behind. So are requests for
+//! messages that are here: nim goes on asking for what arrived and waits, and a channel does not.
 //!
 //! nim-sds writes its buffers one after the other without a length or a checksum, so that a blob cut between two
 //! entries reads like a whole one, and nim loads it as such. Nothing in the bytes can tell: [`import`] takes the length
 //! that the blob must have, from wherever the caller knows it, and says [`Doubt::MayBeCutShort`] where nobody knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -188,9 +189,13 @@ impl Reader<'_> {
     }
 
     fn repair(&mut self, requests: Vec<wire::Request>, responses: Vec<wire::Response>) -> Result<(), ImportError> {
+        let here = self.bodies().map(|body| body.key.id.clone()).collect::<BTreeSet<_>>();
         for request in requests {
             let timed = request.timed.ok_or(ImportError::Missing("entry of a repair request"))?;
             let entry = history_entry(timed.entry.ok_or(ImportError::Missing("entry of a repair request"))?)?;
+            if here.contains(&entry.id) {
+                continue;
+            }
             let due = WallTime::from_millis(timed.due_ms.unwrap_or_default());
             let row = Row::Request(Request { entry, due, sent: 0, heard: 0, since_age_ms: 0, named_at_age_ms: 0 });
             self.rows.insert(row.key(), row);
@@ -209,7 +214,16 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A message's lasting part; `None` without content.
+    /// The messages read so far, delivered or parked.
+    fn bodies(&self) -> impl Iterator<Item = &Body> {
+        self.rows.values().filter_map(|row| match row {
+            Row::Message(logged) => Some(&*logged.body),
+            Row::Parked(parked) => Some(&*parked.body),
+            _ => None,
+        })
+    }
+
+    /// A message's lasting part; `None` without content. nim-sds 0.4 leaves out what is 0 or empty.
     fn body(&mut self, message: wire::Message) -> Result<Option<Arc<Body>>, ImportError> {
         let id = MessageId::new(message.id.ok_or(ImportError::Missing("message id"))?);
         let channel = ChannelId::new(message.channel.ok_or(ImportError::Missing("channel id"))?);
@@ -217,8 +231,8 @@ impl Reader<'_> {
             Some(known) if *known != channel => return Err(ImportError::TwoChannels(known.clone(), channel)),
             _ => self.channel = Some(channel),
         }
-        let lamport = lamport(message.lamport.ok_or(ImportError::Missing("lamport timestamp of a message"))?)?;
-        let content = message.content.ok_or(ImportError::Missing("content"))?;
+        let lamport = lamport(message.lamport.unwrap_or_default())?;
+        let content = message.content.unwrap_or_default();
         if content.is_empty() {
             self.doubts.push(Doubt::WithoutContent(id));
             return Ok(None);
