@@ -82,7 +82,7 @@ macro_rules! byte_id {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self.as_str() {
-                    Some(text) if !text.chars().any(char::is_control) => f.write_str(text),
+                    Some(text) if !text.chars().any(hides) => f.write_str(text),
                     _ => {
                         f.write_str("0x")?;
                         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -97,6 +97,13 @@ macro_rules! byte_id {
             }
         }
     };
+}
+
+/// Characters that a terminal obeys instead of showing, or that two different texts can hide: controls, marks of
+/// direction, separators of lines, and those without width.
+fn hides(c: char) -> bool {
+    let hidden = ['\u{61c}', '\u{200b}', '\u{200e}', '\u{200f}', '\u{feff}'];
+    c.is_control() || hidden.contains(&c) || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
 }
 
 byte_id! {
@@ -367,5 +374,19 @@ impl Default for Limits {
             max_repair_entries_per_message: 256,
             max_marks: 10_000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_hides_or_turns_text_is_shown_as_hex() {
+        let shown = |id: &str| MessageId::from(id).to_string();
+        assert_eq!(shown("süß 日本"), "süß 日本");
+        assert_eq!((shown("a\n").as_str(), shown("\u{202e}a").as_str()), ("0x610a", "0xe280ae61"));
+        assert_eq!((shown("\u{2066}").as_str(), shown("\u{200f}").as_str()), ("0xe281a6", "0xe2808f"));
+        assert_eq!(MessageId::new([0xff]).to_string(), "0xff");
     }
 }

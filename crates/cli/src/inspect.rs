@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let store = runtime.block_on(load(dir, kind, args.channel.as_deref()))?;
     let mut screen = Screen::new();
     if args.json {
-        screen.line(serde_json::to_string(&store)?);
+        screen.json(&store)?;
     } else {
         text::print(&store, &mut screen);
     }

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     target.complete()?;
     let mut screen = Screen::new();
     if args.json {
-        screen.line(serde_json::to_string(&moved)?);
+        screen.json(&moved)?;
     } else {
         let Moved { channels, rows, hints, left } = &moved;
         screen.line(format!("moved {channels} channels, {rows} rows, {hints} hints to {}", args.to.display()));

@@ -98,6 +98,7 @@ fn it_shows_what_is_open() {
     let run = inspect(dir.path(), &["--json"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let channel = run.json()["channels"][0].clone();
+    assert_eq!((&channel["log"][0]["text"], &channel["waiting"][0]["text"]), (&json!("content"), &json!("content")));
     assert_eq!(channel["log"][1]["id_hex"], "ff07");
     assert_eq!(channel["log"][1]["id"], json!(null));
     assert_eq!(channel["unacknowledged"][0]["id_hex"], "ff07");
@@ -112,13 +113,46 @@ fn it_shows_what_is_open() {
     for said in [
         "2  0xff07  bob  7 bytes  own",
         "0xff07  sent 2023-11-14T22:13:20.000Z, 2 resends, next 2023-11-14T22:13:25.000Z",
-        "third  bob  7 bytes, waits for\n      gone  missing",
-        "fourth  bob  7 bytes, waits for\n      third  received, waits itself",
+        "third  bob  7 bytes\n      \"content\"\n      waits for\n        gone  missing",
+        "waits for\n        third  received, waits itself",
         "gone  dave  T_req 2023-11-14T22:13:20.000Z, asked 1 times, heard 2 times",
         "first  T_resp 2023-11-14T22:13:20.000Z",
     ] {
         assert!(text.contains(said), "{said}\n{text}");
     }
+}
+
+/// One message in a channel of that name.
+fn store_with(dir: &Path, name: &str, content: &[u8]) {
+    let key = LogKey { lamport: Lamport(1), id: "one".into() };
+    let content = Bytes::copy_from_slice(content);
+    let body = Body { key: key.clone(), sender: "bob".into(), causal_history: vec![], content }.into();
+    let seen = WallTime::from_millis(1);
+    let row = Row::Message(Logged { body, delivery: Some(1), seen, late: false, below_floor: false, missing: vec![] });
+    let counts = RowCounts { messages: 1, ..RowCounts::default() };
+    let (oldest, newest) = (Some(key.clone()), Some(key));
+    let meta = ChannelMeta { next_delivery: 2, counts, oldest, newest, ..ChannelMeta::default() };
+    let commit = Commit { meta: Some(meta), history: HistoryUpdate { put: vec![row], delete: vec![] }, hints: vec![] };
+    let store = RedbPersistence::open(dir).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(store.commit(&ChannelId::from(name), &commit)).unwrap();
+}
+
+#[test]
+fn text_that_turns_or_moves_other_text_is_escaped() {
+    let text = "pay \u{202e}001\u{2066}\u{200f} \x1b[2J\u{9b}31m";
+    let dir = tempfile::tempdir().unwrap();
+    store_with(dir.path(), "ro\u{202e}om", text.as_bytes());
+    let (shown, json) = (inspect(dir.path(), &[]), inspect(dir.path(), &["--json"]));
+    assert!(shown.stdout.contains(r#""pay \u{202e}001\u{2066}\u{200f} \u{1b}[2J\u{9b}31m""#), "{}", shown.stdout);
+    assert_eq!(json.json()["channels"][0]["log"][0]["text"], text);
+    for stdout in [shown.stdout, json.stdout] {
+        let bad = stdout.chars().find(|c| *c != '\n' && (c.is_control() || "\u{202e}\u{2066}\u{200f}".contains(*c)));
+        assert_eq!(bad, None, "{stdout}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    store_with(dir.path(), "room", &[0xff, 0x00]);
+    assert!(inspect(dir.path(), &[]).stdout.contains("      0xff00\n"));
+    assert_eq!(inspect(dir.path(), &["--json"]).json()["channels"][0]["log"][0]["hex"], "ff00");
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn print_channel(channel: &ChannelView, screen: &mut Screen) {
         }
         let (sender, bytes) = (&logged.sender, logged.bytes);
         screen.line(format!("    {}  {}  {sender}  {bytes} bytes  {delivery}{flags}", key.lamport, key.id));
+        screen.line(format!("      {}", logged.content));
     }
 
     section(screen, "unacknowledged", channel.unacknowledged.len());
@@ -58,10 +59,12 @@ fn print_channel(channel: &ChannelView, screen: &mut Screen) {
     section(screen, "waiting for dependencies", channel.waiting.len());
     for waiting in &channel.waiting {
         let (key, sender, bytes) = (&waiting.key, &waiting.sender, waiting.bytes);
-        screen.line(format!("    {}  {}  {sender}  {bytes} bytes, waits for", key.lamport, key.id));
+        screen.line(format!("    {}  {}  {sender}  {bytes} bytes", key.lamport, key.id));
+        screen.line(format!("      {}", waiting.content));
+        screen.line("      waits for");
         for dependency in &waiting.waits_for {
             let state = if dependency.received { "received, waits itself" } else { "missing" };
-            screen.line(format!("      {}  {state}", dependency.id));
+            screen.line(format!("        {}  {state}", dependency.id));
         }
     }
 

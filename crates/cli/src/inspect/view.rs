@@ -12,6 +12,11 @@ use reliable_channel::types::{ChannelId, MessageId, ParticipantId};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::screen::quoted;
+
+/// Characters shown of a content.
+const SHOWN: usize = 80;
+
 /// A message's or channel's id.
 #[derive(Clone, Debug)]
 pub(super) struct Id(Vec<u8>);
@@ -19,6 +24,14 @@ pub(super) struct Id(Vec<u8>);
 /// A participant.
 #[derive(Clone, Debug)]
 pub(super) struct Sender(Vec<u8>);
+
+/// What a message says: text, or bytes in hex.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Content {
+    Text(String),
+    Hex(String),
+}
 
 /// A channel that cannot be loaded, and why.
 #[derive(Debug, Serialize)]
@@ -61,6 +74,8 @@ pub(super) struct LoggedView {
     #[serde(flatten)]
     pub(super) sender: Sender,
     pub(super) bytes: usize,
+    #[serde(flatten)]
+    pub(super) content: Content,
     /// None for messages of the store's own participant.
     pub(super) delivery: Option<u64>,
     pub(super) late: bool,
@@ -94,6 +109,8 @@ pub(super) struct WaitingView {
     #[serde(flatten)]
     pub(super) sender: Sender,
     pub(super) bytes: usize,
+    #[serde(flatten)]
+    pub(super) content: Content,
     pub(super) waits_for: Vec<DependencyView>,
 }
 
@@ -188,6 +205,7 @@ impl ChannelView {
                 key: KeyView::new(&logged.body.key),
                 sender: Sender::new(&logged.body.sender),
                 bytes: logged.body.content.len(),
+                content: Content::new(&logged.body.content),
                 delivery: logged.delivery,
                 late: logged.late,
                 below_floor: logged.below_floor,
@@ -225,6 +243,7 @@ impl WaitingView {
             key: KeyView::new(&body.key),
             sender: Sender::new(&body.sender),
             bytes: body.content.len(),
+            content: Content::new(&body.content),
             waits_for: unmet.map(|id| DependencyView { id: Id::new(id), received: parked.contains(id) }).collect(),
         }
     }
@@ -251,6 +270,22 @@ impl OutgoingView {
 impl KeyView {
     fn new(key: &LogKey) -> Self {
         Self { id: Id::new(&key.id), lamport: key.lamport.0 }
+    }
+}
+
+impl Content {
+    fn new(content: &[u8]) -> Self {
+        std::str::from_utf8(content).map_or_else(|_| Self::Hex(hex(content)), |text| Self::Text(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(&quoted(text, SHOWN)),
+            Self::Hex(hex) if hex.len() > SHOWN => write!(f, "0x{}...", &hex[..SHOWN]),
+            Self::Hex(hex) => write!(f, "0x{hex}"),
+        }
     }
 }
 
