@@ -8,6 +8,7 @@
 
 mod clock;
 mod command;
+mod help;
 mod lines;
 mod session;
 mod store;
@@ -22,16 +23,14 @@ use reliable_channel::types::Dialect;
 use crate::screen::Screen;
 use crate::store::StoreArgs;
 use command::Request;
+use help::HELP;
 use lines::Lines;
 use session::Session;
 use told::Told;
 
 /// Drive one channel from another program: JSON lines in, JSON lines out.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Commands: send{text|hex,id?,hint?} ephemeral{text|hex} receive{hex} sync sweep met{ids} clock{ms} state quit\n\
-    Example:\n  echo '{\"cmd\":\"send\",\"text\":\"hi\",\"seq\":1}' | reliable-channel peer --channel lobby --sender alice"
-)]
+#[command(after_help = HELP)]
 pub(crate) struct Args {
     /// The channel's id
     #[arg(long, value_name = "ID")]
@@ -92,7 +91,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 /// Everything that one command led to, written out at once.
 fn say(screen: &mut Screen, told: &[Told]) -> anyhow::Result<()> {
     for told in told {
-        screen.line(serde_json::to_string(told)?);
+        screen.json(told)?;
     }
     screen.flush();
     Ok(())

@@ -25,7 +25,7 @@ pub(crate) struct StoreArgs {
     /// The engine that keeps the data
     #[arg(long, value_enum, default_value_t = Kind::Redb, value_name = "ENGINE")]
     pub(crate) store: Kind,
-    /// When a write counts as done; redb and sled cannot keep "os"
+    /// When a write counts as done; of the engines only sqlite keeps "os"
     #[arg(long, value_enum, default_value_t = Promise::Immediate, value_name = "WHEN")]
     durability: Promise,
 }
@@ -146,7 +146,7 @@ pub(crate) fn explain(dir: &Path, error: &PersistenceError) -> anyhow::Error {
         PersistenceErrorKind::Corrupt { what } => anyhow!("the store in {shown} is damaged: {of}{what}"),
         PersistenceErrorKind::UnknownVersion { .. } => anyhow!("cannot read the store in {shown}: {of}{}", error.kind),
         PersistenceErrorKind::Unsupported if error.verb == "open" => {
-            anyhow!("this engine cannot keep that durability: redb and sled have immediate and batched")
+            anyhow!("this engine cannot keep that durability: \"os\" is kept by SQLite alone, --store sqlite")
         }
         kind => anyhow!("cannot use the store in {shown}: {of}{kind}{cause}"),
     }

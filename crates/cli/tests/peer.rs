@@ -90,7 +90,8 @@ fn what_is_missing_is_told_asked_for_and_answered() {
     let lost = alice.tell(send("one"));
     let second = alice.tell(send("two"));
     let told = bob.tell(receive(&out(&second, "content")));
-    assert_eq!(told, [json!({"ev": "missing", "id": second[0]["id"], "ids": [lost[0]["id"]]})]);
+    let entries = json!([{"id": lost[0]["id"], "sender": "alice"}]);
+    assert_eq!(told, [json!({"ev": "missing", "id": second[0]["id"], "ids": [lost[0]["id"]], "entries": entries})]);
     let state = bob.state();
     assert_eq!((&state["incoming"], &state["log"]), (&json!([second[0]["id"]]), &json!([])));
     let t_req = state["repair_out"][0]["t_req"].as_u64().unwrap();
@@ -188,6 +189,9 @@ fn a_bad_line_is_an_error_told_and_the_next_is_read() {
         (br#"{"cmd":"send"}"#, "either text or hex"),
         (br#"{"cmd":"send","text":"a","hex":"61"}"#, "either text or hex"),
         (br#"{"cmd":"send","text":"a","idd":"x"}"#, "unknown field `idd`"),
+        (br#"{"cmd":"sync","now":1}"#, "unknown field `now`"),
+        (br#"{"cmd":"quit","text":"a"}"#, "unknown field `text`"),
+        (br#"{"cmd":"met","ids":[{"id_hex":"ff","id":"a"}]}"#, "ids"),
         (br#"{"cmd":"send","hex":"6"}"#, "hex: "),
         (br#"{"cmd":"send","text":""}"#, "content is empty"),
         (br#"{"cmd":"send","text":"a","id":""}"#, "an id must have"),
@@ -304,5 +308,9 @@ fn options_that_make_no_sense_are_one_line() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("channels.redb"), "hello, I am no store").unwrap();
     let data = dir.path().to_str().unwrap();
-    common::run(&["peer", "--channel", "a", "--sender", "b", "--data", data], b"").failed(1, "cannot open the store");
+    common::run(&["peer", "--channel", "a", "--sender", "b", "--data", data], b"").failed(1, "is damaged");
+    let fresh = tempfile::tempdir().unwrap();
+    let data = fresh.path().to_str().unwrap();
+    let os = ["peer", "--channel", "a", "--sender", "b", "--data", data, "--durability", "os"];
+    common::run(&os, b"").failed(1, "SQLite alone, --store sqlite");
 }

@@ -58,7 +58,7 @@ fn a_target_that_is_not_empty_is_refused() {
 #[test]
 fn a_durability_that_an_engine_cannot_keep_is_refused() {
     run(&["demo", "--store", "redb", "--durability", "os", "--seed", "1", "--json"], b"one\n")
-        .failed(1, "cannot keep that durability");
+        .failed(1, "cannot keep that durability: \"os\" is kept by SQLite alone, --store sqlite");
 }
 
 /// A channel of this many messages, as one commit.

@@ -93,7 +93,13 @@ enum Raw {
 #[serde(untagged)]
 enum Id {
     Text(String),
-    Hex { id_hex: String },
+    Hex(HexId),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HexId {
+    id_hex: String,
 }
 
 impl Raw {
@@ -113,7 +119,7 @@ impl Raw {
                     .into_iter()
                     .map(|id| match id {
                         Id::Text(id) => Ok(MessageId::from(id)),
-                        Id::Hex { id_hex } => from_hex("id_hex", &id_hex).map(|id| MessageId::new(&id)),
+                        Id::Hex(HexId { id_hex }) => from_hex("id_hex", &id_hex).map(|id| MessageId::new(&id)),
                     })
                     .collect::<Result<_, _>>()?,
             },

@@ -12,7 +12,7 @@ use reliable_channel::state::{ChannelData, Commit};
 use reliable_channel::store::Persistence;
 use tokio::runtime::Runtime;
 
-use crate::store::{Kind, StoreArgs};
+use crate::store::{Kind, StoreArgs, explain};
 
 pub(super) struct Store {
     kept: Option<(Runtime, Arc<dyn Persistence>)>,
@@ -33,7 +33,7 @@ impl Store {
                 found.name()
             );
         }
-        let store = kind.open(dir).with_context(|| format!("cannot open the store in {shown}"))?;
+        let store = kind.open(dir).map_err(|error| explain(dir, &error))?;
         Ok(Self { kept: Some((runtime, store)), channel })
     }
 

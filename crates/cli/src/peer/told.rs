@@ -65,6 +65,7 @@ pub(super) enum Told {
         #[serde(flatten)]
         id: Named,
         ids: Vec<Plain>,
+        entries: Vec<Entry>,
     },
     Lost {
         ids: Vec<Plain>,
@@ -159,6 +160,17 @@ pub(super) struct RepairIn {
     pub(super) t_resp: u64,
 }
 
+/// What a causal history says of a missing message.
+#[derive(Debug, Serialize)]
+pub(super) struct Entry {
+    #[serde(flatten)]
+    id: Named,
+    #[serde(flatten)]
+    sender: Option<Named>,
+    #[serde(flatten)]
+    hint: Option<Named>,
+}
+
 /// A place in the log.
 #[derive(Debug, Serialize)]
 pub(super) struct Place {
@@ -209,9 +221,11 @@ impl From<Event> for Told {
                 Self::PossiblyAcked { id: Named::id(&id), by: Named::by(&by), chance }
             }
             Event::DeliveryFailed { id, possibly } => Self::Failed { id: Named::id(&id), possibly },
-            Event::MissingDependencies { id, missing } => {
-                Self::Missing { id: Named::id(&id), ids: missing.iter().map(Plain::entry).collect() }
-            }
+            Event::MissingDependencies { id, missing } => Self::Missing {
+                id: Named::id(&id),
+                ids: missing.iter().map(|entry| Plain::new(&entry.id)).collect(),
+                entries: missing.iter().map(Entry::new).collect(),
+            },
             Event::DependencyLost { id } => Self::Lost { ids: vec![Plain::new(&id)] },
             Event::TooOld { id, sender } => Self::TooOld { id: Named::id(&id), sender: Named::sender(&sender) },
             Event::IdConflict { id, sender } => Self::IdConflict { id: Named::id(&id), sender: Named::sender(&sender) },
@@ -234,7 +248,7 @@ impl From<Event> for Told {
 }
 
 impl Content {
-    fn new(content: &[u8]) -> Self {
+    pub(super) fn new(content: &[u8]) -> Self {
         Self { text: std::str::from_utf8(content).ok().map(str::to_owned), hex: hex::encode(content) }
     }
 }
@@ -263,9 +277,16 @@ impl Plain {
     pub(super) fn new(id: &MessageId) -> Self {
         Self(Named::id(id))
     }
+}
 
-    fn entry(entry: &HistoryEntry) -> Self {
-        Self::new(&entry.id)
+impl Entry {
+    pub(super) fn new(entry: &HistoryEntry) -> Self {
+        let hint = |hint: &bytes::Bytes| Named { name: "hint", name_hex: "hint_hex", bytes: hint.to_vec() };
+        Self {
+            id: Named::id(&entry.id),
+            sender: entry.sender.as_ref().map(Named::sender),
+            hint: entry.hint.as_ref().map(hint),
+        }
     }
 }
 
@@ -324,9 +345,12 @@ mod tests {
         let odd = MessageId::new([0xff, 0x01]);
         let told = Event::MessageAcknowledged { id: odd.clone(), by: ParticipantId::new([0xfe]), after_failure: false };
         assert_eq!(line(&told.into()), r#"{"ev":"acked","id_hex":"ff01","by_hex":"fe"}"#);
-        let missing = vec![HistoryEntry::new(odd), HistoryEntry::new("b")];
-        let told = Event::MissingDependencies { id: "a".into(), missing };
-        assert_eq!(line(&told.into()), r#"{"ev":"missing","id":"a","ids":[{"id_hex":"ff01"},"b"]}"#);
+        let hinted = HistoryEntry { hint: Some("shelf".into()), sender: Some("bob".into()), ..HistoryEntry::new("b") };
+        let told = Event::MissingDependencies { id: "a".into(), missing: vec![HistoryEntry::new(odd), hinted] };
+        assert_eq!(
+            line(&told.into()),
+            r#"{"ev":"missing","id":"a","ids":[{"id_hex":"ff01"},"b"],"entries":[{"id_hex":"ff01"},{"id":"b","sender":"bob","hint":"shelf"}]}"#
+        );
     }
 
     #[test]
