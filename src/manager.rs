@@ -93,7 +93,7 @@ pub struct Relayed {
 }
 
 impl ReliabilityManager {
-    /// Options for a manager of this participant; its id must be the same after every restart.
+    /// Options for a manager of this participant: one id for each device, the same after every restart.
     pub fn builder(participant: impl Into<ParticipantId>) -> ManagerBuilder {
         ManagerBuilder::new(participant.into())
     }

@@ -22,6 +22,9 @@ use crate::store::{NoPersistence, Persistence};
 use crate::types::ParticipantId;
 
 /// Options of a [`ReliabilityManager`].
+///
+/// One participant id a *device*: whoever takes part from a phone and a laptop takes part twice, under two ids, each with
+/// a store of its own. Two devices under one id take each other's messages for their own.
 #[must_use = "options do nothing before `build`"]
 pub struct ManagerBuilder {
     participant: ParticipantId,
