@@ -30,6 +30,7 @@ mod shares;
 mod sync;
 mod tested;
 mod timeout;
+mod trim;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -298,6 +299,8 @@ pub struct Channel {
     filter: RollingFilter,
     sync: sync::Schedule,
     pace: repair::Pace,
+    /// In the next message that must be trimmed, names come before our filter.
+    names_first: bool,
     /// The last send that made an id: when, of what content, and the time that went into the id.
     id_made: Option<(WallTime, Bytes, u64)>,
     /// Resends wait for this after a batch of them.

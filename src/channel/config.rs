@@ -45,7 +45,8 @@ pub struct Config {
     pub max_causal_heads: usize,
     /// Repair requests in one message. Default 3 (LIP-109).
     pub max_repair_requests: usize,
-    /// Largest encoded message; what does not fit is trimmed (docs/protocol.md section 1). Default: none.
+    /// Largest encoded message; what does not fit is trimmed (docs/protocol.md section 1). At least what a message with one
+    /// repair request takes, about 100 bytes and twice the names. Default: none.
     pub max_transmit_bytes: Option<usize>,
 
     /// Wait before the first resend, times the response groups. Default 5 s (LIP-173).
@@ -174,6 +175,14 @@ pub enum ConfigError {
         name: &'static str,
         /// What it must be.
         rule: &'static str,
+    },
+    /// No repair request would ever fit into a message.
+    #[error("max_transmit_bytes is {max}, a message with one repair request takes {least}")]
+    TransmitTooSmall {
+        /// As configured.
+        max: usize,
+        /// The least that works, with the names in use and message ids of 64 bytes.
+        least: usize,
     },
     /// The participant id is empty or too long.
     #[error("the participant id must have 1 to {max} bytes of UTF-8, it has {len}")]

@@ -218,6 +218,11 @@ impl Log {
         heads
     }
 
+    /// Whether no message in the log refers to this one.
+    pub(super) fn is_head(&self, id: &MessageId, known: &Known) -> bool {
+        known.key(id).is_some_and(|key| self.heads.contains(&key))
+    }
+
     /// Whether these entries name every head.
     pub(super) fn heads_are_in(&self, entries: &[HistoryEntry], known: &Known) -> bool {
         let head = |entry: &HistoryEntry| known.key(&entry.id).filter(|key| self.heads.contains(key));

@@ -69,6 +69,7 @@ impl Channel {
         if !valid(id.as_bytes()) {
             return Err(RestoreError::ChannelId { max });
         }
+        config.check_transmit(&id, &participant)?;
         if let Some(stored) = data.meta.as_ref().map(|meta| meta.dialect).filter(|was| !was.same_family(config.dialect))
         {
             return Err(RestoreError::Dialect { stored, configured: config.dialect });
@@ -158,6 +159,7 @@ impl Channel {
             filter,
             sync,
             pace,
+            names_first: true,
             id_made: None,
             resends_allowed: now.running,
             cycles_allowed: now.running,

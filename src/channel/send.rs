@@ -87,7 +87,7 @@ impl Channel {
         self.sync.requests_sent(self.now.running);
         let random = self.now.random();
         self.sync.sent(false, &self.config, self.now.running, random);
-        // Heads alone may not fit into `max_transmit_bytes`; then this turn is skipped.
+        // Longer ids than ours may not fit into `max_transmit_bytes`; then this turn is skipped.
         let Ok(message) = composed else { return };
         self.meta.lamport = lamport;
         self.requests_went_out(&message);
@@ -198,20 +198,6 @@ impl Channel {
         self.trim(&mut message, heads);
         self.check_size(&message)?;
         Ok(message)
-    }
-
-    /// Drops what does not fit into `max_transmit_bytes`: repair requests, then the filter, then causal history from
-    /// its end, but for its first `keep` entries (docs/protocol.md section 1).
-    fn trim(&self, message: &mut Message, keep: usize) {
-        let Some(max) = self.config.max_transmit_bytes else { return };
-        let dialect = self.config.dialect;
-        while message.encoded_len(dialect) > max && message.repair_request.pop().is_some() {}
-        if message.encoded_len(dialect) > max {
-            message.filter = FilterField::Absent;
-        }
-        while message.encoded_len(dialect) > max && message.causal_history.len() > keep {
-            message.causal_history.pop();
-        }
     }
 
     fn check_size(&self, message: &Message) -> Result<(), ChannelError> {

@@ -1,7 +1,7 @@
 //! docs/protocol.md section 1, as far as a channel keeps it; `tests/wire.rs` proves the bytes.
 
 use bytes::Bytes;
-use reliable_channel::channel::{ChannelError, Config, Fate, Input, TransmitKind};
+use reliable_channel::channel::{Channel, ChannelError, Config, ConfigError, Fate, Input, RestoreError, TransmitKind};
 use reliable_channel::types::{Dialect, FilterField, HistoryEntry, Limits, Message, MessageId};
 use reliable_channel::wire::{self, WireError};
 
@@ -133,42 +133,92 @@ fn the_kind_is_told_by_lamport_and_content_and_everything_else_is_malformed() {
     assert_eq!(alice.refuse(&neither), ChannelError::NoKind);
 }
 
-/// What is left of a message at every size, from untrimmed down to refused: requests, filter, entries.
-fn trimmed(make: impl Fn(&mut Peer) -> Option<Message>) -> Vec<(usize, bool, Vec<String>)> {
-    let whole = make(&mut talkative(|_| {})).unwrap();
-    let mut left = Vec::new();
-    for max in (1..=encode(&whole).len()).rev() {
-        let made = make(&mut talkative(|config| config.max_transmit_bytes = Some(max)));
-        let Some(message) = made else { break };
-        assert!(encode(&message).len() <= max, "{max}");
-        left.push((requests(&message).len(), message.filter != FilterField::Absent, history(&message)));
-    }
-    left.dedup();
-    left
+/// A peer that can send so many bytes, and misses eleven messages that it may ask for now.
+fn missing_much(max: usize) -> Peer {
+    let mut alice = peer_with("alice", |config| config.max_transmit_bytes = Some(max));
+    let ids: Vec<String> = (0..11).map(|n| format!("{n:064}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    alice.receive(&message("bob", &"a".repeat(64), 1, &[]));
+    alice.receive(&message("bob", &"b".repeat(64), 2, &[]));
+    alice.receive(&message("bob", &"c".repeat(64), 3, &ids));
+    alice.sleep(20_000);
+    alice
 }
 
 #[test]
-fn what_does_not_fit_is_trimmed_in_this_order_repair_requests_filter_tail_entries_never_heads() {
-    let content = |peer: &mut Peer| {
-        let input = Input::Send { content: "text".into(), id: Some("id".into()) };
-        peer.input(input).ok().and_then(|_| peer.transmitted.pop()).map(|sent| sent.message)
+fn where_filter_and_requests_do_not_fit_together_they_take_turns_beside_the_two_newest_heads() {
+    let mut alice = missing_much(320);
+    let syncs: Vec<Message> = (0..6).map(|_| alice.send_sync()).collect();
+    for (turn, sync) in syncs.iter().enumerate() {
+        assert!(encode(sync).len() <= 320);
+        assert_eq!(history(sync), ["b".repeat(64), "a".repeat(64)]);
+        let carries = (requests(sync).len(), sync.filter != FilterField::Absent);
+        assert_eq!(carries, if turn % 2 == 0 { (1, false) } else { (0, true) }, "turn {turn}");
+    }
+    let asked: std::collections::BTreeSet<_> = syncs.iter().flat_map(requests).collect();
+    assert_eq!(asked.len(), 3, "each time for another");
+}
+
+#[test]
+fn content_leaves_its_requests_to_a_sync_message_rather_than_heads() {
+    let mut alice = missing_much(300);
+    let sent = alice.send_as(Some(&"d".repeat(64)), "text");
+    assert_eq!((history(&sent).len(), requests(&sent).len()), (2, 0));
+    assert_eq!(requests(&alice.send_sync()).len(), 0, "the filter's turn");
+    assert_eq!(requests(&alice.send_sync()).len(), 1);
+}
+
+#[test]
+fn a_sync_message_too_small_for_heads_and_a_request_takes_turns_with_both() {
+    // 93 bytes are its own, 75 each head and each request.
+    let mut alice = missing_much(170);
+    let syncs: Vec<(usize, usize)> =
+        (0..4).map(|_| alice.send_sync()).map(|sync| (history(&sync).len(), requests(&sync).len())).collect();
+    assert_eq!(syncs, [(0, 1), (1, 0), (0, 1), (1, 0)]);
+}
+
+#[test]
+fn further_heads_are_named_in_turn_also_in_small_sync_messages() {
+    let mut alice = peer_with("alice", |config| config.max_transmit_bytes = Some(380));
+    let names: Vec<String> = (10..30).map(|n| format!("{n}").repeat(32)).collect();
+    for (n, name) in names.iter().enumerate() {
+        alice.receive(&message("bob", name, n as u64, &[]));
+    }
+    let mut named = std::collections::BTreeSet::new();
+    for _ in 0..200 {
+        alice.now += 7;
+        let sync = alice.send_sync();
+        assert_eq!(history(&sync)[..2], [&*names[19], &*names[18]]);
+        named.extend(history(&sync));
+    }
+    assert_eq!(named.len(), 20);
+}
+
+#[test]
+fn the_tail_of_the_log_takes_what_room_is_left() {
+    let whole = talkative(|_| {}).send_sync();
+    let expected = [(3, true, 4), (3, true, 3)];
+    let found: Vec<_> = [0, 1]
+        .map(|less| talkative(|config| config.max_transmit_bytes = Some(encode(&whole).len() - less)))
+        .map(|mut alice| alice.send_sync())
+        .map(|sync| (requests(&sync).len(), sync.filter != FilterField::Absent, history(&sync).len()))
+        .into();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_size_in_which_no_request_would_ever_fit_is_refused_at_opening() {
+    let open = |max: usize| {
+        let config = Config { max_transmit_bytes: Some(max), ..Config::default() };
+        Channel::new("c", "alice", config.into(), &peer("alice").context())
     };
-    let sync = |peer: &mut Peer| {
-        peer.input(Input::SendSync).unwrap();
-        peer.transmitted.pop().map(|sent| sent.message)
+    let Err(RestoreError::Config(ConfigError::TransmitTooSmall { max: 99, least })) = open(99) else {
+        panic!("{:?}", open(99));
     };
-    let entries = |entries: &[&str]| entries.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
-    let expected = [
-        (3, true, entries(&["d", "c", "b", "a"])),
-        (2, true, entries(&["d", "c", "b", "a"])),
-        (1, true, entries(&["d", "c", "b", "a"])),
-        (0, true, entries(&["d", "c", "b", "a"])),
-        (0, false, entries(&["d", "c", "b", "a"])),
-        (0, false, entries(&["d", "c", "b"])),
-        (0, false, entries(&["d", "c"])),
-    ];
-    assert_eq!(trimmed(content), expected);
-    assert_eq!(trimmed(sync), expected);
+    assert_eq!(least, 161);
+    assert!(open(least - 1).is_err());
+    assert!(open(least).is_ok());
+    assert_eq!(requests(&missing_much(least).send_sync()).len(), 1);
 }
 
 #[test]
@@ -187,13 +237,11 @@ fn many_heads_of_others_do_not_keep_a_small_message_from_going_out() {
 
 #[test]
 fn of_the_repair_requests_those_with_the_highest_t_req_are_trimmed_first_and_stay_due() {
-    let mut alice = talkative(|_| {});
+    let mut alice = missing_much(390);
     let due = alice.asked();
-    let max = encode(&alice.send_as(Some("id"), "text")).len() - 1;
-    let mut alice = talkative(|config| config.max_transmit_bytes = Some(max));
-    let sent = alice.send_as(Some("id"), "text");
-    assert_eq!(requests(&sent), due[..2]);
-    assert_eq!(alice.asked()[..2], due[2..], "those not sent are due still");
+    let sync = alice.send_sync();
+    assert_eq!(requests(&sync), due[..2]);
+    assert_eq!(alice.asked()[0], due[2], "it is due still");
 }
 
 #[test]
@@ -212,10 +260,10 @@ fn content_that_cannot_fit_is_too_large_and_nothing_changes() {
 
 #[test]
 fn a_resend_keeps_its_whole_causal_history_and_drops_requests_then_the_filter() {
-    let whole = talkative(|_| {}).send_as(Some("id"), "text");
+    let whole = talkative(|_| {}).send_as(Some(&"i".repeat(100)), "text");
     let bare = Message { filter: FilterField::Absent, repair_request: vec![], ..whole };
     let mut alice = talkative(|_| {});
-    let sent = alice.send_as(Some("id"), "text");
+    let sent = alice.send_as(Some(&"i".repeat(100)), "text");
     alice.restart_with(|config| config.max_transmit_bytes = Some(encode(&bare).len() - 1));
     let resent = alice.run_for(10_000).into_iter().find(|sent| sent.kind == TransmitKind::Resend).unwrap().message;
     assert_eq!((resent.filter, resent.repair_request), (FilterField::Absent, vec![]));
