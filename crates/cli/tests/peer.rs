@@ -191,7 +191,7 @@ fn a_bad_line_is_an_error_told_and_the_next_is_read() {
         (br#"{"cmd":"send","text":"a","idd":"x"}"#, "unknown field `idd`"),
         (br#"{"cmd":"sync","now":1}"#, "unknown field `now`"),
         (br#"{"cmd":"quit","text":"a"}"#, "unknown field `text`"),
-        (br#"{"cmd":"met","ids":[{"id_hex":"ff","id":"a"}]}"#, "ids"),
+        (br#"{"cmd":"met","ids":[{"id_hex":"ff","id":"a"}]}"#, "with id_hex alone"),
         (br#"{"cmd":"send","hex":"6"}"#, "hex: "),
         (br#"{"cmd":"send","text":""}"#, "content is empty"),
         (br#"{"cmd":"send","text":"a","id":""}"#, "an id must have"),

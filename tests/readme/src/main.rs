@@ -1,8 +1,9 @@
 //! The README's first example, word for word.
 
+use std::sync::Arc;
+
 use reliable_channel::manager::{Callbacks, ReliabilityManager};
 use reliable_channel::store::RedbPersistence;
-use std::sync::Arc;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -90,7 +90,7 @@ enum Raw {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "an id is a string, or an object with id_hex alone")]
 enum Id {
     Text(String),
     Hex(HexId),
