@@ -46,9 +46,15 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Three founding participants on a perfect network.
+    /// Three participants with the options that everybody has, on a perfect network.
     fn default() -> Self {
-        let config = Config { join: Join::Backfill(u64::MAX), ..Config::default() };
-        Self { seed: 0, participants: 3, network: Network::default(), config, bug: None, forgetful: false }
+        Self {
+            seed: 0,
+            participants: 3,
+            network: Network::default(),
+            config: Config { join: Join::Backfill(u64::MAX), ..Config::default() },
+            bug: None,
+            forgetful: false,
+        }
     }
 }

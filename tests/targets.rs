@@ -84,9 +84,9 @@ fn a_thousand_members_at_30_percent_loss_make_no_storm() {
     assert!(report.repairs < 10 * report.repaired, "{} rebroadcasts of {}", report.repairs, report.repaired);
 }
 
-/// The options of a dialect once took the place of the room that a group's log needs.
+/// What each keeps of more messages than a log has room for is the same.
 #[test]
-fn logs_of_more_messages_than_a_channel_keeps_by_default_agree() {
+fn logs_of_more_messages_than_a_channel_keeps_agree_where_they_overlap() {
     for dialect in [Dialect::Lip109, Dialect::JsWaku] {
         let messages = Config::of(dialect).max_message_history + 200;
         let pause = Duration::from_millis(20);
@@ -95,7 +95,7 @@ fn logs_of_more_messages_than_a_channel_keeps_by_default_agree() {
 }
 
 #[test]
-fn logs_of_more_bytes_than_a_channel_keeps_by_default_agree() {
+fn logs_of_more_bytes_than_a_channel_keeps_agree_where_they_overlap() {
     let content_bytes = 20_000;
     let messages = Config::default().max_log_bytes / content_bytes + 20;
     whole(&Group { content_bytes, ..Group::new(1, 3, messages, 0.0) });
@@ -117,4 +117,41 @@ fn a_silent_nim_group_breaks_no_invariant() {
     let report = group::run(&Group::new(1, 8, 60, 0.1).speaking(Dialect::NimSds));
     assert!(!report.converged);
     assert!(report.violations.is_empty(), "{}", report.violations[0]);
+}
+
+#[test]
+fn a_member_that_was_away_is_shown_what_it_missed() {
+    let group = Group { rejoin: Some(100), ..Group::new(1, 5, 20, 0.1) };
+    let report = whole(&group);
+    let rejoin = report.rejoin.as_ref().expect("a member was away");
+    assert_eq!((rejoin.missed, rejoin.delivered, rejoin.lost), (100, 100, 0), "{rejoin:?}");
+    assert!(rejoin.logs_identical && rejoin.first_shown_ms <= rejoin.all_ms, "{rejoin:?}");
+    assert_eq!(report.messages, 120);
+}
+
+#[test]
+fn what_a_log_does_not_keep_cannot_be_had_and_the_rest_can() {
+    let mut group = Group { rejoin: Some(100), ..Group::new(1, 5, 20, 0.0) };
+    group.config.max_message_history = 50;
+    let report = group::run(&group);
+    assert!(report.converged && report.violations.is_empty(), "{:?}", report.violations);
+    let rejoin = report.rejoin.expect("a member was away");
+    assert!(rejoin.logs_identical && (1..=50).contains(&rejoin.delivered), "{rejoin:?}");
+}
+
+#[test]
+fn those_who_stay_recover_what_one_of_them_has() {
+    let report = group::run(&Group { leave: 3, ..Group::new(1, 8, 60, 0.3) });
+    assert!(report.converged && report.violations.is_empty(), "{:?}", report.violations);
+    let leave = report.leave.expect("members left");
+    assert!(leave.members == 3 && leave.missing > 0, "{leave:?}");
+    assert_eq!(leave.recovered, leave.missing - leave.gone, "{leave:?}");
+}
+
+#[test]
+fn the_last_message_before_silence_reaches_everybody() {
+    for seed in 1..=5 {
+        let report = whole(&Group::new(seed, 3, 10, 0.3));
+        assert!(report.tail.all_ms.is_some_and(|ms| ms >= 10), "seed {seed}: {:?}", report.tail);
+    }
 }

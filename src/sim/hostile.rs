@@ -96,7 +96,8 @@ impl World {
             }
             Attack::Forged => {
                 let honest = self.rng.next_u64() % self.nodes().len().max(1) as u64;
-                let sender = ParticipantId::from(format!("p{honest}"));
+                let honest = self.node(usize::try_from(honest).unwrap_or(0));
+                let sender = honest.channel().participant().clone();
                 self.inject(self.encode(&Message { sender, causal_history: entries(), ..blank }));
             }
             Attack::AllOnes => {

@@ -49,6 +49,10 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Report {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5EED);
     let mut mix = Mix::draw(&mut rng);
     mix.draw_more(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x04D0_5EED));
+    // Until founders keep what they missed with the default options, these worlds must be asked for.
+    if std::env::var_os("RC_SIM_DEFAULTS").is_some() {
+        mix.draw_defaults(&mut ChaCha8Rng::seed_from_u64(seed ^ 0xDEFA_5EED));
+    }
     let options = Options {
         seed,
         participants: 0,
@@ -100,7 +104,16 @@ impl Life {
             0 => Clock::default(),
             max => Clock { offset_ms: self.signed(max), drift_ppm: self.signed(200), ..Clock::default() },
         };
-        self.world.join_with(Arc::new(config), clock);
+        let index = self.world.nodes().len();
+        let mut name = format!("p{index}");
+        if name.len() < self.mix.name_bytes {
+            name = format!("{name:-<width$}", width = self.mix.name_bytes);
+        }
+        if self.mix.twins && index == 1 {
+            // A second device of the first participant.
+            name = self.world.node(0).channel().participant().to_string();
+        }
+        self.world.join_as(name, Arc::new(config), clock);
     }
 
     fn signed(&mut self, max: u64) -> i64 {
@@ -166,6 +179,9 @@ impl Life {
             let blocked = chance(&mut self.rng, 0.6);
             self.world.set_blocked(from, to, blocked);
         }
+        if chance(&mut self.rng, self.mix.leave) {
+            self.leave();
+        }
         if chance(&mut self.rng, self.mix.slow) {
             let (node, extra) = (self.pick(), between(&mut self.rng, (0, 20_000)));
             self.world.set_slow(node, extra);
@@ -187,6 +203,15 @@ impl Life {
             let _ = self.world.input(node, Input::SendSync);
         }
         self.application(now);
+    }
+
+    /// Somebody leaves for good, as long as two stay.
+    fn leave(&mut self) {
+        let node = self.pick();
+        let there = self.world.nodes().iter().filter(|node| !node.has_left()).count();
+        if there > 2 {
+            self.world.leave(node);
+        }
     }
 
     /// What an application may do besides sending.
@@ -219,7 +244,7 @@ impl Life {
         let (back, still): (Vec<_>, Vec<_>) = self.down.drain(..).partition(due);
         self.down = still;
         for (_, node) in back {
-            if !self.world.node(node).is_up() {
+            if !self.world.node(node).is_up() && !self.world.node(node).has_left() {
                 self.world.restart(node);
             }
         }
@@ -231,7 +256,7 @@ impl Life {
     fn heal(&mut self) {
         self.world.heal(Network::default());
         for node in 0..self.world.nodes().len() {
-            if !self.world.node(node).is_up() {
+            if !self.world.node(node).is_up() && !self.world.node(node).has_left() {
                 self.world.restart(node);
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::channel::{Channel, ChannelError, Config, Context, Event, Input, Outcome, Step, Transmit};
-use crate::state::ChannelData;
+use crate::state::{ChannelData, ChannelMeta, LogKey};
 use crate::types::{ChannelId, Message, MessageId};
 
 use super::{Bug, Clock, Medium};
@@ -37,6 +37,8 @@ pub struct Node {
     pub(super) clock: Clock,
     /// Hears nothing and reaches nobody.
     pub(super) cut: bool,
+    /// Left for good.
+    pub(super) left: bool,
     /// Crashed and not restarted yet.
     pub(super) down: Option<Crash>,
     /// Dies with the next step that saves something.
@@ -85,6 +87,7 @@ impl Node {
             undecodable: 0,
             clock,
             cut: false,
+            left: false,
             down: None,
             crash: None,
             slow_ms: 0,
@@ -108,10 +111,35 @@ impl Node {
         &self.channel
     }
 
-    /// Whether it runs: it did not crash, or was restarted.
+    /// Whether it runs: it did not leave, and did not crash, or was restarted.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.down.is_none()
+        self.down.is_none() && !self.left
+    }
+
+    /// Whether it left for good.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.left
+    }
+
+    /// Its log from the newest message down to this one, which is not among them.
+    fn log_above(&self, bound: Option<&LogKey>) -> impl Iterator<Item = &LogKey> {
+        self.channel.log().rev().map(|logged| &logged.body.key).take_while(move |key| Some(*key) > bound)
+    }
+
+    /// Below or at this its log need not have what others have: what was evicted, and a newcomer's past.
+    fn bound(&self) -> Option<LogKey> {
+        let ChannelMeta { horizon, floor, .. } = self.channel.meta();
+        // No id is higher than 256 bytes of the highest value.
+        let past = horizon.map(|lamport| LogKey { lamport, id: MessageId::from(&[0xFF; 256][..]) });
+        past.max(floor.clone())
+    }
+
+    /// Whether two logs are the same where they overlap.
+    pub(super) fn has_log_of(&self, other: &Self) -> bool {
+        let bound = self.bound().max(other.bound());
+        self.log_above(bound.as_ref()).eq(other.log_above(bound.as_ref()))
     }
 
     /// Ids of the log, in order.

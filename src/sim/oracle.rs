@@ -19,8 +19,10 @@ mod limits;
 mod liveness;
 mod loss;
 mod once;
+mod past;
 mod quiet;
 mod registry;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,6 +34,7 @@ use crate::types::Message;
 use super::{Node, Transmission};
 
 pub use registry::Registry;
+pub use watched::Watched;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -112,6 +115,13 @@ struct Scene<'a> {
     quiet_ms: Option<u64>,
     nodes: &'a [Node],
     registry: &'a Registry,
+}
+
+impl<'a> Scene<'a> {
+    /// Who has not left for good.
+    fn there(&self) -> impl Iterator<Item = (usize, &'a Node)> {
+        self.nodes.iter().enumerate().filter(|(_, node)| !node.has_left())
+    }
 }
 
 /// Something that must always hold.

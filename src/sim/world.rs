@@ -35,8 +35,6 @@ pub struct World {
     now_ms: u64,
     bug: Option<Bug>,
     forgetful: bool,
-    /// Sum of all logs' lengths: no need to compare logs whose lengths differ.
-    logged: usize,
     /// What watches.
     pub oracle: Oracle,
     trace: SipHasher13,
@@ -69,7 +67,6 @@ impl World {
             now_ms: 0,
             bug: options.bug,
             forgetful: options.forgetful,
-            logged: 0,
             oracle: Oracle::blind(),
             trace: SipHasher13::new(),
             transmissions: 0,
@@ -93,14 +90,22 @@ impl World {
     ///
     /// # Panics
     /// When the options are refused.
-    pub fn join_with(&mut self, mut config: Arc<Config>, clock: Clock) -> usize {
+    pub fn join_with(&mut self, config: Arc<Config>, clock: Clock) -> usize {
+        self.join_as(format!("p{}", self.nodes.len()), config, clock)
+    }
+
+    /// Adds a participant under this name, which another device may have, too; returns its index.
+    ///
+    /// # Panics
+    /// When the options are refused.
+    pub fn join_as(&mut self, name: String, mut config: Arc<Config>, clock: Clock) -> usize {
         if let Some(bug) = self.bug {
             bug.configure(Arc::make_mut(&mut config));
         }
         let index = self.nodes.len();
         let clock = Clock { began_ms: self.now_ms, ..clock };
         let context = clock.context(self.now_ms, self.rng.next_u64());
-        let mut node = Node::new(self.channel.clone(), format!("p{index}"), config, clock, &context);
+        let mut node = Node::new(self.channel.clone(), name, config, clock, &context);
         node.set_bug(self.bug);
         node.medium.forgetful = self.forgetful;
         node.keep_events = !self.forgetful;
@@ -140,6 +145,11 @@ impl World {
     /// Cuts a participant off, or connects it again.
     pub fn set_cut(&mut self, index: usize, cut: bool) {
         self.nodes[index].cut = cut;
+    }
+
+    /// Lets a participant leave for good, without a word.
+    pub fn leave(&mut self, index: usize) {
+        self.nodes[index].left = true;
     }
 
     /// Blocks what one participant sends to another, or lets it pass again.
@@ -200,11 +210,9 @@ impl World {
     pub fn restart(&mut self, index: usize) {
         let entropy = self.rng.next_u64();
         let node = &mut self.nodes[index];
-        let before = node.channel().stats().log_len;
         node.clock.began_ms = self.now_ms;
         let context = node.clock.context(self.now_ms, entropy);
         let restarted = node.restart(&context);
-        self.logged = self.logged + node.channel().stats().log_len - before;
         self.show(&Seen::Restarted {
             node: index,
             saved: &restarted.saved,
@@ -253,18 +261,33 @@ impl World {
         true
     }
 
-    /// Whether all logs are the same.
+    /// Whether the logs of all who have not left are the same where they overlap: above what any of them has evicted, and
+    /// above a newcomer's horizon.
     #[must_use]
     pub fn is_converged(&self) -> bool {
-        let Some(first) = self.nodes.first() else { return true };
-        let len = first.channel().stats().log_len;
-        len * self.nodes.len() == self.logged && self.nodes[1..].iter().all(|node| node.log_ids().eq(first.log_ids()))
+        let mut there = self.nodes.iter().filter(|node| !node.has_left());
+        let Some(first) = there.next() else { return true };
+        there.all(|node| first.has_log_of(node))
     }
 
-    /// Messages in all logs together.
+    /// Whether the logs of two participants are the same where they overlap.
     #[must_use]
-    pub fn logged(&self) -> usize {
-        self.logged
+    pub fn has_same_log(&self, one: usize, other: usize) -> bool {
+        self.nodes[one].has_log_of(&self.nodes[other])
+    }
+
+    /// Whether nobody who has not left keeps a message back that waits for others.
+    #[must_use]
+    pub fn nothing_waits(&self) -> bool {
+        self.nodes.iter().filter(|node| !node.has_left()).all(|node| node.channel().stats().parked_len == 0)
+    }
+
+    /// Whether everybody who has not left sent a message or was told of it.
+    #[must_use]
+    pub fn is_held_by_all(&self, id: &MessageId) -> bool {
+        let registry = &self.oracle.registry;
+        let Some(index) = registry.find(id) else { return false };
+        self.nodes.iter().enumerate().all(|(member, node)| node.has_left() || registry.has(member, index))
     }
 
     /// Takes all events told so far by a participant.
@@ -346,10 +369,8 @@ impl World {
         if !node.is_up() {
             return Ok(Outcome::Done);
         }
-        let before = node.channel().stats().log_len;
         let context = node.clock.context(self.now_ms, entropy);
         let Carried { transmit, events, outcome } = node.handle(&context, input);
-        self.logged = self.logged + node.channel().stats().log_len - before;
         if !node.is_up() {
             return Ok(Outcome::Done);
         }

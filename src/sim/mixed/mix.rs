@@ -46,6 +46,10 @@ pub struct Mix {
     pub ephemeral: f64,
     pub hint: f64,
     pub declare: f64,
+    pub founders_by_default: bool,
+    pub name_bytes: usize,
+    pub twins: bool,
+    pub leave: f64,
 }
 
 impl Mix {
@@ -123,6 +127,10 @@ impl Mix {
             ephemeral: 0.0,
             hint: 0.0,
             declare: 0.0,
+            founders_by_default: false,
+            name_bytes: 0,
+            twins: false,
+            leave: 0.0,
         }
     }
 
@@ -158,11 +166,35 @@ impl Mix {
         (self.ephemeral, self.hint, self.declare) = (part(rng, 0.2, 0.2), part(rng, 0.2, 0.2), part(rng, 0.15, 0.1));
     }
 
+    /// What users get, from a third stream: founders that join as everybody does, and all options as they are by default.
+    pub(super) fn draw_defaults(&mut self, rng: &mut ChaCha8Rng) {
+        self.founders_by_default = chance(rng, 0.5);
+        if chance(rng, 0.3) && self.config.dialect == Dialect::Lip109 {
+            self.founders_by_default = true;
+            self.from_now = true;
+            self.config = Config::default();
+        }
+        let number = |rng: &mut ChaCha8Rng, bounds| usize::try_from(between(rng, bounds)).unwrap_or(1);
+        if chance(rng, 0.15) {
+            self.name_bytes = number(rng, (20, 200));
+        }
+        if chance(rng, 0.15) && self.config.dialect == Dialect::Lip109 {
+            self.config.max_transmit_bytes = Some(number(rng, (450, 1_200)) + 4 * self.name_bytes);
+        }
+        self.twins = chance(rng, 0.1);
+        if self.twins {
+            // The same content under one name at one time would be one id.
+            self.same_content = 0.0;
+        }
+        self.leave = part(rng, 0.2, 0.02);
+    }
+
     /// Options of one participant.
     pub(super) fn config_of(&self, founder: bool, rng: &mut ChaCha8Rng) -> Config {
         let join = match (founder, self.from_now) {
+            (true, _) if self.founders_by_default => Join::default(),
             (true, _) => Join::Backfill(u64::MAX),
-            (false, true) => Join::FromNow,
+            (false, true) => Join::default(),
             (false, false) => Join::Backfill(if chance(rng, 0.5) { u64::MAX } else { between(rng, (0, 20)) }),
         };
         Config { join, ..self.config.clone() }

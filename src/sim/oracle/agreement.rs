@@ -22,9 +22,9 @@ impl Invariant for Agreement {
         if !matches!(seen, Seen::Ended) {
             return Ok(());
         }
-        let floor = scene.nodes.iter().filter_map(|node| node.channel().meta().floor.as_ref()).max();
+        let floor = scene.there().filter_map(|(_, node)| node.channel().meta().floor.as_ref()).max();
         let mut logs: Vec<(usize, BTreeSet<&LogKey>)> = Vec::new();
-        for (name, node) in scene.nodes.iter().enumerate() {
+        for (name, node) in scene.there() {
             let places: Vec<LogKey> = node.log_ids().filter_map(|id| key_of(node, id)).collect();
             if let Some(wrong) = places.windows(2).find(|pair| pair[0] >= pair[1]) {
                 return Err(format!("p{name}: {} stands before {}", wrong[0].id, wrong[1].id));

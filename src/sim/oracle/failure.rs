@@ -100,7 +100,7 @@ impl Failure {
 
     /// Resends end, so nothing is open any more.
     fn ended(&self, scene: &Scene<'_>) -> Result<(), String> {
-        for (node, participant) in scene.nodes.iter().enumerate() {
+        for (node, participant) in scene.there() {
             for message in participant.own_messages() {
                 let key = (node, message.id);
                 let told = self.acknowledged.contains(&key) || self.failed.contains(&key);

@@ -19,7 +19,7 @@ impl Invariant for Liveness {
             return Ok(());
         }
         let registry = scene.registry;
-        for (name, _) in scene.nodes.iter().enumerate() {
+        for (name, _) in scene.there() {
             let due = Due::of(scene, name);
             for (index, message) in registry.all_sent() {
                 let forged = message.hostile && !registry.was_handed(name, index);

@@ -119,7 +119,7 @@ impl Invariant for Loss {
                 let long_ago = scene.now_ms.saturating_sub(5 * millis(config.t_max));
                 // Of several response groups one answers: the sender's, in which nobody else may be.
                 let answers = |name: usize| config.response_groups == 1 || message.from == Some(name);
-                let had = scene.nodes.iter().enumerate().filter(|(name, _)| answers(*name)).any(|(name, other)| {
+                let had = scene.there().filter(|(name, _)| answers(*name)).any(|(name, other)| {
                     let since = self.held.get(&(name, index)).is_some_and(|held| healed.max(*held) < long_ago);
                     let logged = |key: &LogKey| other.channel().log().any(|logged| logged.body.key == *key);
                     since && message.key.as_ref().is_some_and(logged)

@@ -5,11 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 
 use crate::channel::{Event, Fate, Limit, TransmitKind};
-use crate::state::{ChannelMeta, LogKey};
+use crate::state::LogKey;
 use crate::types::{FilterField, Lamport, Message, MessageId, MessageKind, ParticipantId};
 
 use super::super::{EPOCH_MS, Node};
 use super::Seen;
+use super::past::Begun;
+use super::watched::Watched;
 
 /// Beyond this a timestamp may be refused by some participant's clock.
 const PREMATURE_MS: u64 = 23 * 60 * 60 * 1_000;
@@ -45,12 +47,6 @@ pub struct Registered {
     pub holders: usize,
 }
 
-/// The index of a participant's name.
-#[must_use]
-pub fn participant(name: &ParticipantId) -> Option<usize> {
-    name.as_str()?.strip_prefix('p')?.parse().ok()
-}
-
 /// All messages by index, and sets of indices per participant.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -59,6 +55,8 @@ pub struct Registry {
     had: Vec<Vec<bool>>,
     taken: Vec<Vec<bool>>,
     heard_of: Vec<Vec<bool>>,
+    /// What each participant began with.
+    begun: Vec<Begun>,
     lost: Vec<BTreeSet<usize>>,
     declared: Vec<BTreeSet<usize>>,
     handed: Vec<Vec<bool>>,
@@ -70,6 +68,8 @@ pub struct Registry {
     healed: bool,
     repaired: BTreeSet<usize>,
     transmitted: HashMap<TransmitKind, u64>,
+    /// A participant looked at more closely, if any.
+    pub watched: Option<Watched>,
     /// Messages that an honest participant sent.
     pub sent: u64,
     /// Deliveries told.
@@ -136,43 +136,14 @@ impl Registry {
         self.lost.get(node).is_some_and(|lost| lost.contains(&index))
     }
 
-    /// What a participant may never hear of: what it gave up or was told to, what it may have another message for, and what
-    /// only messages name that it may never hear of or that are the past to it: at or below its floor or `horizon`, where what is
-    /// missing is not asked for.
-    #[must_use]
-    pub fn hidden(&self, node: usize, meta: &ChannelMeta) -> BTreeSet<usize> {
-        let is_old = |key: &LogKey| {
-            meta.horizon.is_some_and(|horizon| key.lamport <= horizon)
-                || meta.floor.as_ref().is_some_and(|floor| key <= floor)
-        };
-        let mut hidden = self.lost.get(node).cloned().unwrap_or_default();
-        hidden.extend(self.declared.get(node).into_iter().flatten());
-        hidden.extend(self.all_sent().filter(|(_, message)| message.contested).map(|(index, _)| index));
-        let mut namers: HashMap<usize, Vec<usize>> = HashMap::new();
-        let mut work: Vec<usize> = hidden.iter().copied().collect();
-        for (index, message) in self.all_sent() {
-            message.names.iter().for_each(|name| namers.entry(*name).or_default().push(index));
-            if message.key.as_ref().is_some_and(is_old) {
-                work.push(index);
-            }
-        }
-        while let Some(index) = work.pop() {
-            for name in &self.messages[index].names {
-                let shows = |namer: &usize| {
-                    let message = &self.messages[*namer];
-                    *namer != *name
-                        && !hidden.contains(namer)
-                        && !message.hostile
-                        && !message.premature
-                        && message.key.as_ref().is_some_and(|key| !is_old(key))
-                };
-                let shown = namers.get(name).is_some_and(|namers| namers.iter().any(shows));
-                if !shown && hidden.insert(*name) {
-                    work.push(*name);
-                }
-            }
-        }
-        hidden
+    /// What a participant gave up or was told to need not wait for.
+    pub(super) fn waived(&self, node: usize) -> impl Iterator<Item = usize> {
+        self.lost.get(node).into_iter().chain(self.declared.get(node)).flatten().copied()
+    }
+
+    /// How a participant began.
+    pub(super) fn begun(&self, node: usize) -> Begun {
+        self.begun.get(node).copied().unwrap_or_default()
     }
 
     /// Whether a participant's application declared it met, or it forgot that it was lost.
@@ -206,6 +177,7 @@ impl Registry {
         }
         self.lost.resize(nodes, BTreeSet::new());
         self.declared.resize(nodes, BTreeSet::new());
+        self.begun.resize(nodes, Begun::default());
         match seen {
             Seen::Sent { node, message, given } => {
                 self.sent += 1;
@@ -221,11 +193,19 @@ impl Registry {
 
     /// After they looked: who has what.
     pub(super) fn note(&mut self, now_ms: u64, nodes: &[Node], seen: &Seen<'_>) {
+        if let Some(mut watched) = self.watched.take() {
+            watched.note(now_ms, self, seen);
+            self.watched = Some(watched);
+        }
         match seen {
             Seen::Sent { node, message, .. } | Seen::Recovered { node, message } => {
                 if let Some(index) = self.find(&message.id) {
                     self.hold(*node, index);
                     set(&mut self.taken, *node, index);
+                }
+                let begun = &mut self.begun[*node];
+                if begun.heard.is_none() {
+                    begun.sent = begun.sent.or(message.lamport);
                 }
             }
             Seen::Received { node, transmission, fate } => {
@@ -255,6 +235,7 @@ impl Registry {
             Seen::Told { node, event: Event::MessageDelivered(delivery), .. } => {
                 let index = self.intern(&delivery.body.key.id);
                 set(&mut self.taken, *node, index);
+                self.begun[*node].heard.get_or_insert((index, delivery.body.key.lamport));
                 self.delivered += 1;
                 if self.hold(*node, index) && self.messages[index].from.is_some() {
                     let after = now_ms.saturating_sub(self.messages[index].sent_ms);
