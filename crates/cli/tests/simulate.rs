@@ -51,7 +51,8 @@ fn more_messages_than_a_channel_keeps_by_default_agree() {
 
 #[test]
 fn what_does_not_converge_exits_with_1_and_says_how_to_see_it_again() {
-    let run = run(&["simulate", "--participants", "2", "--messages", "5", "--loss", "1", "--seed", "9"], b"");
+    let hopeless = ["simulate", "--participants", "2", "--messages", "5", "--loss", "0.99999", "--patience", "60000"];
+    let run = run(&[&hopeless[..], &["--seed", "9"]].concat(), b"");
     assert_eq!(run.code, 1, "{}", run.stdout);
     assert!(run.stdout.contains("logs agree: false"), "{}", run.stdout);
     assert!(run.stderr.contains("replay: reliable-channel simulate --participants 2"), "{}", run.stderr);
@@ -75,6 +76,73 @@ fn a_plot_is_an_svg_file() {
     let svg = std::fs::read_to_string(path).unwrap();
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg:.100}");
     assert!(svg.contains("Delivery latency"), "the panels are named");
+    assert!(svg.contains("--participants 4 --messages 20 --loss 0.2"), "what was run is told");
+    assert!(svg.contains("seed 1"), "the lines are named");
+}
+
+#[test]
+fn a_scenario_has_an_object_with_its_figures() {
+    let scenarios: [(&[&str], &str, &[&str]); 4] = [
+        (
+            &["--rejoin", "30"],
+            "rejoin",
+            &["missed", "delivered", "first_shown_ms", "all_ms", "lost", "gaps_told", "transmissions"],
+        ),
+        (
+            &["--late-joiner", "10"],
+            "late_joiner",
+            &["before", "after", "first_shown_ms", "history", "news", "gaps_told"],
+        ),
+        (&["--leave", "1"], "leave", &["members", "missing", "gone", "recovered"]),
+        (&["--tail"], "tail", &["all_ms"]),
+    ];
+    for (options, object, fields) in scenarios {
+        let run = run(&with(options), b"");
+        assert_eq!(run.code, 0, "{options:?}: {}", run.stderr);
+        let line = run.json();
+        for field in fields {
+            assert!(line[object][field].is_u64(), "{options:?}: {field} in {line}");
+        }
+        assert!(line[object]["logs_identical"].as_bool().unwrap_or(true), "{line}");
+    }
+}
+
+#[test]
+fn other_conditions_are_a_matter_of_an_option() {
+    for options in [
+        &["--bursty-loss"][..],
+        &["--mixed-settings"],
+        &["--rate", "10"],
+        &["--history", "10"],
+        &["--max-transmit-bytes", "1000"],
+        &["--groups", "2"],
+    ] {
+        let run = run(&with(options), b"");
+        assert_eq!(run.code, 0, "{options:?}: {}", run.stderr);
+    }
+    let run = run(&["simulate", "--participants", "3", "--burst", "20", "--loss", "0", "--json"], b"");
+    assert_eq!((run.code, run.json()["messages"].as_u64()), (0, Some(20)), "{}", run.stderr);
+}
+
+#[test]
+fn what_means_nothing_is_refused_in_one_line() {
+    for (options, code, says) in [
+        (&["--seeds", "0"][..], 2, "0 is not in 1.."),
+        (&["--loss", "1"], 2, "below 1"),
+        (&["--loss", "NaN"], 2, "below 1"),
+        (&["--messages", "0"], 2, "0 is not in 1.."),
+        (&["--bytes", "0"], 2, "0 is not in 1.."),
+        (&["--bytes", "1048577"], 1, "at most 1048576 bytes"),
+        (&["--leave", "20"], 1, "at least one must stay"),
+        (&["--late-joiner", "200"], 1, "before one of the 200 messages"),
+        (&["--rejoin", "0"], 2, "0 is not in 1.."),
+        (&["--rate", "0"], 2, "between 0.001 and 1000"),
+        (&["--crash", "0"], 2, "0 is not in 1.."),
+        (&["--t-max", "0"], 1, "t_max"),
+        (&["--plot", "no/such/folder/out.svg"], 1, "there is no folder no/such/folder"),
+    ] {
+        run(&[&["simulate"], options].concat(), b"").failed(code, says);
+    }
 }
 
 #[test]

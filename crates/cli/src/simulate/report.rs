@@ -1,6 +1,6 @@
 //! What one seed is reported as.
 
-use reliable_channel::sim::group::Report;
+use reliable_channel::sim::group::{LateJoiner, Leave, Rejoin, Report, Tail};
 use serde::Serialize;
 
 use crate::screen::Screen;
@@ -27,10 +27,19 @@ pub struct Line {
     wire_bytes_per_message: f64,
     transmissions_per_member: f64,
     resends: u64,
+    resends_until_acknowledged: u64,
     syncs: u64,
     rebroadcasts: u64,
     rebroadcasts_per_missing_message: f64,
     idle_messages_per_member_and_hour: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejoin: Option<Rejoined>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    late_joiner: Option<Newcomer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leave: Option<Left>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tail: Option<Last>,
     false_acks: usize,
     invariants_checked: usize,
     violations: Vec<String>,
@@ -51,6 +60,77 @@ impl Percentiles {
     }
 }
 
+/// A member that was away; times count from its return.
+#[derive(Debug, Serialize)]
+struct Rejoined {
+    missed: usize,
+    delivered: usize,
+    first_shown_ms: Option<u64>,
+    new_shown_ms: Option<u64>,
+    all_ms: Option<u64>,
+    lost: u64,
+    gaps_told: u64,
+    logs_identical: bool,
+    transmissions: u64,
+}
+
+impl Rejoined {
+    fn of(rejoin: &Rejoin) -> Self {
+        let Rejoin { missed, delivered, first_shown_ms, new_shown_ms, all_ms, .. } = *rejoin;
+        let Rejoin { lost, gaps_told, logs_identical, transmissions, .. } = *rejoin;
+        Self { missed, delivered, first_shown_ms, new_shown_ms, all_ms, lost, gaps_told, logs_identical, transmissions }
+    }
+}
+
+/// A newcomer; times count from its opening.
+#[derive(Debug, Serialize)]
+struct Newcomer {
+    before: usize,
+    after: usize,
+    first_shown_ms: Option<u64>,
+    history: usize,
+    history_ms: Option<u64>,
+    news: usize,
+    gaps_told: u64,
+    logs_identical: bool,
+}
+
+impl Newcomer {
+    fn of(newcomer: &LateJoiner) -> Self {
+        let LateJoiner { before, after, first_shown_ms, history, .. } = *newcomer;
+        let LateJoiner { history_ms, news, gaps_told, logs_identical, .. } = *newcomer;
+        Self { before, after, first_shown_ms, history, history_ms, news, gaps_told, logs_identical }
+    }
+}
+
+/// What members left behind.
+#[derive(Debug, Serialize)]
+struct Left {
+    members: usize,
+    missing: usize,
+    gone: usize,
+    recovered: usize,
+}
+
+impl Left {
+    fn of(leave: &Leave) -> Self {
+        let Leave { members, missing, gone, recovered } = *leave;
+        Self { members, missing, gone, recovered }
+    }
+}
+
+/// The last message before silence; times count from its sending.
+#[derive(Debug, Serialize)]
+struct Last {
+    all_ms: Option<u64>,
+}
+
+impl Last {
+    fn of(tail: &Tail) -> Self {
+        Self { all_ms: tail.all_ms }
+    }
+}
+
 #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 fn ratio(count: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { (count as f64 / of as f64 * 1_000.0).round() / 1_000.0 }
@@ -59,11 +139,11 @@ fn ratio(count: u64, of: u64) -> f64 {
 impl Line {
     /// The figures of a report.
     pub fn new(args: &Args, report: &Report) -> Self {
-        let messages = args.messages as u64;
+        let messages = report.messages as u64;
         Self {
             seed: report.seed,
             participants: args.participants,
-            messages: args.messages,
+            messages: report.messages,
             loss: args.loss,
             delivered_fraction: report.delivered_fraction,
             converged: report.converged,
@@ -78,10 +158,15 @@ impl Line {
             wire_bytes_per_message: ratio(report.bytes, messages),
             transmissions_per_member: ratio(report.transmissions, u64::from(args.participants)),
             resends: report.resends,
+            resends_until_acknowledged: report.resends_until_acknowledged,
             syncs: report.syncs,
             rebroadcasts: report.repairs,
             rebroadcasts_per_missing_message: ratio(report.repairs, report.repaired),
             idle_messages_per_member_and_hour: report.idle_per_member_and_hour,
+            rejoin: report.rejoin.as_ref().map(Rejoined::of),
+            late_joiner: report.late_joiner.as_ref().map(Newcomer::of),
+            leave: report.leave.as_ref().map(Left::of),
+            tail: args.tail.then(|| Last::of(&report.tail)),
             false_acks: report.violations.iter().filter(|violation| violation.invariant == "acknowledgement").count(),
             invariants_checked: report.invariants,
             violations: report.violations.iter().map(ToString::to_string).collect(),
@@ -112,9 +197,44 @@ impl Line {
             self.transmissions_per_message,
             self.wire_bytes_per_message
         ));
+        if let Some(rejoin) = &self.rejoin {
+            screen.line(format_args!(
+                "  away: {} of {} missed messages shown, the first after {}, all after {}; {} lost, {} gaps told",
+                rejoin.delivered,
+                rejoin.missed,
+                time(rejoin.first_shown_ms),
+                time(rejoin.all_ms),
+                rejoin.lost,
+                rejoin.gaps_told
+            ));
+        }
+        if let Some(newcomer) = &self.late_joiner {
+            screen.line(format_args!(
+                "  newcomer: shown something after {}, {} of {} earlier messages, {} of {} later ones",
+                time(newcomer.first_shown_ms),
+                newcomer.history,
+                newcomer.before,
+                newcomer.news,
+                newcomer.after
+            ));
+        }
+        if let Some(leave) = &self.leave {
+            screen.line(format_args!(
+                "  left: {} members; of {} messages missing then, {} were recovered, {} nobody had who stayed",
+                leave.members, leave.missing, leave.recovered, leave.gone
+            ));
+        }
+        if let Some(tail) = &self.tail {
+            screen.line(format_args!("  the last message had reached everybody after {}", time(tail.all_ms)));
+        }
         for violation in &self.violations {
             screen.line(format_args!("  violation: {violation}"));
         }
         Ok(())
     }
+}
+
+/// A time, if there is one.
+fn time(ms: Option<u64>) -> String {
+    ms.map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms"))
 }
