@@ -17,10 +17,11 @@
 //! kept here too, and are made again after the engine had to be opened again: only a crash loses them.
 
 mod failure;
+mod statistics;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ use tracing::{debug, trace, warn};
 
 pub(super) use self::failure::Failure;
 use self::failure::catch;
+use self::statistics::Counters;
+pub use self::statistics::StoreStatistics;
 use super::encoded::{Raw, Write};
 use super::{Durability, PersistenceError, PersistenceErrorKind};
 use crate::types::ChannelId;
@@ -83,31 +86,6 @@ pub(super) trait Engine: Sized + Send + 'static {
     fn sync(&mut self) -> Result<(), Failure> {
         Ok(())
     }
-}
-
-/// What an engine thread has done since it was started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreStatistics {
-    /// Writes (commits and drops of channels) made.
-    pub writes: u64,
-    /// Transactions they took: fewer, when callers shared.
-    pub transactions: u64,
-    /// Transactions and windows that were synced: none for transactions that were not.
-    pub syncs: u64,
-    /// Bytes of keys and values handed to the engine in those writes.
-    pub bytes: u64,
-    /// Times the engine was opened again after a failure.
-    pub reopened: u64,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    writes: AtomicU64,
-    transactions: AtomicU64,
-    syncs: AtomicU64,
-    bytes: AtomicU64,
-    reopened: AtomicU64,
 }
 
 /// A handle to the thread; dropping it ends the thread.
@@ -217,14 +195,7 @@ impl EngineThread {
     }
 
     pub(super) fn statistics(&self) -> StoreStatistics {
-        let Counters { writes, transactions, syncs, bytes, reopened } = &*self.counters;
-        StoreStatistics {
-            writes: writes.load(Ordering::Relaxed),
-            transactions: transactions.load(Ordering::Relaxed),
-            syncs: syncs.load(Ordering::Relaxed),
-            bytes: bytes.load(Ordering::Relaxed),
-            reopened: reopened.load(Ordering::Relaxed),
-        }
+        self.counters.read()
     }
 
     async fn ask<T>(
