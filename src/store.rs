@@ -19,6 +19,8 @@ pub mod nim;
 pub mod snapshot;
 
 #[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
+mod anchor;
+#[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
 mod encoded;
 #[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
 mod engine_thread;
@@ -251,6 +253,10 @@ pub enum PersistenceErrorKind {
     /// The engine is in a state that only reopening ends.
     #[error("the engine must be reopened")]
     Poisoned,
+    /// The store's files were removed, moved away or replaced while it was open. They are used again when the same files
+    /// are back; others in their place are used only by a store that is opened anew.
+    #[error("the store's files are not there any more")]
+    Gone,
     /// The store was shut down.
     #[error("the store is closed")]
     Closed,
@@ -279,7 +285,7 @@ impl PersistenceError {
     /// Whether the same call may succeed later without anybody mending anything.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        use PersistenceErrorKind::{Backend, Io, Locked, Poisoned, StorageFull};
-        matches!(self.kind, Io | StorageFull | Locked | Poisoned | Backend(_))
+        use PersistenceErrorKind::{Backend, Gone, Io, Locked, Poisoned, StorageFull};
+        matches!(self.kind, Io | StorageFull | Locked | Poisoned | Gone | Backend(_))
     }
 }

@@ -318,6 +318,8 @@ impl Shared {
             self.runtime.spawn(async move {
                 let report = shared.shutting_down(inside).await;
                 shared.feeds.end();
+                // Whoever hears the report may drop the manager and open the store again.
+                drop(shared);
                 done.send_replace(Some(report));
             });
             end

@@ -66,7 +66,6 @@ impl Write {
     }
 
     /// What the keys of all changes start with.
-    #[cfg(feature = "sled")]
     pub(super) fn prefix(&self) -> &[u8] {
         &self.prefix
     }
@@ -106,6 +105,22 @@ impl Write {
         let mut write = Self::new(channel)?;
         write.bytes = write.prefix.len();
         write.changes.push(Change::DropChannel { prefix: write.prefix.clone() });
+        Ok(write)
+    }
+
+    /// All of a channel, as an engine gave it.
+    pub(super) fn copy(prefix: Vec<u8>, raw: Raw) -> Result<Self, PersistenceErrorKind> {
+        let mut write = Self { prefix, changes: Vec::new(), bytes: 0 };
+        for (key, value) in raw.rows {
+            write.put(Table::Rows, &key, value.into())?;
+        }
+        for (id, value) in raw.hints {
+            write.put(Table::Hints, &id, value.into())?;
+        }
+        match raw.meta {
+            Some(value) => write.put(Table::Meta, &[], value.into())?,
+            None => {}
+        }
         Ok(write)
     }
 

@@ -16,10 +16,12 @@
 //! window; when it ends, or holds [`MAX_BATCH_BYTES`], the thread calls [`Engine::sync`]. Until then the writes are
 //! kept here too, and are made again after the engine had to be opened again: only a crash loses them.
 
+mod backup;
 mod failure;
 mod statistics;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 use tracing::{debug, trace, warn};
 
+use self::backup::Backup;
 pub(super) use self::failure::Failure;
 use self::failure::catch;
 use self::statistics::Counters;
@@ -47,6 +50,9 @@ const MAX_BATCH_BYTES: usize = 4 << 20;
 const QUEUE: usize = 256;
 /// Writes of one failed batch that may each cost the engine its life again; those behind them wait for another call.
 const MAX_SPOILERS: usize = 4;
+/// How long a store that is in use may take to be let go.
+const LOCK_PATIENCE: Duration = Duration::from_millis(250);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// Pause before an engine is opened again, doubled at every failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -66,6 +72,9 @@ pub(super) trait Engine: Sized + Send + 'static {
     fn reopen(options: &Self::Options) -> Result<Self, Failure> {
         Self::open(options)
     }
+
+    /// What it takes to open a store of this engine in another directory, whose writes are durable after a sync.
+    fn elsewhere(options: &Self::Options, dir: &Path) -> Self::Options;
 
     /// Whether this engine can keep such a promise.
     fn keeps(durability: Durability) -> bool {
@@ -104,6 +113,7 @@ enum Request {
     Load(Vec<u8>, Reply<Raw>),
     List(Reply<Vec<ChannelId>>),
     Flush(Reply<()>),
+    Backup(PathBuf, Reply<()>),
     Close(Reply<()>),
 }
 
@@ -119,7 +129,7 @@ impl EngineThread {
             return Err(fail(Failure::new(PersistenceErrorKind::Unsupported)));
         }
         let io = |error| fail(Failure::new(PersistenceErrorKind::Io).with_source(error));
-        let engine = catch("open", || E::open(&options)).map_err(fail)?;
+        let engine = open_patiently::<E>(&options).map_err(fail)?;
         let (started, begun) = std::sync::mpsc::sync_channel(1);
         let (queue, requests) = mpsc::channel(QUEUE);
         let counters = Arc::new(Counters::default());
@@ -132,6 +142,7 @@ impl EngineThread {
             closing: Vec::new(),
             durability,
             unsynced: Unsynced::default(),
+            backup: None,
             counters: counters.clone(),
         };
         let thread = thread::Builder::new()
@@ -183,6 +194,13 @@ impl EngineThread {
         self.ask(verb, None, Request::Flush).await
     }
 
+    /// Copies the store as it is now to a new one in a directory.
+    pub(super) async fn backup(&self, verb: &'static str, to: &Path) -> Result<(), PersistenceError> {
+        let io = |error| PersistenceError::new(verb, None, PersistenceErrorKind::Io).with_source(error);
+        let to = std::path::absolute(to).map_err(io)?;
+        self.ask(verb, None, |reply| Request::Backup(to, reply)).await
+    }
+
     /// Does what is queued, closes the engine and joins the thread. Later calls say
     /// [`PersistenceErrorKind::Closed`], a second close succeeds.
     pub(super) async fn close(&self) -> Result<(), PersistenceError> {
@@ -222,6 +240,21 @@ impl EngineThread {
     }
 }
 
+/// Opens an engine; a lock is waited for a while, for its last handle may just be dropped by another task.
+#[allow(clippy::disallowed_methods, reason = "a wait for a lock of the operating system, not a channel's time")]
+fn open_patiently<E: Engine>(options: &E::Options) -> Result<E, Failure> {
+    // By the clock, for an engine may wait by itself.
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match catch("open", || E::open(options)) {
+            Err(failure) if failure.kind == PersistenceErrorKind::Locked && Instant::now() < until => {
+                thread::sleep(LOCK_PAUSE);
+            }
+            engine => return engine,
+        }
+    }
+}
+
 impl Drop for EngineThread {
     fn drop(&mut self) {
         self.queue = None;
@@ -242,6 +275,7 @@ struct Worker<E: Engine> {
     closing: Vec<Reply<()>>,
     durability: Durability,
     unsynced: Unsynced,
+    backup: Option<Backup<E>>,
     counters: Arc<Counters>,
 }
 
@@ -270,9 +304,13 @@ impl<E: Engine> Worker<E> {
                     }
                     None
                 }
+                Wake::Idle => None,
                 Wake::Ended => break,
-            }
+            };
+            // Also between calls that never cease.
+            self.continue_backup();
         }
+        self.finish_backup();
         let nothing_to_do = self.engine.is_none() && self.unsynced.writes.is_empty();
         let result = if nothing_to_do { Ok(()) } else { self.sync() };
         self.discard();
@@ -280,7 +318,7 @@ impl<E: Engine> Worker<E> {
     }
 
     async fn wait(&mut self) -> Wake {
-        let Self { requests, unsynced, .. } = self;
+        let Self { requests, unsynced, backup, .. } = self;
         let window = async {
             match &mut unsynced.window {
                 Some(window) => window.await,
@@ -292,6 +330,7 @@ impl<E: Engine> Worker<E> {
             biased;
             () = window => Wake::WindowEnded,
             request = requests.recv() => request.map_or(Wake::Ended, Wake::Request),
+            () = std::future::ready(()), if backup.is_some() => Wake::Idle,
         }
     }
 
@@ -303,6 +342,7 @@ impl<E: Engine> Worker<E> {
             Request::Load(prefix, reply) => answer(reply, self.call("load", |engine| engine.load(&prefix))),
             Request::List(reply) => answer(reply, self.call("list", E::list)),
             Request::Flush(reply) => answer(reply, self.sync()),
+            Request::Backup(to, reply) => self.begin_backup(to, reply),
             Request::Close(reply) => self.end(reply),
         }
         None
@@ -369,7 +409,9 @@ impl<E: Engine> Worker<E> {
         for _ in 0..QUEUE {
             let Ok(request) = self.requests.try_recv() else { break };
             match request {
-                Request::Write(_, reply) | Request::Flush(reply) => answer(reply, Err(failure.clone())),
+                Request::Write(_, reply) | Request::Flush(reply) | Request::Backup(_, reply) => {
+                    answer(reply, Err(failure.clone()))
+                }
                 Request::Load(_, reply) => answer(reply, Err(failure.clone())),
                 Request::List(reply) => answer(reply, Err(failure.clone())),
                 Request::Close(reply) => self.end(reply),
@@ -388,6 +430,7 @@ impl<E: Engine> Worker<E> {
         if self.unsynced.bytes >= MAX_BATCH_BYTES {
             self.sync()?;
         }
+        self.copy_before(writes);
         self.call("apply", |engine| engine.apply(writes))?;
         trace!(writes = writes.len(), bytes, "transaction");
         let Counters { writes: count, transactions, bytes: all, .. } = &*self.counters;
@@ -517,6 +560,8 @@ impl<E: Engine> Worker<E> {
 enum Wake {
     Request(Request),
     WindowEnded,
+    /// Nobody asks for anything, and a backup goes on.
+    Idle,
     /// The queue is closed and empty.
     Ended,
 }

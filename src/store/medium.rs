@@ -72,14 +72,6 @@ pub(super) fn write_again(path: &Path) -> Result<(), Failure> {
     again().map_err(io_failure)
 }
 
-/// For opening again: what is gone is not made anew.
-pub(super) fn must_exist(file: &Path) -> Result<(), Failure> {
-    match fs::exists(file).map_err(io_failure)? {
-        true => Ok(()),
-        false => Err(io_failure(io::Error::new(io::ErrorKind::NotFound, "the store's file is gone"))),
-    }
-}
-
 pub(super) fn create_dir_of(file: &Path) -> Result<(), Failure> {
     file.parent().map_or(Ok(()), owner_only::create_dir_all).map_err(io_failure)
 }
@@ -93,6 +85,15 @@ pub(super) fn sync_name_of(file: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Syncs all files below a directory, and their names.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() { sync_dir(&path)? } else { File::open(path)?.sync_all()? }
+    }
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
 pub(super) fn corrupt(what: impl Into<String>) -> Failure {

@@ -4,16 +4,49 @@
 //! macro: the stores differ in their engine and their documentation alone, and the engine's type stays private. How it
 //! moves: each call is encoded here, on the caller's task, and sent to the thread, whose transactions many calls share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::Durability;
+use super::anchor::{Anchor, must_exist};
+use super::engine_thread::Failure;
 
 /// How to open a store, again and again.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Options {
     pub(super) dir: PathBuf,
     pub(super) read_only: bool,
     pub(super) durability: Durability,
+    /// The file that was opened for writing at the first time.
+    anchor: OnceLock<Arc<Anchor>>,
+}
+
+impl Options {
+    /// With `None` for looking only.
+    pub(super) fn new(dir: PathBuf, durability: Option<Durability>) -> Self {
+        let (read_only, durability) = (durability.is_none(), durability.unwrap_or_default());
+        Self { dir, read_only, durability, anchor: OnceLock::new() }
+    }
+
+    /// For a store of the same engine in another directory, whose writes are durable after a sync.
+    pub(super) fn elsewhere(dir: &Path) -> Self {
+        Self::new(dir.to_owned(), Some(Durability::Batched { max_delay: Duration::MAX }))
+    }
+
+    /// This file of an open store, which must be the one that was opened at the first time.
+    pub(super) fn anchor(&self, file: &Path) -> Result<Arc<Anchor>, Failure> {
+        if let Some(anchor) = self.anchor.get() {
+            return anchor.check().map(|()| anchor.clone());
+        }
+        let anchor = Arc::new(Anchor::new(file)?);
+        Ok(self.anchor.get_or_init(|| anchor).clone())
+    }
+
+    /// For opening again: what is gone is not made anew, and what lies in its place is not taken for it.
+    pub(super) fn must_be_there(&self, file: &Path) -> Result<(), Failure> {
+        self.anchor.get().map_or_else(|| must_exist(file), |anchor| anchor.check())
+    }
 }
 
 macro_rules! store_on_disk {
@@ -29,7 +62,8 @@ macro_rules! store_on_disk {
 
         impl $name {
             /// Opens the store in this directory with [`Durability::Immediate`], creating both where they are not
-            /// there. Blocks while it does; after a crash that can take as long as reading the store.
+            /// there. Blocks while it does; after a crash that can take as long as reading the store. A store that is in
+            /// use is waited for a quarter of a second: its last handle may just be dropped by another task.
             ///
             /// # Errors
             /// `Locked` when somebody else has it open, `UnknownVersion` when a newer version of this library wrote it
@@ -56,11 +90,10 @@ macro_rules! store_on_disk {
             }
 
             fn start(dir: &Path, durability: Option<Durability>) -> Result<Self, PersistenceError> {
-                let options = Options {
-                    dir: dir.to_owned(),
-                    read_only: durability.is_none(),
-                    durability: durability.unwrap_or_default(),
-                };
+                let io = |error| PersistenceError::new("open", None, PersistenceErrorKind::Io).with_source(error);
+                // The same one also when the process changes its directory.
+                let dir = std::path::absolute(dir).map_err(io)?;
+                let options = Options::new(dir, durability);
                 let thread = EngineThread::start::<$engine>($thread, options.durability, options)?;
                 Ok(Self { thread, durability })
             }
@@ -72,6 +105,19 @@ macro_rules! store_on_disk {
             /// What kept the store from being closed cleanly. What was acknowledged is as safe as its durability says.
             pub async fn close(&self) -> Result<(), PersistenceError> {
                 self.thread.close().await
+            }
+
+            /// Copies the store, while it is open and written to, to a new one in the directory `to`, which must not be
+            /// there. The copy has all that was acknowledged before this call, and of what came meanwhile nothing that
+            /// came after something that it has not. It is synced when this returns, and for its owner alone; until it
+            /// is whole it is in `to` with `.partial` behind the name. Calls in between wait for a channel or two to be
+            /// copied. A caller that stops waiting does not end it; closing or dropping the store waits for it.
+            ///
+            /// # Errors
+            /// `Io` when `to` or `to.partial` is there already; else what kept the store from being read, or the copy
+            /// from being written. Then nothing is left but perhaps `to.partial`.
+            pub async fn backup(&self, to: impl AsRef<Path> + Send) -> Result<(), PersistenceError> {
+                self.thread.backup("backup", to.as_ref()).await
             }
 
             /// What was done since the store was opened.
@@ -148,11 +194,10 @@ pub(super) use store_on_disk;
 #[cfg(test)]
 pub(super) fn assert_gone_is_not_made_anew<E: super::engine_thread::Engine<Options = Options>>(name: &str) {
     let dir = tempfile::tempdir().expect("a directory");
-    let (dir, durability) = (dir.path().to_owned(), Durability::Immediate);
-    let options = Options { dir, read_only: false, durability };
+    let options = Options::new(dir.path().to_owned(), Some(Durability::Immediate));
     drop(E::open(&options).expect("a new store"));
     let store = options.dir.join(name);
     if store.is_dir() { std::fs::remove_dir_all(&store) } else { std::fs::remove_file(&store) }.expect("it is there");
-    assert!(E::reopen(&options).is_err_and(|failure| failure.kind == super::PersistenceErrorKind::Io));
+    assert!(E::reopen(&options).is_err_and(|failure| failure.kind == super::PersistenceErrorKind::Gone));
     assert!(!store.exists());
 }

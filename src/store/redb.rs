@@ -16,7 +16,7 @@ use self::engine::RedbEngine;
 use super::encoded::{MAX_VALUE_BYTES, Write, channel_prefix};
 use super::engine_thread::{EngineThread, StoreStatistics};
 use super::on_disk::{Options, store_on_disk};
-use super::{Capabilities, Durability, Persistence, PersistenceError};
+use super::{Capabilities, Durability, Persistence, PersistenceError, PersistenceErrorKind};
 use crate::state::{ChannelData, ChannelMeta, Commit, HistoryUpdate};
 use crate::types::{ChannelId, MessageId};
 

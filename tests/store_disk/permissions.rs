@@ -47,7 +47,7 @@ async fn a_directory_that_was_there_keeps_its_mode() {
     }
 }
 
-fn assert_owned(engine: Engine, dir: &Path) {
+pub(crate) fn assert_owned(engine: Engine, dir: &Path) {
     let found = below(dir);
     assert!(found.iter().any(|path| path.ends_with(engine.file())), "{engine:?}: {found:?}");
     for path in found.iter().map(PathBuf::as_path).chain([dir]) {

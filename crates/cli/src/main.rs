@@ -4,6 +4,7 @@
 //! 0 when what the command promises holds, 1 when it does not, 2 for options that make no sense, 130 when interrupted.
 //! How it moves: options are parsed, the command runs to its end and prints on stdout.
 
+mod backup;
 mod demo;
 mod inspect;
 mod migrate;
@@ -29,6 +30,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Backup(backup::Args),
     Demo(demo::Args),
     Inspect(inspect::Args),
     Migrate(migrate::Args),
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     // Panics are caught where they happen, in the library too, and told once by whom they concern.
     panic::set_hook(Box::new(|_| {}));
     let outcome = panic::catch_unwind(|| match command {
+        Command::Backup(args) => backup::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Migrate(args) => migrate::run(&args),
@@ -74,7 +77,7 @@ fn explain(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        screen::error("a command is needed: demo, inspect, migrate, peer or simulate; see --help");
+        screen::error("a command is needed: backup, demo, inspect, migrate, peer or simulate; see --help");
         return ExitCode::from(2);
     }
     let text = error.to_string();

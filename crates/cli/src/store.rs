@@ -117,6 +117,15 @@ impl Kind {
         })
     }
 
+    /// Copies the store in a directory, which is only read, to a new one.
+    pub(crate) async fn backup(self, dir: &Path, to: &Path) -> Result<(), PersistenceError> {
+        match self {
+            Self::Redb => RedbPersistence::open_read_only(dir)?.backup(to).await,
+            Self::Sled => SledPersistence::open_read_only(dir)?.backup(to).await,
+            Self::Sqlite => SqlitePersistence::open_read_only(dir)?.backup(to).await,
+        }
+    }
+
     /// Opens the store in this directory for looking only.
     pub(crate) fn open_read_only(self, dir: &Path) -> Result<Arc<dyn Persistence>, PersistenceError> {
         Ok(match self {

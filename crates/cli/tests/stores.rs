@@ -43,6 +43,23 @@ fn a_demo_runs_on_every_engine_and_its_store_moves_through_all_of_them() {
 }
 
 #[test]
+fn a_store_of_every_engine_is_copied_to_a_new_directory_alone() {
+    let temporary = tempfile::tempdir().unwrap();
+    let at = |name: &str| temporary.path().join(name).to_str().unwrap().to_owned();
+    for engine in ["redb", "sled", "sqlite"] {
+        run(&["demo", "--data", &at(engine), "--store", engine, "--seed", "7", "--json"], b"one\n");
+        let (from, to) = (format!("{}/bob", at(engine)), at(&format!("copy of {engine}")));
+        let copied = run(&["backup", "--data", &from, "--to", &to], b"");
+        assert_eq!((copied.code, copied.stdout.contains("copied")), (0, true), "{engine}: {}", copied.stderr);
+        let inspect = |dir: &str| run(&["inspect", "--data", dir, "--json"], b"").json()["channels"].clone();
+        assert_eq!(inspect(&to), inspect(&from), "{engine}");
+        assert!(inspect(&to)[0]["log"].as_array().is_some_and(|log| log.len() == 1), "{engine}");
+        run(&["backup", "--data", &from, "--to", &to], b"").failed(1, "is there already");
+        run(&["backup", "--data", &at("nowhere"), "--to", &at("new")], b"").failed(1, "there is no store");
+    }
+}
+
+#[test]
 fn a_target_that_is_not_empty_is_refused() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = |name: &str| temporary.path().join(name).to_str().unwrap().to_owned();

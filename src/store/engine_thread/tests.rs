@@ -12,6 +12,7 @@ use crate::store::encoded::Change;
 use crate::types::MessageId;
 
 mod durability;
+mod panics;
 
 /// What the test and its engine share.
 #[derive(Default)]
@@ -29,10 +30,16 @@ struct State {
     syncs: usize,
     /// Calls of `sync` that find the engine unusable.
     failing_syncs: usize,
+    /// Openings that find the store in use.
+    locked_opens: usize,
     /// Openings that fail before one succeeds.
     failing_opens: usize,
     opens: usize,
     closes: usize,
+    /// What `list` gives.
+    channels: Vec<ChannelId>,
+    /// All calls panic.
+    panics: bool,
     /// `apply` waits while this is set, and says so in `waiting`.
     held: bool,
     waiting: bool,
@@ -49,6 +56,12 @@ impl World {
         let result = change(&mut self.state.lock().unwrap());
         self.changed.notify_all();
         result
+    }
+
+    fn panic_if_told(&self) {
+        // Not while the state is locked.
+        let panics = self.change(|state| state.panics);
+        assert!(!panics, "in every call");
     }
 
     fn wait_until(&self, holds: impl Fn(&State) -> bool) {
@@ -73,6 +86,10 @@ impl Engine for Fake {
     fn open(world: &Arc<World>) -> Result<Self, Failure> {
         world.change(|state| {
             state.opens += 1;
+            if state.locked_opens > 0 {
+                state.locked_opens -= 1;
+                return Err(Failure::new(PersistenceErrorKind::Locked));
+            }
             if state.opens > 1 && state.failing_opens > 0 {
                 state.failing_opens -= 1;
                 return Err(Failure::new(PersistenceErrorKind::StorageFull));
@@ -81,7 +98,12 @@ impl Engine for Fake {
         })
     }
 
+    fn elsewhere(_: &Arc<World>, _: &Path) -> Arc<World> {
+        Arc::default()
+    }
+
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {
+        self.0.panic_if_told();
         self.0.change(|state| state.waiting = state.held);
         self.0.wait_until(|state| !state.held);
         for change in writes.iter().flat_map(|write| &write.changes) {
@@ -104,15 +126,18 @@ impl Engine for Fake {
     }
 
     fn load(&mut self, prefix: &[u8]) -> Result<Raw, Failure> {
-        assert_ne!(prefix, b"panic");
+        self.0.panic_if_told();
+        assert!(!prefix.ends_with(b"panic"));
         Ok(Raw::default())
     }
 
     fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {
-        Ok(Vec::new())
+        self.0.panic_if_told();
+        Ok(self.0.change(|state| state.channels.clone()))
     }
 
     fn sync(&mut self) -> Result<(), Failure> {
+        self.0.panic_if_told();
         self.0.change(|state| {
             if state.failing_syncs > 0 {
                 state.failing_syncs -= 1;
@@ -164,6 +189,17 @@ async fn queue_behind_one(
         tokio::task::yield_now().await;
     }
     tasks
+}
+
+#[test]
+fn a_lock_that_is_let_go_soon_is_waited_for_and_another_is_told() {
+    let (world, _thread) = start(State { locked_opens: 3, ..State::default() });
+    assert_eq!(world.change(|state| state.opens), 4);
+    let world = Arc::new(World::default());
+    world.change(|state| state.locked_opens = usize::MAX);
+    let error = EngineThread::start::<Fake>("fake", Durability::Immediate, world.clone()).unwrap_err();
+    assert_eq!(error.kind, PersistenceErrorKind::Locked);
+    assert!(world.change(|state| state.opens) > 1);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -20,9 +21,10 @@ use redb::{
 };
 
 use super::overlay::Overlay;
+use crate::store::anchor::Anchor;
 use crate::store::encoded::{Change, Raw, Table, Write, above, channels_by_seeking};
 use crate::store::engine_thread::{Engine, Failure};
-use crate::store::medium::{corrupt, create_dir_of, io_failure, must_exist, sync_name_of, write_again};
+use crate::store::medium::{corrupt, create_dir_of, io_failure, sync_name_of, write_again};
 use crate::store::on_disk::Options;
 use crate::store::{Durability, PersistenceErrorKind, owner_only};
 use crate::types::ChannelId;
@@ -46,10 +48,17 @@ const FILE: &str = "channels.redb";
 
 /// An open store.
 pub(super) enum RedbEngine {
-    Writing(Database, Durability),
+    Writing(Writing),
     Reading(ReadOnlyDatabase),
     /// For reading, with repairs in memory.
     Overlaid(Database),
+}
+
+/// A database that is written to. It ends before its anchor does.
+pub(super) struct Writing {
+    database: Database,
+    durability: Durability,
+    anchor: Arc<Anchor>,
 }
 
 impl Engine for RedbEngine {
@@ -70,7 +79,9 @@ impl Engine for RedbEngine {
         let looked = look(file)?;
         check_layout(read_layout(&looked.read()?)?.ok_or_else(no_layout)?)?;
         drop(looked);
-        let engine = Self::Writing(builder().open(file).map_err(database_failure)?, options.durability);
+        let database = builder().open(file).map_err(database_failure)?;
+        let (durability, anchor) = (options.durability, options.anchor(file)?);
+        let engine = Self::Writing(Writing { database, durability, anchor });
         // Opening for writing may have repaired more than looking did.
         check_layout(read_layout(&engine.read()?)?.ok_or_else(no_layout)?)?;
         Ok(engine)
@@ -78,16 +89,21 @@ impl Engine for RedbEngine {
 
     fn reopen(options: &Options) -> Result<Self, Failure> {
         let file = options.dir.join(FILE);
-        must_exist(&file)?;
+        options.must_be_there(&file)?;
         if !options.read_only {
             write_again(&file)?;
         }
         Self::open(options)
     }
 
+    fn elsewhere(_: &Options, dir: &Path) -> Options {
+        Options::elsewhere(dir)
+    }
+
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {
-        let mut transaction = self.write()?;
-        if let Self::Writing(_, Durability::Batched { .. }) = self {
+        let writing = self.writing()?;
+        let mut transaction = writing.database.begin_write().map_err(transaction_failure)?;
+        if let Durability::Batched { .. } = writing.durability {
             transaction.set_durability(redb::Durability::None).map_err(durability_failure)?;
         }
         // Repair after a crash is then quick; alone, an operation would pay more for that than it is worth.
@@ -97,7 +113,8 @@ impl Engine for RedbEngine {
             tables.change(change).map_err(storage_failure)?;
         }
         drop(tables);
-        transaction.commit().map_err(commit_failure)
+        transaction.commit().map_err(commit_failure)?;
+        writing.anchor.check()
     }
 
     fn load(&mut self, prefix: &[u8]) -> Result<Raw, Failure> {
@@ -136,7 +153,11 @@ impl Engine for RedbEngine {
     /// redb keeps what was committed without a sync until the next commit with one.
     fn sync(&mut self) -> Result<(), Failure> {
         match self {
-            Self::Writing(_, Durability::Batched { .. }) => self.write()?.commit().map_err(commit_failure),
+            Self::Writing(Writing { database, durability: Durability::Batched { .. }, anchor }) => {
+                let transaction = database.begin_write().map_err(transaction_failure)?;
+                transaction.commit().map_err(commit_failure)?;
+                anchor.check()
+            }
             _ => Ok(()),
         }
     }
@@ -145,30 +166,17 @@ impl Engine for RedbEngine {
 impl RedbEngine {
     fn read(&self) -> Result<ReadTransaction, Failure> {
         match self {
-            Self::Writing(database, _) | Self::Overlaid(database) => database.begin_read(),
+            Self::Writing(Writing { database, .. }) | Self::Overlaid(database) => database.begin_read(),
             Self::Reading(database) => database.begin_read(),
         }
         .map_err(transaction_failure)
     }
 
-    fn write(&self) -> Result<WriteTransaction, Failure> {
+    fn writing(&self) -> Result<&Writing, Failure> {
         match self {
-            Self::Writing(database, _) => database.begin_write().map_err(transaction_failure),
+            Self::Writing(writing) => Ok(writing),
             Self::Reading(_) | Self::Overlaid(_) => Err(Failure::new(PersistenceErrorKind::Unsupported)),
         }
-    }
-
-    /// Makes an empty database a store of the present layout.
-    fn set_layout(&self) -> Result<(), Failure> {
-        let transaction = self.write()?;
-        for table in [META, ROWS, HINTS] {
-            transaction.open_table(table).map_err(table_failure)?;
-        }
-        let layout = LAYOUT.to_be_bytes();
-        let mut sys = transaction.open_table(SYS).map_err(table_failure)?;
-        sys.insert(LAYOUT_KEY, layout.as_slice()).map_err(storage_failure)?;
-        drop(sys);
-        transaction.commit().map_err(commit_failure)
     }
 }
 
@@ -227,9 +235,9 @@ fn create(file: &Path) -> Result<(), Failure> {
     // Left behind by a process of this number.
     let _ = fs::remove_file(&made);
     drop(owner_only::create_new(&made).map_err(io_failure)?);
-    let engine = RedbEngine::Writing(builder().create(&made).map_err(database_failure)?, Durability::Immediate);
-    let named = engine.set_layout().and_then(|()| {
-        drop(engine);
+    let database = builder().create(&made).map_err(database_failure)?;
+    let named = set_layout(&database).and_then(|()| {
+        drop(database);
         match fs::hard_link(&made, file) {
             // Somebody else was faster.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -240,6 +248,19 @@ fn create(file: &Path) -> Result<(), Failure> {
     });
     let _ = fs::remove_file(&made);
     named.and_then(|()| sync_name_of(file))
+}
+
+/// Makes an empty database a store of the present layout.
+fn set_layout(database: &Database) -> Result<(), Failure> {
+    let transaction = database.begin_write().map_err(transaction_failure)?;
+    for table in [META, ROWS, HINTS] {
+        transaction.open_table(table).map_err(table_failure)?;
+    }
+    let layout = LAYOUT.to_be_bytes();
+    let mut sys = transaction.open_table(SYS).map_err(table_failure)?;
+    sys.insert(LAYOUT_KEY, layout.as_slice()).map_err(storage_failure)?;
+    drop(sys);
+    transaction.commit().map_err(commit_failure)
 }
 
 /// Opens a file that is there for reading, without a write to it.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -16,9 +17,10 @@ use sled::{Batch, Db};
 
 use super::chunks::{self, Entry};
 use super::files::{Files, owned};
+use crate::store::anchor::Anchor;
 use crate::store::encoded::{Change, Raw, Table, Write, channels_by_seeking, prefix_of};
 use crate::store::engine_thread::{Engine, Failure};
-use crate::store::medium::{corrupt, io_failure, must_exist, write_again};
+use crate::store::medium::{corrupt, io_failure, write_again};
 use crate::store::on_disk::Options;
 use crate::store::{Durability, PersistenceErrorKind};
 use crate::types::ChannelId;
@@ -44,7 +46,8 @@ pub(super) struct SledEngine {
     /// The file that sled writes to, for syncing it.
     log: File,
     durability: Durability,
-    read_only: bool,
+    /// `None` where it is only read.
+    anchor: Option<Arc<Anchor>>,
     _files: Files,
 }
 
@@ -56,21 +59,23 @@ impl Engine for SledEngine {
     }
 
     fn reopen(options: &Options) -> Result<Self, Failure> {
-        must_exist(&options.dir.join("channels.sled"))?;
+        options.must_be_there(&options.dir.join("channels.sled"))?;
         Self::open_after(options, write_again)
     }
 
+    fn elsewhere(_: &Options, dir: &Path) -> Options {
+        Options::elsewhere(dir)
+    }
+
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {
-        if self.read_only {
-            return Err(Failure::new(PersistenceErrorKind::Unsupported));
-        }
+        let Some(anchor) = self.anchor.clone() else { return Err(Failure::new(PersistenceErrorKind::Unsupported)) };
         for write in writes {
             let batch = self.batch(write)?;
             self.database.apply_batch(batch).map_err(failure)?;
         }
         match self.durability {
             Durability::Immediate => self.sync(),
-            _ => Ok(()),
+            _ => anchor.check(),
         }
     }
 
@@ -106,11 +111,10 @@ impl Engine for SledEngine {
     }
 
     fn sync(&mut self) -> Result<(), Failure> {
-        if self.read_only {
-            return Ok(());
-        }
+        let Some(anchor) = &self.anchor else { return Ok(()) };
         self.database.flush().map_err(failure)?;
-        self.log.sync_data().map_err(io_failure)
+        self.log.sync_data().map_err(io_failure)?;
+        anchor.check()
     }
 }
 
@@ -127,9 +131,10 @@ impl SledEngine {
         };
         first(&files.sled)?;
         let database = owned(&files.sled, || open(&files.sled))?;
-        let log = File::open(files.sled.join("db")).map_err(io_failure)?;
-        let Options { durability, read_only, .. } = *options;
-        Ok(Self { database, log, durability, read_only, _files: files })
+        let file = files.sled.join("db");
+        let log = File::open(&file).map_err(io_failure)?;
+        let anchor = if options.read_only { None } else { Some(options.anchor(&file)?) };
+        Ok(Self { database, log, durability: options.durability, anchor, _files: files })
     }
 
     /// The changes of one operation as one batch.
@@ -260,8 +265,7 @@ mod tests {
     #[test]
     fn no_part_of_a_value_outlives_it() {
         let dir = tempfile::tempdir().expect("a directory");
-        let (dir, durability) = (dir.path().to_owned(), Durability::Batched { max_delay: Duration::MAX });
-        let mut engine = SledEngine::open(&Options { dir, read_only: false, durability }).expect("a new store");
+        let mut engine = SledEngine::open(&Options::elsewhere(dir.path())).expect("a new store");
         let mut parts_after = |channel: &str, id: &str, size: Option<usize>| {
             let channel = ChannelId::from(channel);
             let write = match size {

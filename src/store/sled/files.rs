@@ -9,14 +9,14 @@
 //! channels.sled/db/     sled's directory: conf, db, blobs/, snap.*
 //! ```
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use crate::store::engine_thread::Failure;
-use crate::store::medium::{Lock, corrupt, create_dir_of, io_failure, sync_name_of};
+use crate::store::medium::{Lock, corrupt, create_dir_of, io_failure, sync_dir, sync_name_of};
 use crate::store::{PersistenceErrorKind, owner_only};
 
 /// Version of the tree's keys and values.
@@ -137,15 +137,6 @@ fn remove_unfinished_snapshots(sled: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Syncs all files below a directory, and their names.
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.is_dir() { sync_dir(&path)? } else { File::open(path)?.sync_all()? }
-    }
-    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
 fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {

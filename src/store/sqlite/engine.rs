@@ -10,14 +10,16 @@ use std::fs::{self, File};
 use std::io;
 use std::os::raw::c_int;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
 
+use crate::store::anchor::{Anchor, must_exist};
 use crate::store::encoded::{Change, Raw, Table, Write, above, channels_by_seeking};
 use crate::store::engine_thread::{Engine, Failure};
-use crate::store::medium::{Lock, corrupt, create_dir_of, io_failure, must_exist, sync_name_of, write_again};
+use crate::store::medium::{Lock, corrupt, create_dir_of, io_failure, sync_name_of, write_again};
 use crate::store::on_disk::Options;
 use crate::store::{Durability, PersistenceErrorKind, owner_only};
 use crate::types::ChannelId;
@@ -39,7 +41,10 @@ pub(super) struct SqliteEngine {
     database: Connection,
     file: PathBuf,
     durability: Durability,
-    read_only: bool,
+    /// `None` where it is only read.
+    anchor: Option<Arc<Anchor>>,
+    /// The log is there, with what was written since it was opened.
+    written: bool,
     /// The log's name is on stable storage.
     log_named: bool,
     _lock: Option<Lock>,
@@ -53,7 +58,7 @@ impl Engine for SqliteEngine {
     }
 
     fn reopen(options: &Options) -> Result<Self, Failure> {
-        must_exist(&options.dir.join(FILE))?;
+        options.must_be_there(&options.dir.join(FILE))?;
         Self::open_after(options, |file| write_again(file).and_then(|()| write_again(&log_of(file))))
     }
 
@@ -61,15 +66,21 @@ impl Engine for SqliteEngine {
         true
     }
 
+    fn elsewhere(_: &Options, dir: &Path) -> Options {
+        Options::elsewhere(dir)
+    }
+
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {
-        if self.read_only {
+        if self.anchor.is_none() {
             return Err(Failure::new(PersistenceErrorKind::Unsupported));
         }
         let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failure)?;
         for change in writes.iter().flat_map(|write| &write.changes) {
             make(&transaction, change).map_err(failure)?;
         }
-        transaction.commit().map_err(failure)
+        transaction.commit().map_err(failure)?;
+        self.written = true;
+        self.check_place()
     }
 
     fn load(&mut self, prefix: &[u8]) -> Result<Raw, Failure> {
@@ -112,7 +123,7 @@ impl Engine for SqliteEngine {
 
     /// The log is all that has not been synced: SQLite syncs it before it writes to the database itself.
     fn sync(&mut self) -> Result<(), Failure> {
-        if self.read_only || self.durability == Durability::Immediate {
+        if self.anchor.is_none() || self.durability == Durability::Immediate {
             return Ok(());
         }
         let log = log_of(&self.file);
@@ -123,10 +134,10 @@ impl Engine for SqliteEngine {
                     sync_name_of(&log)?;
                     self.log_named = true;
                 }
-                Ok(())
+                self.check_place()
             }
-            // Nothing was written yet.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            // Nothing was written yet, or it is gone.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_place(),
             Err(error) => Err(io_failure(error)),
         }
     }
@@ -141,7 +152,7 @@ impl SqliteEngine {
             fs::metadata(&file).map_err(io_failure)?;
             // Where there is no lock file, as in a backup, nobody has the lock.
             let lock = if fs::exists(&lock_file).map_err(io_failure)? { Some(Lock::shared(&lock_file)?) } else { None };
-            return Ok(Self::with(look(&file)?, file, options, lock));
+            return Ok(Self::with(look(&file)?, file, options.durability, None, lock));
         }
         create_dir_of(&file)?;
         let lock = Lock::exclusive(&lock_file)?;
@@ -155,12 +166,34 @@ impl SqliteEngine {
         prepare(&database)?;
         let synchronous = if options.durability == Durability::Immediate { "FULL" } else { "NORMAL" };
         database.pragma_update(None, "synchronous", synchronous).map_err(failure)?;
-        Ok(Self::with(database, file, options, Some(lock)))
+        let anchor = options.anchor(&file)?;
+        Ok(Self::with(database, file, options.durability, Some(anchor), Some(lock)))
     }
 
-    fn with(database: Connection, file: PathBuf, options: &Options, lock: Option<Lock>) -> Self {
-        let Options { read_only, durability, .. } = *options;
-        Self { database, file, durability, read_only, log_named: false, _lock: lock }
+    fn with(
+        database: Connection,
+        file: PathBuf,
+        durability: Durability,
+        anchor: Option<Arc<Anchor>>,
+        lock: Option<Lock>,
+    ) -> Self {
+        Self { database, file, durability, anchor, written: false, log_named: false, _lock: lock }
+    }
+
+    /// What was written is where it will be looked for, the log included.
+    fn check_place(&self) -> Result<(), Failure> {
+        self.anchor.as_ref().map_or(Ok(()), |anchor| anchor.check())?;
+        if self.written { must_exist(&log_of(&self.file)) } else { Ok(()) }
+    }
+}
+
+impl Drop for SqliteEngine {
+    fn drop(&mut self) {
+        if self.anchor.as_ref().is_some_and(|anchor| anchor.check().is_err()) {
+            // Closing would remove the log by its name: that of another store perhaps, which lies there now. Where it
+            // fails the connection is as good as closed.
+            let _ = self.database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
     }
 }
 
