@@ -80,8 +80,10 @@ fn every_field_of_json_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let demo = run(&["demo", "--seed", "1", "--json"], b"one\n");
     named("demo", &demo.json(), &["alice", "bob", "carol"]);
-    let group = run(&["simulate", "--participants", "3", "--messages", "3", "--json"], b"");
-    named("simulate", &group.json(), &[]);
+    for scenario in [&["--tail", "--leave", "1"][..], &["--rejoin", "2"], &["--late-joiner", "2"]] {
+        let group = ["simulate", "--participants", "4", "--messages", "8", "--loss", "0", "--json"];
+        named("simulate", &run(&[&group[..], scenario].concat(), b"").json(), &[]);
+    }
     named("simulate", &run(&["simulate", "--mixed", "--json"], b"").json(), &[]);
     let (kept, moved) = (dir.path().join("kept"), dir.path().join("moved"));
     keep_demo(&kept, "one\ntwo\n");
