@@ -44,7 +44,7 @@ pub use restore::RestoreError;
 pub use view::{Deliveries, DeliveryState, IncomingView, OutgoingView, RequestView, ResponseView, Stats};
 
 use crate::filter::RollingFilter;
-use crate::state::{ChannelMeta, Commit, LogKey, Logged, RowCounts};
+use crate::state::{ChannelMeta, Commit, LogKey, Logged, Row, RowCounts};
 use crate::types::{ChannelId, Lamport, Message, MessageId, ParticipantId, RunningTime, WallTime, millis, split_mix};
 
 /// What the caller brings to every input: the time and fresh entropy.
@@ -313,6 +313,8 @@ pub struct Channel {
     effects: effects::Effects,
 }
 
+/// Bytes of requests sent or heard that one commit takes along.
+const REQUEST_BYTES: usize = 512;
 /// Age that a crash may give back while something is waited for.
 const AGE_LAG_MS: u64 = 10_000;
 
@@ -388,7 +390,9 @@ impl Channel {
         self.effects.limits = 0;
         self.stats.limits_hit += u64::from(outcome.as_ref().is_err_and(ChannelError::is_limit));
         self.refresh_meta();
-        let save = if self.effects.saves() || self.meta_changed() || checkpoint && self.meta != self.saved {
+        let waiting = self.meta != self.saved || self.requests.is_unsaved();
+        let save = if self.effects.saves() || self.meta_changed() || checkpoint && waiting {
+            self.save_requests(if checkpoint { usize::MAX } else { REQUEST_BYTES });
             self.saved = self.meta.clone();
             self.stored = true;
             self.effects.commit(Some(self.meta.clone()))
@@ -397,6 +401,16 @@ impl Channel {
         };
         let effects = std::mem::take(&mut self.effects);
         Step { save, transmit: effects.transmit, events: effects.events, outcome }
+    }
+
+    /// What was sent or heard of requests is saved with what must be saved anyway, so many bytes of it at once.
+    fn save_requests(&mut self, mut bytes: usize) {
+        while let Some((id, cost)) = self.requests.next_unsaved(bytes) {
+            bytes -= cost;
+            if let Some(request) = self.requests.save(&id) {
+                self.effects.put(Row::Request(request));
+            }
+        }
     }
 
     /// Copies into the meta what the parts know.
@@ -425,10 +439,11 @@ impl Channel {
         if waits && self.meta.age_ms.saturating_sub(self.saved.age_ms) >= AGE_LAG_MS {
             return true;
         }
-        let may_wait = (self.saved.age_ms, self.saved.told);
+        let may_wait = (self.saved.age_ms, self.saved.told, self.saved.filters_heard);
         (self.saved.age_ms, self.saved.told) = (self.meta.age_ms, self.meta.told);
+        self.saved.filters_heard = self.meta.filters_heard;
         let changed = self.saved != self.meta;
-        (self.saved.age_ms, self.saved.told) = may_wait;
+        (self.saved.age_ms, self.saved.told, self.saved.filters_heard) = may_wait;
         changed
     }
 

@@ -101,7 +101,7 @@ pub struct Outgoing {
     pub failed: bool,
     /// [`ChannelMeta::filters_heard`] when it was sent.
     pub filters_heard_at_send: u64,
-    /// Filter evidence, one entry per sender.
+    /// Filter evidence, one entry per sender. Version 0.1 saved it; a channel keeps it in memory, and leaves this empty.
     pub evidence: Vec<Evidence>,
 }
 
@@ -262,7 +262,7 @@ pub struct ChannelMeta {
     pub stub_floor: Option<LogKey>,
     /// Time this channel has been running, over all its runs, in milliseconds.
     pub age_ms: u64,
-    /// Filters of others reviewed so far.
+    /// Filters of others reviewed so far; saved with the next change.
     pub filters_heard: u64,
     /// Marks set so far.
     pub marks_set: u64,

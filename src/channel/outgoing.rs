@@ -23,8 +23,13 @@ const MANY: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Open {
+    /// As it was saved last.
     pub(super) entry: Entry,
+    /// When it is due; later than saved where filters have shown something since.
     pub(super) due: RunningTime,
+    /// What filters have shown, one entry per sender. In memory alone: saved, it would cost a commit per finding, and one
+    /// forged filter would write every open message anew.
+    pub(super) evidence: Vec<Evidence>,
     number: u64,
     bytes: usize,
 }
@@ -33,7 +38,7 @@ impl Open {
     /// The strongest evidence, as a chance of error over all filters tested.
     pub(super) fn chance(&self, filters_heard: u64) -> Option<f64> {
         let tested = filters_heard.saturating_sub(self.entry.filters_heard_at_send).max(1);
-        let best = self.entry.evidence.iter().map(|evidence| evidence.chance).reduce(f64::min)?;
+        let best = self.evidence.iter().map(|evidence| evidence.chance).reduce(f64::min)?;
         #[allow(clippy::cast_precision_loss, reason = "a count of filters, far below 2^52")]
         Some((best * tested as f64).min(1.0))
     }
@@ -46,14 +51,12 @@ pub(super) enum Finding {
     Acknowledged(LogKey),
     /// First evidence of receipt, with the chance of error.
     Possibly(LogKey, f64),
-    /// Evidence changed; nothing to tell.
-    Changed(LogKey),
 }
 
 impl Finding {
     fn key(&self) -> &LogKey {
         match self {
-            Self::Acknowledged(key) | Self::Possibly(key, _) | Self::Changed(key) => key,
+            Self::Acknowledged(key) | Self::Possibly(key, _) => key,
         }
     }
 }
@@ -101,8 +104,10 @@ impl Outgoing {
             self.bytes += bytes;
             self.active += 1;
         }
-        let number = self.probes.add(hash, key.clone(), !entry.evidence.is_empty());
-        self.open.insert(key, Open { entry, due, number, bytes });
+        // An older version saved evidence: it counts, until the entry is saved anew.
+        let evidence = entry.evidence.clone();
+        let number = self.probes.add(hash, key.clone(), !evidence.is_empty());
+        self.open.insert(key, Open { entry, due, evidence, number, bytes });
     }
 
     /// Takes an entry out: acknowledged, or its message was evicted.
@@ -119,6 +124,7 @@ impl Outgoing {
         self.retire(&open);
         let open = self.open.entry(key.clone()).or_insert(open);
         open.entry.failed = true;
+        open.entry.evidence.clear();
         Some(&open.entry)
     }
 
@@ -197,6 +203,7 @@ impl Outgoing {
     ) -> Option<&Entry> {
         let open = self.open.get_mut(key)?;
         self.schedule.remove(&(open.due, key.clone()));
+        open.entry.evidence.clear();
         if resent {
             open.entry.attempts += 1;
             open.entry.last_sent = WallTime::from_millis(wall_ms);
@@ -205,6 +212,14 @@ impl Outgoing {
         open.entry.next_due = WallTime::from_millis(wall_ms.saturating_add(millis(wait)));
         self.schedule.insert((open.due, key.clone()));
         Some(&open.entry)
+    }
+
+    /// A message for which there is evidence is due later, which is not saved, as the evidence is not.
+    pub(super) fn postpone(&mut self, key: &LogKey, due: RunningTime) {
+        let Some(open) = self.open.get_mut(key) else { return };
+        self.schedule.remove(&(open.due, key.clone()));
+        open.due = due;
+        self.schedule.insert((due, key.clone()));
     }
 
     fn retire(&mut self, open: &Open) {
@@ -236,7 +251,7 @@ impl Review<'_> {
         // Where every bit is set, that says nothing, for or against.
         let Some(chance) = self.filter.chance(&hash).filter(|chance| *chance < 1.0) else { return };
         let Some(open) = self.open.get_mut(key) else { return };
-        let evidence = &mut open.entry.evidence;
+        let evidence = &mut open.evidence;
         let first = evidence.is_empty();
         match strengthen(evidence, self.sender, chance, self.filter.witness()) {
             Weight::Nothing => {
@@ -254,25 +269,23 @@ impl Review<'_> {
             FilterEvidence::Chance(limit) => chance <= limit,
             FilterEvidence::Hits(limit) => hits >= limit,
         };
-        let key = key.clone();
+        match (enough, first) {
+            (true, _) => self.findings.push(Finding::Acknowledged(key.clone())),
+            (false, true) => self.findings.push(Finding::Possibly(key.clone(), chance)),
+            (false, false) => {}
+        }
         self.probes.set_evidence(number, true);
-        self.findings.push(match (enough, first) {
-            (true, _) => Finding::Acknowledged(key),
-            (false, true) => Finding::Possibly(key, chance),
-            (false, false) => Finding::Changed(key),
-        });
     }
 
     /// A miss takes back what this sender's filters have shown.
     fn take_back(&mut self, number: u64) {
         let Some((key, _)) = self.probes.get(number) else { return };
         let Some(open) = self.open.get_mut(key) else { return };
-        let evidence = &mut open.entry.evidence;
+        let evidence = &mut open.evidence;
         let before = evidence.len();
         evidence.retain(|evidence| evidence.sender != *self.sender);
         if evidence.len() < before {
             let none_left = evidence.is_empty();
-            self.findings.push(Finding::Changed(key.clone()));
             self.probes.set_evidence(number, !none_left);
         }
     }
@@ -325,7 +338,7 @@ fn strengthen(evidence: &mut Vec<Evidence>, sender: &ParticipantId, chance: f64,
 pub(super) fn wait(config: &Config, participant: &ParticipantId, open: &Open, now: WallTime) -> Duration {
     let entry = &open.entry;
     let elapsed = now.as_millis().saturating_sub(entry.first_sent.as_millis());
-    let possibly = !entry.evidence.is_empty();
+    let possibly = !open.evidence.is_empty();
     spread(config, participant, &entry.key, entry.attempts, possibly, Duration::from_millis(elapsed))
 }
 

@@ -124,7 +124,7 @@ impl Channel {
         rows.extend(self.incoming.iter().map(|waiting| Row::Parked(waiting.parked.clone())));
         rows.extend(self.log.stubs().map(Row::Stub));
         rows.extend(self.outgoing.iter().map(|open| Row::Outgoing(open.entry.clone())));
-        rows.extend(self.requests.iter().map(|missing| Row::Request(missing.request.clone())));
+        rows.extend(self.requests.iter().map(|missing| Row::Request(missing.as_saved())));
         rows.extend(self.responses.iter().map(|(_, response)| Row::Response(response)));
         rows.extend(self.marks.iter().map(Row::Mark));
         rows.sort_by_cached_key(Row::key);

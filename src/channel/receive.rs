@@ -365,9 +365,9 @@ impl Channel {
         for entry in missing.iter().take(max) {
             if let Some(known) = self.requests.get(&entry.id) {
                 if since < known.request.since_age_ms {
-                    let changed = self.requests.change(&entry.id, |missing| missing.request.since_age_ms = since);
-                    if let Some(request) = changed {
-                        self.effects.put(Row::Request(request.clone()));
+                    self.requests.change(&entry.id, |missing| missing.request.since_age_ms = since);
+                    if let Some(request) = self.requests.save(&entry.id) {
+                        self.effects.put(Row::Request(request));
                     }
                 }
                 self.requests.named_again(&entry.id, &namer);

@@ -69,17 +69,32 @@ pub(super) fn in_response_group(
     groups <= 1 || group(participant) == group(sender)
 }
 
+/// Bytes of a saved entry beyond its ids and hint.
+const ROW_BYTES: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct Missing {
     pub(super) request: Request,
     pub(super) due: RunningTime,
     namer: Namer,
+    /// T_req, requests sent and heard as they were saved last.
+    saved: (WallTime, u32, u32),
 }
 
 impl Missing {
     fn asked(&self) -> u32 {
         self.request.sent.saturating_add(self.request.heard)
     }
+
+    /// The entry as it was saved last.
+    pub(super) fn as_saved(&self) -> Request {
+        let (due, sent, heard) = self.saved;
+        Request { due, sent, heard, ..self.request.clone() }
+    }
+}
+
+fn counters(request: &Request) -> (WallTime, u32, u32) {
+    (request.due, request.sent, request.heard)
 }
 
 /// The outgoing repair buffer.
@@ -90,6 +105,9 @@ pub(super) struct Requests {
     shares: Shares,
     /// When each entry may be given up, in channel age.
     ages: BTreeSet<(u64, MessageId)>,
+    /// Entries sent or heard since they were saved: that waits for another change, or a request of five bytes would write
+    /// an entry of a thousand.
+    unsaved: BTreeSet<MessageId>,
 }
 
 impl Requests {
@@ -99,6 +117,7 @@ impl Requests {
             schedule: BTreeSet::new(),
             shares: Shares::new(keys),
             ages: BTreeSet::new(),
+            unsaved: BTreeSet::new(),
         }
     }
 
@@ -118,7 +137,7 @@ impl Requests {
     pub(super) fn insert(&mut self, request: Request, due: RunningTime, namer: Namer) {
         self.remove(&request.entry.id.clone());
         let id = request.entry.id.clone();
-        let missing = Missing { request, due, namer };
+        let missing = Missing { saved: counters(&request), request, due, namer };
         self.index(&missing);
         self.entries.insert(id, missing);
     }
@@ -131,15 +150,41 @@ impl Requests {
         self.schedule.remove(&(missing.due, id.clone()));
         self.shares.remove(&missing.namer, missing.asked(), id);
         self.ages.remove(&(missing.request.since_age_ms, id.clone()));
+        self.unsaved.remove(id);
         Some(missing)
     }
 
-    /// Changes an entry and keeps the indices right.
-    pub(super) fn change(&mut self, id: &MessageId, change: impl FnOnce(&mut Missing)) -> Option<&Request> {
-        let mut missing = self.remove(id)?;
+    /// Changes an entry and keeps the indices right; it is saved with the next commit that has room.
+    pub(super) fn change(&mut self, id: &MessageId, change: impl FnOnce(&mut Missing)) {
+        let Some(mut missing) = self.remove(id) else { return };
         change(&mut missing);
         self.index(&missing);
-        Some(&self.entries.entry(id.clone()).or_insert(missing).request)
+        if counters(&missing.request) != missing.saved {
+            self.unsaved.insert(id.clone());
+        }
+        self.entries.insert(id.clone(), missing);
+    }
+
+    /// Whether some entry is not saved as it is.
+    pub(super) fn is_unsaved(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+
+    /// The entry as it is to be saved now.
+    pub(super) fn save(&mut self, id: &MessageId) -> Option<Request> {
+        let missing = self.entries.get_mut(id)?;
+        self.unsaved.remove(id);
+        missing.saved = counters(&missing.request);
+        Some(missing.request.clone())
+    }
+
+    /// An entry to be saved that takes no more than these bytes.
+    pub(super) fn next_unsaved(&self, bytes: usize) -> Option<(MessageId, usize)> {
+        let id = self.unsaved.first()?;
+        let entry = &self.entries.get(id)?.request.entry;
+        let hint = entry.hint.as_ref().map_or(0, bytes::Bytes::len);
+        let cost = ROW_BYTES + id.len() + hint + entry.sender.as_ref().map_or(0, ParticipantId::len);
+        (cost <= bytes).then(|| (id.clone(), cost))
     }
 
     /// Who named which of them.

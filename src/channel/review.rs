@@ -59,7 +59,6 @@ impl Channel {
                     let (id, by) = (key.id, message.sender.clone());
                     self.effects.tell(Event::MessagePossiblyAcknowledged { id, by, chance });
                 }
-                Finding::Changed(key) => self.save_outgoing(&key),
             }
         }
     }
@@ -76,7 +75,7 @@ impl Channel {
     }
 
     /// The next resend moves away: a possibly acknowledged message waits longer after it was sent, however often
-    /// evidence comes and goes.
+    /// evidence comes and goes. Nothing of it is saved.
     fn possibly_acknowledged(&mut self, key: &LogKey) {
         if let Some(open) = self.outgoing.get(key)
             && !open.entry.failed
@@ -85,11 +84,7 @@ impl Channel {
             let (running, wall) = (self.now.running, self.now.wall.as_millis());
             let passed = Duration::from_millis(wall.saturating_sub(open.entry.last_sent.as_millis()));
             let later = wait.saturating_sub(passed).max(open.due.since(running));
-            if let Some(entry) = self.outgoing.reschedule(key, false, running, wall, later) {
-                self.effects.put(Row::Outgoing(entry.clone()));
-            }
-        } else {
-            self.save_outgoing(key);
+            self.outgoing.postpone(key, running.after(later));
         }
     }
 

@@ -322,14 +322,11 @@ impl Channel {
     /// Counts a request sent or heard and sets when the next is due.
     pub(super) fn rearm(&mut self, id: &MessageId, count: impl FnOnce(&mut crate::state::Request)) {
         let (config, participant, now) = (&self.config, &self.participant, &self.now);
-        let changed = self.requests.change(id, |missing| {
+        self.requests.change(id, |missing| {
             count(&mut missing.request);
             missing.due = now.running.after(repair::rearm_wait(config, participant, &missing.request));
             missing.request.due = now.wall_at(missing.due);
         });
-        if let Some(request) = changed {
-            self.effects.put(Row::Request(request.clone()));
-        }
     }
 }
 

@@ -212,8 +212,10 @@ impl Channel {
 
     /// The message stays in the log for repair, and is still listened for (docs/protocol.md section 8).
     pub(super) fn give_up_sending(&mut self, key: &LogKey) {
-        let Some(entry) = self.outgoing.fail(key) else { return };
-        let possibly = !entry.evidence.is_empty();
+        let possibly = self.outgoing.get(key).is_some_and(|open| !open.evidence.is_empty());
+        if self.outgoing.fail(key).is_none() {
+            return;
+        }
         self.stats.failed += 1;
         self.log.unpin(key);
         self.save_outgoing(key);

@@ -1,6 +1,7 @@
 //! docs/protocol.md section 7: acknowledgement.
 
 use reliable_channel::channel::{DeliveryState, Event, Fate, FilterEvidence, Limit};
+use reliable_channel::state::{Evidence, Row};
 use reliable_channel::types::{FilterField, HistoryEntry, Message, MessageId, ParticipantId};
 
 use crate::harness::{Peer, chance, filter_from, filter_of, message, peer, peer_with, sync, weak_filter};
@@ -340,18 +341,46 @@ fn a_filter_is_tested_only_against_messages_still_open() {
 }
 
 #[test]
-fn evidence_is_worth_the_same_after_a_restart() {
+fn what_filters_show_is_not_saved_and_gathered_anew_after_a_restart() {
     let mut alice = peer("alice");
     let id = alice.send("m").id;
-    hear(&mut alice, "bob", weak_filter(&id, 1));
+    let commits = alice.commits.len();
+    (1..3).for_each(|seed| hear(&mut alice, "bob", weak_filter(&id, seed)));
+    hear(&mut alice, "carol", weak_filter(&id, 9));
     hear(&mut alice, "carol", miss(&id, 1));
-    let before = state(&alice, &id);
+    assert!(matches!(state(&alice, &id), DeliveryState::PossiblyAcknowledged { .. }));
+    assert_eq!(alice.commits.len(), commits, "no finding is a commit");
     alice.restart();
-    assert_eq!(state(&alice, &id), before);
+    assert_eq!(state(&alice, &id), DeliveryState::Unacknowledged);
+    (1..5).for_each(|seed| hear(&mut alice, "bob", weak_filter(&id, seed)));
+    assert_eq!(state(&alice, &id), DeliveryState::Acknowledged);
+    assert_eq!(alice.commits.len(), 1, "of the restarted channel: the entry goes");
+}
+
+#[test]
+fn a_resend_put_off_by_evidence_is_due_as_if_there_were_none_after_a_restart() {
+    let mut alice = peer("alice");
+    let id = alice.send("m").id;
+    let due = |peer: &Peer| peer.channel.outgoing()[0].next_due.unwrap();
+    let first = due(&alice);
     hear(&mut alice, "bob", weak_filter(&id, 1));
-    let DeliveryState::PossiblyAcknowledged { chance } = state(&alice, &id) else { panic!() };
-    let DeliveryState::PossiblyAcknowledged { chance: old } = before else { panic!() };
-    assert!(is_close(chance, old * 1.5), "three filters instead of two, and no new seed: {chance} {old}");
-    (2..5).for_each(|seed| hear(&mut alice, "bob", weak_filter(&id, seed)));
+    assert!(due(&alice) > first);
+    alice.restart();
+    assert_eq!(due(&alice), first);
+}
+
+#[test]
+fn evidence_that_an_older_version_saved_counts() {
+    let mut alice = peer("alice");
+    let id = alice.send("m").id;
+    for row in &mut alice.saved.rows {
+        if let Row::Outgoing(entry) = row {
+            entry.evidence =
+                vec![Evidence { sender: "bob".into(), chance: 1e-5, hits: 2, seeds: vec![1_u64.to_be_bytes()] }];
+        }
+    }
+    alice.restart();
+    assert!(matches!(state(&alice, &id), DeliveryState::PossiblyAcknowledged { .. }));
+    hear(&mut alice, "bob", weak_filter(&id, 2));
     assert_eq!(state(&alice, &id), DeliveryState::Acknowledged);
 }

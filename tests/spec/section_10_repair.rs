@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use reliable_channel::channel::{Event, Fate, Input, Limit, TransmitKind};
+use reliable_channel::state::Row;
 use reliable_channel::types::{FilterField, HistoryEntry, Message, MessageId, ParticipantId};
 
 use crate::harness::{
@@ -477,4 +478,45 @@ fn a_missing_message_is_asked_for_until_it_comes() {
     assert!(asked > 10, "asked {asked} times in 20 minutes");
     alice.receive(&message("bob", "m1", 1, &[]));
     assert_eq!(alice.delivered(), ["m1", "m2"]);
+}
+
+/// T_req and the requests counted of the only entry that was saved.
+fn saved_request(peer: &Peer) -> (u32, u32) {
+    let request = peer.saved.rows.iter().find_map(|row| match row {
+        Row::Request(request) => Some(request),
+        _ => None,
+    });
+    request.map(|request| (request.sent, request.heard)).unwrap()
+}
+
+#[test]
+fn a_request_sent_or_heard_is_saved_with_the_next_change() {
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "m2", 2, &["m1"]));
+    let commits = alice.commits.len();
+    alice.receive(&sync("carol", 3, &[], &["m1"]));
+    assert_eq!((alice.commits.len(), saved_request(&alice)), (commits, (0, 0)));
+    alice.receive(&message("bob", "m3", 3, &[]));
+    assert_eq!((alice.commits.len(), saved_request(&alice)), (commits + 1, (0, 1)));
+    // A crash forgets what was heard since, and nothing else.
+    alice.receive(&sync("carol", 4, &[], &["m1"]));
+    alice.restart();
+    assert_eq!(alice.channel.requests()[0].heard, 1);
+    alice.receive(&sync("carol", 5, &[], &["m1"]));
+    alice.input(Input::Checkpoint).unwrap();
+    assert_eq!(saved_request(&alice), (0, 2), "before it is closed, all is saved");
+}
+
+#[test]
+fn one_commit_takes_few_of_the_requests_heard_along() {
+    let mut alice = peer("alice");
+    let names: Vec<String> = (0..16).map(|n| format!("missing {n:0200}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    alice.receive(&message("bob", "m", 2, &names));
+    alice.receive(&sync("carol", 3, &[], &names));
+    let rows = |peer: &Peer| peer.commits.last().unwrap().history.put.len();
+    alice.receive(&message("bob", "other", 4, &[]));
+    assert_eq!(rows(&alice), 1 + 1, "the message, and of 16 entries what fits into 512 bytes");
+    alice.input(Input::Checkpoint).unwrap();
+    assert_eq!(rows(&alice), 15);
 }
