@@ -11,6 +11,7 @@
 //! - [`wire`]: bytes to messages and back, per dialect, within limits.
 //! - [`channel`]: one conversation as a state machine. An input in, a step out; this is the protocol.
 //! - `store` (feature `store`): the five-method trait `Persistence`, its codec, memory, redb, sled, SQLite.
+//! - `executor` (feature `store`): carries out the steps of many channels, as a state machine too.
 //! - `manager` (feature `manager`): many channels on tokio. Locks, timers and tasks are here and nowhere else.
 //! - `fuzzing` (feature `testing`): the bodies of the fuzz targets.
 //! - `sim` (feature `testing`): a world of channels and a bad network under one seed.
@@ -18,6 +19,8 @@
 #![forbid(unsafe_code)]
 
 pub mod channel;
+#[cfg(feature = "store")]
+pub mod executor;
 pub mod filter;
 #[cfg(feature = "testing")]
 pub mod fuzzing;

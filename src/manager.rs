@@ -22,17 +22,16 @@
 
 mod builder;
 mod callbacks;
+mod cell;
 mod clock;
 mod directory;
-mod drain;
 mod error;
 mod events;
-mod memory;
-mod owed;
+mod pool;
 mod read;
+mod relief;
 mod shared;
-mod slot;
-mod step;
+mod storing;
 mod timers;
 
 use std::sync::{Arc, Weak};
@@ -45,16 +44,16 @@ pub use clock::{Clock, ManualClock, ScaledClock, SystemClock};
 pub use directory::ShutdownReport;
 pub use error::{Fault, ManagerError};
 pub use events::{EventStream, Lagged, ManagerEvent, Transmission, TransmitStream};
-pub use shared::OnSaveFailure;
 
 #[cfg(doc)]
 use crate::channel::Channel;
 use crate::channel::{Config, Fate, Input, Outcome, Received};
+use crate::executor::{Answer, ExecutorError, Order};
+pub use crate::executor::{OnSaveFailure, Unfinished};
 use crate::types::{ChannelId, Dialect, Message, MessageId, ParticipantId};
 use crate::wire;
+use cell::Cell;
 use shared::Shared;
-use slot::Slot;
-use step::Answer;
 
 /// Makes messages reliable in any number of channels (see the module page). A cheap handle: clones are the same
 /// manager, which ends with the last one.
@@ -113,7 +112,7 @@ impl ReliabilityManager {
     /// Who this manager speaks for.
     #[must_use]
     pub fn participant(&self) -> &ParticipantId {
-        &self.shared.participant
+        &self.shared.common.options.participant
     }
 
     /// Options of channels opened without their own.
@@ -162,6 +161,7 @@ impl ReliabilityManager {
     ) -> Result<(), ManagerError> {
         config.confirm_deliveries |= self.shared.callbacks.hear_deliveries();
         config.validate()?;
+        builder::fits(&config, self.shared.max_value_bytes)?;
         self.shared.open(&channel.into(), &Arc::new(config)).await
     }
 
@@ -199,8 +199,14 @@ impl ReliabilityManager {
     /// The channels that are open, in id order.
     #[must_use]
     pub fn channels(&self) -> Vec<ChannelId> {
-        let mut channels: Vec<ChannelId> =
-            self.shared.directory.slots().into_iter().map(|slot| slot.id.clone()).collect();
+        let mut channels: Vec<ChannelId> = self
+            .shared
+            .directory
+            .cells()
+            .iter()
+            .filter(|cell| cell.look(|lane| lane.is_open()))
+            .map(|cell| cell.id.clone())
+            .collect();
         channels.sort();
         channels
     }
@@ -273,7 +279,8 @@ impl ReliabilityManager {
     /// As [`unwrap_received`](Self::unwrap_received).
     pub async fn relay(&self, message: Message) -> Result<Relayed, ManagerError> {
         let (channel, id) = (message.channel.clone(), message.id.clone());
-        let Answer { outcome, bytes } = self.enter(&channel, Input::Relay(message), None).await?;
+        let Answer { outcome, own } = self.enter(&channel, Input::Relay(message), None).await?;
+        let bytes = own.map(|(message, dialect)| wire::encode(&message, dialect)).transpose()?;
         Ok(Relayed { bytes, received: received(outcome, id) })
     }
 
@@ -315,32 +322,49 @@ impl ReliabilityManager {
     }
 
     async fn wrap(&self, channel: ChannelId, input: Input) -> Result<Wrapped, ManagerError> {
-        let Answer { outcome, bytes } = self.call(&channel, input).await?;
-        match (outcome, bytes) {
-            (Outcome::Sent(id), Some(bytes)) => Ok(Wrapped { id, bytes }),
+        let Answer { outcome, own } = self.call(&channel, input).await?;
+        match (outcome, own) {
+            (Outcome::Sent(id), Some((message, dialect))) => {
+                Ok(Wrapped { id, bytes: wire::encode(&message, dialect)? })
+            }
             // A channel answers what is sent with `Sent` and the message; anything else is its defect.
             _ => Err(ManagerError::ChannelFailed(channel)),
         }
     }
 
     async fn call(&self, channel: &ChannelId, input: Input) -> Result<Answer, ManagerError> {
-        self.slot(channel)?.call(&self.shared, input, None).await
+        let cell = self.cell_to_enter(channel)?;
+        self.enter_cell(&cell, input, None).await
     }
 
     /// Hands in what came from outside: its channel is opened where that is allowed.
     async fn enter(&self, channel: &ChannelId, input: Input, heard: Option<Dialect>) -> Result<Answer, ManagerError> {
-        let slot = match self.slot(channel) {
-            Err(ManagerError::UnknownChannel(_)) if self.shared.auto_create => {
+        let cell = match self.cell_to_enter(channel) {
+            Ok(cell) if !self.shared.auto_create || cell.look(|lane| lane.is_open()) => cell,
+            Ok(_) | Err(ManagerError::UnknownChannel(_)) if self.shared.auto_create => {
                 self.shared.open(channel, &self.shared.config).await?;
-                self.slot(channel)?
+                self.cell_to_enter(channel)?
             }
-            found => found?,
+            other => other?,
         };
-        slot.call(&self.shared, input, heard).await
+        self.enter_cell(&cell, input, heard).await
     }
 
-    fn slot(&self, channel: &ChannelId) -> Result<Arc<Slot>, ManagerError> {
-        self.shared.directory.slot(channel)
+    async fn enter_cell(&self, cell: &Arc<Cell>, input: Input, heard: Option<Dialect>) -> Result<Answer, ManagerError> {
+        let answer = cell.enter(&self.shared, Order::Enter { input, heard }).await;
+        relief::relieve(&self.shared);
+        answer
+    }
+
+    fn cell(&self, channel: &ChannelId) -> Result<Arc<Cell>, ManagerError> {
+        self.shared.directory.cell(channel)
+    }
+
+    fn cell_to_enter(&self, channel: &ChannelId) -> Result<Arc<Cell>, ManagerError> {
+        if self.shared.directory.is_shut_down() {
+            return Err(ManagerError::ShutDown);
+        }
+        self.cell(channel)
     }
 }
 
@@ -365,14 +389,17 @@ impl ReliabilityManager {
     /// # Errors
     /// The first one; the other channels are swept all the same.
     pub async fn sweep_all(&self) -> Result<(), ManagerError> {
-        let sweeps: Vec<_> = self.shared.directory.slots().iter().map(|slot| slot.sweep(&self.shared)).collect();
         let mut outcome = Ok(());
-        for sweep in sweeps {
-            let ended = match sweep {
-                Ok(sweep) => sweep.end().await,
-                Err(error) => Err(error),
-            };
-            outcome = outcome.and(ended);
+        let mut sweeps = Vec::new();
+        let inside = callbacks::is_inside();
+        for cell in self.shared.directory.cells() {
+            if cell.look(|lane| lane.is_open() && !lane.is_full()) {
+                let asked = cell.ask(&self.shared, Order::Enter { input: Input::Timeout, heard: None }, inside);
+                sweeps.push((asked.begin(&self.shared, &cell), cell));
+            }
+        }
+        for (sweep, cell) in sweeps {
+            outcome = outcome.and(cell.told(sweep.await.unwrap_or(Err(ExecutorError::ShutDown))).map(|_| ()));
         }
         outcome
     }

@@ -6,6 +6,7 @@
 //! queue of arrivals and one of wake-ups; [`World::run_for`] jumps from one to the next, and shows everything that happens
 //! to the oracle.
 
+pub mod executor;
 pub mod group;
 pub mod mixed;
 pub mod oracle;

@@ -19,13 +19,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["types", "state", "wire"]),
     ("catchup", &["types", "state"]),
     ("transport", &["types"]),
-    ("manager", &["types", "filter", "state", "wire", "channel", "store", "catchup", "transport"]),
-    ("fuzzing", &["types", "filter", "state", "wire", "channel", "store", "catchup"]),
-    ("sim", &["types", "filter", "state", "wire", "channel", "store", "catchup"]),
+    ("executor", &["types", "state", "channel", "store"]),
+    ("manager", &["types", "filter", "state", "wire", "channel", "store", "executor", "catchup", "transport"]),
+    ("fuzzing", &["types", "filter", "state", "wire", "channel", "store", "executor", "catchup"]),
+    ("sim", &["types", "filter", "state", "wire", "channel", "store", "executor", "catchup"]),
 ];
 
 /// Modules that take time and entropy as arguments and touch nothing outside.
-const CORE: &[&str] = &["types", "state", "filter", "reconcile", "wire", "channel", "catchup"];
+const CORE: &[&str] = &["types", "state", "filter", "reconcile", "wire", "channel", "executor", "catchup"];
 
 /// Words that no core module may say.
 const CORE_BANS_WORD: &[&str] = &[

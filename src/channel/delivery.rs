@@ -149,6 +149,11 @@ impl Channel {
         self.marks.insert(&mark);
         self.effects.put(Row::Mark(mark));
         self.incoming.met(id);
+        self.drop_marks();
+    }
+
+    /// Forgets the oldest marks beyond the limit.
+    pub(super) fn drop_marks(&mut self) {
         while self.marks.len() > self.config.limits.max_marks {
             let Some(oldest) = self.marks.drop_oldest() else { break };
             self.effects.delete(RowKey::by_id(Place::Mark, &oldest));

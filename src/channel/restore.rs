@@ -24,6 +24,9 @@ use super::{
 /// Ids beyond the acknowledgement window that a restored filter still holds.
 const NEWEST_IDS: usize = 64;
 
+/// No channel gets this old, 8,900 years: beyond it there would be no later age for a timer to wait for.
+const MAX_AGE_MS: u64 = 1 << 48;
+
 /// Why stored state makes no channel: the caller's fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -85,6 +88,10 @@ impl Channel {
             meta
         });
         let mut channel = Self::empty(id, participant, config, meta, context);
+        if channel.meta.age_ms > MAX_AGE_MS {
+            channel.mended(format!("an age of {} ms", channel.meta.age_ms));
+            channel.meta.age_ms = MAX_AGE_MS;
+        }
         channel.hints.extend(data.hints);
         channel.load(data.rows);
         if let Some(mismatch) = mismatch {
@@ -304,6 +311,8 @@ impl Channel {
         self.fill_filter();
         self.deliver_again();
         self.settle();
+        // Limits may be lower than in the run before.
+        self.enforce_parked(self.config.limits.max_parked, self.config.limits.max_parked_bytes);
         let unasked = self
             .incoming
             .iter()
@@ -313,6 +322,7 @@ impl Channel {
             self.refill.at = Some(self.now.running);
         }
         self.retain();
+        self.drop_marks();
         // After all that may deliver: what waited since another date may lie beyond the limit.
         self.mend_clock();
         self.effects.released.clear();

@@ -3,8 +3,10 @@
 //! What: [`ManagerBuilder`]. Why the participant comes first: it is the one thing without a default. How it moves:
 //! [`ReliabilityManager::builder`], options, [`build`](ManagerBuilder::build).
 
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock, RwLock};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -14,12 +16,16 @@ use super::clock::{Clock, SystemClock};
 use super::directory::Directory;
 use super::error::ManagerError;
 use super::events::Feeds;
-use super::memory::Memory;
-use super::shared::{OnSaveFailure, Shared};
+use super::pool::Pool;
+use super::shared::Shared;
 use super::timers::Timers;
 use crate::channel::{Config, ConfigError};
+use crate::executor::{Common, OnSaveFailure, Options};
 use crate::store::{NoPersistence, Persistence};
 use crate::types::ParticipantId;
+
+/// What a saved message has beyond its own bytes, at most.
+const ROW_BYTES: usize = 4_096;
 
 /// Options of a [`ReliabilityManager`].
 ///
@@ -38,6 +44,8 @@ pub struct ManagerBuilder {
     max_log_bytes: u64,
     max_parked_bytes: u64,
     stream_capacity: usize,
+    stream_bytes: usize,
+    end_timeout: Option<Duration>,
     seed: Option<u64>,
 }
 
@@ -55,6 +63,8 @@ impl ManagerBuilder {
             max_log_bytes: 256 << 20,
             max_parked_bytes: 256 << 20,
             stream_capacity: 4_096,
+            stream_bytes: 64 << 20,
+            end_timeout: Some(Duration::from_secs(30)),
             seed: None,
         }
     }
@@ -116,10 +126,23 @@ impl ManagerBuilder {
         self
     }
 
-    /// Items a stream's reader may be behind before it misses some. Default 4,096. Each may keep a whole message in
-    /// memory, whatever the log has given up: choose less where messages are large and readers slow.
+    /// Items a stream's reader may be behind before it misses some. Default 4,096.
     pub fn stream_capacity(mut self, items: usize) -> Self {
         self.stream_capacity = items;
+        self
+    }
+
+    /// Bytes that items unread by some reader of the events, and of the transmissions, keep in memory, whatever the log has
+    /// given up. Beyond, the oldest are given up, and their readers are told. Default 64 MiB each.
+    pub fn stream_bytes(mut self, bytes: usize) -> Self {
+        self.stream_bytes = bytes;
+        self
+    }
+
+    /// How long closing and removing a channel, and shutting down, wait for a store or a callback that does not come
+    /// back, before they answer what they wait for. What was begun goes on. `None`: for ever. Default 30 s.
+    pub fn end_timeout(mut self, patience: Option<Duration>) -> Self {
+        self.end_timeout = patience;
         self
     }
 
@@ -141,7 +164,7 @@ impl ManagerBuilder {
         self.config.validate()?;
         let max = self.config.limits.max_id_bytes;
         let len = self.participant.len();
-        if len == 0 || len > max || self.participant.as_str().is_none() {
+        if !self.config.dialect.allows_id(self.participant.as_bytes(), max) {
             return Err(ConfigError::ParticipantId { len, max }.into());
         }
         for (name, zero) in [("max_channels", self.max_channels == 0), ("stream_capacity", self.stream_capacity == 0)] {
@@ -154,27 +177,51 @@ impl ManagerBuilder {
             return Err(ConfigError::OutOfRange { name: "stream_capacity", rule: "at most 16,777,216" }.into());
         }
         let runtime = Handle::try_current().map_err(|_| ManagerError::NoRuntime)?;
+        // There is no other way to ask.
+        if catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
+            return Err(ManagerError::NoTimeDriver);
+        }
+        let max_value_bytes = self.store.capabilities().max_value_bytes;
+        fits(&self.config, max_value_bytes)?;
         let seed = match self.seed {
             Some(seed) => seed,
             None => getrandom::u64().map_err(|error| ManagerError::Entropy(error.to_string()))?,
         };
+        let options = Options {
+            on_save_failure: self.on_save_failure,
+            max_channels: self.max_channels,
+            callbacks: self.callbacks.wants(),
+            max_log_bytes: self.max_log_bytes,
+            max_parked_bytes: self.max_parked_bytes,
+            ..Options::new(self.participant, seed)
+        };
         Ok(ReliabilityManager::from_shared(Arc::new(Shared {
-            participant: self.participant,
+            common: Common::new(options),
             config: Arc::new(self.config),
-            store: self.store,
+            store: RwLock::new(Some(self.store)),
+            max_value_bytes,
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::new())),
             callbacks: self.callbacks,
-            on_save_failure: self.on_save_failure,
+            pool: Arc::new(Pool::default()),
             auto_create: self.auto_create,
-            max_channels: self.max_channels,
-            memory: Arc::new(Memory::new(self.max_log_bytes, self.max_parked_bytes)),
-            feeds: Feeds::new(self.stream_capacity),
+            end_timeout: self.end_timeout,
+            relieving: AtomicBool::new(false),
+            feeds: Feeds::new(self.stream_capacity, self.stream_bytes),
             timers: Timers::default(),
             directory: Directory::default(),
             shut_down: OnceLock::new(),
             runtime,
-            seed,
-            slots: AtomicU64::new(0),
+            cells: AtomicU64::new(0),
         })))
+    }
+}
+
+/// Checks that a message as large as the limits allow can be saved.
+pub(super) fn fits(config: &Config, max_value_bytes: Option<usize>) -> Result<(), ConfigError> {
+    match max_value_bytes {
+        Some(max) if config.limits.max_message_bytes.saturating_add(ROW_BYTES) > max => {
+            Err(ConfigError::OutOfRange { name: "limits.max_message_bytes", rule: "below what the store can hold" })
+        }
+        _ => Ok(()),
     }
 }

@@ -14,11 +14,12 @@ use tracing::warn;
 use super::ReliabilityManager;
 use super::events::{ManagerEvent, Transmission};
 use crate::channel::{Delivery, Event};
+use crate::executor::Wants;
 use crate::types::{ChannelId, HistoryEntry, MessageId, ParticipantId};
 
 /// The closures to call; several of a kind are called in the order they were registered.
 ///
-/// They run on tokio's blocking threads, one at a time and in order for each channel; a slow one delays the
+/// They run on threads of the manager's own, as many as there are callbacks in progress, one at a time and in order for each channel; a slow one delays the
 /// callbacks of its own channel alone (and, once 1,024 steps wait for it, that channel's calls). They may call the
 /// manager, see [`ReliabilityManager::current`], and wait for it with `Handle::current().block_on(..)`.
 /// A closure must not keep a [`ReliabilityManager`], which would then never be dropped; a
@@ -147,8 +148,13 @@ impl Callbacks {
         !self.transmissions.is_empty()
     }
 
-    pub(super) fn want_hints(&self) -> bool {
-        self.hints.is_some()
+    pub(super) fn wants(&self) -> Wants {
+        Wants {
+            events: self.want_events(),
+            deliveries: self.hear_deliveries,
+            transmissions: self.want_transmissions(),
+            hints: self.hints.is_some(),
+        }
     }
 
     pub(super) fn tell_event(&self, event: &ManagerEvent) {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::channel::{ChannelError, ConfigError, RestoreError};
+use crate::executor::{ExecutorError, Unfinished};
 use crate::store::PersistenceError;
 use crate::types::ChannelId;
 use crate::wire::WireError;
@@ -29,6 +30,9 @@ pub enum ManagerError {
     /// The caller's fault: a manager must be built inside a tokio runtime, whose tasks it uses from then on.
     #[error("a manager must be built inside a tokio runtime")]
     NoRuntime,
+    /// The caller's fault: the runtime has no time driver; build it with `enable_time` or `enable_all`.
+    #[error("the tokio runtime has no time driver")]
+    NoTimeDriver,
     /// The caller's fault: an option is refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -44,6 +48,15 @@ pub enum ManagerError {
     /// The store's fault.
     #[error(transparent)]
     Persistence(#[from] Arc<PersistenceError>),
+    /// The store's or a callback's fault: what was asked for had not ended after
+    /// [`end_timeout`](super::ManagerBuilder::end_timeout). It goes on; asking again waits for it again.
+    #[error("channel {channel}: {what}")]
+    Unfinished {
+        /// The channel.
+        channel: ChannelId,
+        /// What it waited for.
+        what: Unfinished,
+    },
     /// The system's fault: it has no random bits to give.
     #[error("no entropy: {0}")]
     Entropy(String),
@@ -66,6 +79,20 @@ pub enum Fault {
 }
 
 impl ManagerError {
+    /// The error with the channel's name.
+    pub(super) fn of(channel: &ChannelId, error: ExecutorError) -> Self {
+        match error {
+            ExecutorError::UnknownChannel => Self::UnknownChannel(channel.clone()),
+            ExecutorError::TooManyChannels { max } => Self::TooManyChannels { max },
+            ExecutorError::ShutDown => Self::ShutDown,
+            ExecutorError::Restore(error) => Self::Restore(error),
+            ExecutorError::Channel(error) => Self::Channel(error),
+            ExecutorError::Persistence(error) => Self::Persistence(error),
+            ExecutorError::ChannelFailed => Self::ChannelFailed(channel.clone()),
+            ExecutorError::Unfinished(what) => Self::Unfinished { channel: channel.clone(), what },
+        }
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub fn fault(&self) -> Fault {
@@ -77,12 +104,13 @@ impl ManagerError {
                 | ChannelError::PeerLimit { .. }
                 | ChannelError::ClockDrift { .. },
             ) => Fault::Peer,
-            Self::Persistence(_) | Self::Entropy(_) => Fault::Backend,
+            Self::Persistence(_) | Self::Entropy(_) | Self::Unfinished { .. } => Fault::Backend,
             Self::ChannelFailed(_) => Fault::Library,
             Self::UnknownChannel(_)
             | Self::TooManyChannels { .. }
             | Self::ShutDown
             | Self::NoRuntime
+            | Self::NoTimeDriver
             | Self::Config(_)
             | Self::Restore(_)
             | Self::Channel(_) => Fault::Caller,

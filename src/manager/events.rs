@@ -4,15 +4,20 @@
 //! memory without end; it is told how many items it missed. How it moves: a channel's drainer puts them in, in the
 //! channel's order, after what they speak of was saved; every stream gets all of them.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tracing::debug;
 
-use crate::channel::{Event, TransmitKind};
+use crate::channel::{Event, Transmit, TransmitKind};
+use crate::executor::{Telling, Told};
 use crate::store::PersistenceError;
 use crate::types::{ChannelId, Dialect};
+use crate::wire;
 
 /// What happened, and in which channel.
 #[derive(Clone, Debug)]
@@ -51,6 +56,20 @@ pub enum ManagerEvent {
 }
 
 impl ManagerEvent {
+    /// What a step tells.
+    pub(super) fn of(channel: &ChannelId, telling: &Telling) -> Vec<Self> {
+        let event = |told: &Told| {
+            let channel = channel.clone();
+            match told.clone() {
+                Told::Event(event) => Self::Channel { channel, event },
+                Told::PersistenceFailed(error) => Self::PersistenceFailed { channel, error },
+                Told::PersistenceRecovered => Self::PersistenceRecovered { channel },
+                Told::ForeignDialect { heard, configured } => Self::ForeignDialect { channel, heard, configured },
+            }
+        };
+        telling.told.iter().map(event).collect()
+    }
+
     /// The channel it happened in.
     #[must_use]
     pub fn channel(&self) -> &ChannelId {
@@ -74,7 +93,35 @@ pub struct Transmission {
     pub kind: TransmitKind,
 }
 
-/// The reader was too slow: this many items were dropped unread. Deliveries among them can be read again
+impl ManagerEvent {
+    /// Bytes of messages it keeps in memory.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Channel { event: Event::MessageDelivered(delivery), .. } => {
+                let entries = delivery.body.causal_history.len() + delivery.missing.len();
+                delivery.body.content.len() + entries.saturating_mul(ITEM_BYTES)
+            }
+            Self::Channel { event: Event::EphemeralReceived { content, .. }, .. } => content.len(),
+            _ => 0,
+        }
+    }
+}
+
+impl Transmission {
+    /// What a step transmits.
+    pub(super) fn of(channel: &ChannelId, telling: &Telling) -> Vec<Self> {
+        let encode = |transmit: &Transmit| match wire::encode(&transmit.message, telling.dialect) {
+            Ok(bytes) => Some(Self { channel: channel.clone(), bytes, kind: transmit.kind }),
+            Err(error) => {
+                debug!(%channel, kind = ?transmit.kind, %error, "cannot encode");
+                None
+            }
+        };
+        telling.transmit.iter().filter_map(encode).collect()
+    }
+}
+
+/// The reader was too slow: this many items were dropped unread, one after the other where they were too large together. Deliveries among them can be read again
 /// with [`deliveries_since`](super::ReliabilityManager::deliveries_since); transmissions repeat by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} items were missed")]
@@ -115,52 +162,112 @@ impl TransmitStream {
 /// Both streams' writing ends.
 #[derive(Debug)]
 pub(super) struct Feeds {
-    events: broadcast::Sender<Item<ManagerEvent>>,
-    transmissions: broadcast::Sender<Item<Transmission>>,
+    events: Feed<ManagerEvent>,
+    transmissions: Feed<Transmission>,
+    ended: AtomicBool,
 }
 
 impl Feeds {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self { events: broadcast::Sender::new(capacity), transmissions: broadcast::Sender::new(capacity) }
+    pub(super) fn new(capacity: usize, max_bytes: usize) -> Self {
+        Self {
+            events: Feed::new(capacity, max_bytes),
+            transmissions: Feed::new(capacity, max_bytes),
+            ended: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn events(&self) -> EventStream {
-        EventStream(Tail { receiver: self.events.subscribe(), ended: false })
+        EventStream(self.tail(&self.events))
     }
 
     pub(super) fn transmissions(&self) -> TransmitStream {
-        TransmitStream(Tail { receiver: self.transmissions.subscribe(), ended: false })
+        TransmitStream(self.tail(&self.transmissions))
+    }
+
+    fn tail<T: Clone>(&self, feed: &Feed<T>) -> Tail<T> {
+        // Subscribed first: either it gets the end, or it sees that the end was.
+        let receiver = feed.sender.subscribe();
+        Tail { receiver, ended: self.ended.load(Ordering::SeqCst) }
     }
 
     pub(super) fn want_events(&self) -> bool {
-        self.events.receiver_count() > 0
+        self.events.sender.receiver_count() > 0
     }
 
     pub(super) fn want_transmissions(&self) -> bool {
-        self.transmissions.receiver_count() > 0
+        self.transmissions.sender.receiver_count() > 0
     }
 
-    /// Without a reader, or with one that is gone by now, this does nothing.
-    pub(super) fn event(&self, event: &ManagerEvent) {
-        let _ = self.events.send(Item::Value(event.clone()));
+    pub(super) fn event(&self, event: ManagerEvent) {
+        let bytes = event.bytes();
+        self.events.send(event, bytes);
     }
 
-    /// Without a reader, or with one that is gone by now, this does nothing.
-    pub(super) fn transmission(&self, transmission: &Transmission) {
-        let _ = self.transmissions.send(Item::Value(transmission.clone()));
+    pub(super) fn transmission(&self, transmission: Transmission) {
+        let bytes = transmission.bytes.len();
+        self.transmissions.send(transmission, bytes);
     }
 
-    /// Ends the streams that exist.
+    /// Ends the streams that exist, and those that will be asked for.
     pub(super) fn end(&self) {
-        let _ = self.events.send(Item::End);
-        let _ = self.transmissions.send(Item::End);
+        self.ended.store(true, Ordering::SeqCst);
+        let _ = self.events.sender.send(Item::End);
+        let _ = self.transmissions.sender.send(Item::End);
     }
+}
+
+/// What an item takes beyond the bytes of its message.
+const ITEM_BYTES: usize = 256;
+
+/// Items to all readers. What lies unread is bounded in number by the sender, in bytes by emptying the oldest.
+#[derive(Debug)]
+struct Feed<T> {
+    sender: broadcast::Sender<Item<T>>,
+    unread: Mutex<Unread<T>>,
+    max_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Unread<T> {
+    /// Oldest first; those that all have read, or that nobody will, are dead.
+    items: VecDeque<(Weak<Mutex<Option<T>>>, usize)>,
+    bytes: usize,
 }
 
 #[derive(Clone, Debug)]
 enum Item<T> {
-    Value(T),
+    /// `None` where it was given up unread.
+    Value(Arc<Mutex<Option<T>>>),
     End,
+}
+
+impl<T: Clone> Feed<T> {
+    fn new(capacity: usize, max_bytes: usize) -> Self {
+        let unread = Mutex::new(Unread { items: VecDeque::new(), bytes: 0 });
+        Self { sender: broadcast::Sender::new(capacity), unread, max_bytes }
+    }
+
+    /// Without a reader, or with one that is gone by now, this does nothing.
+    fn send(&self, value: T, bytes: usize) {
+        let bytes = bytes.saturating_add(ITEM_BYTES);
+        let item = Arc::new(Mutex::new(Some(value)));
+        let mut unread = lock(&self.unread);
+        unread.items.push_back((Arc::downgrade(&item), bytes));
+        unread.bytes += bytes;
+        let _ = self.sender.send(Item::Value(item));
+        while let Some((oldest, bytes)) = unread.items.pop_front() {
+            let given_up = unread.bytes > self.max_bytes && !unread.items.is_empty();
+            match oldest.upgrade() {
+                Some(item) if given_up => drop(lock(&item).take()),
+                Some(_) => {
+                    unread.items.push_front((oldest, bytes));
+                    break;
+                }
+                None => {}
+            }
+            unread.bytes -= bytes;
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -175,7 +282,7 @@ impl<T: Clone> Tail<T> {
             return None;
         }
         match self.receiver.recv().await {
-            Ok(Item::Value(value)) => Some(Ok(value)),
+            Ok(Item::Value(item)) => Some(taken(&item)),
             Err(RecvError::Lagged(missed)) => Some(Err(Lagged(missed))),
             Ok(Item::End) | Err(RecvError::Closed) => self.end(),
         }
@@ -186,7 +293,7 @@ impl<T: Clone> Tail<T> {
             return None;
         }
         match self.receiver.try_recv() {
-            Ok(Item::Value(value)) => Some(Ok(value)),
+            Ok(Item::Value(item)) => Some(taken(&item)),
             Err(TryRecvError::Lagged(missed)) => Some(Err(Lagged(missed))),
             Err(TryRecvError::Empty) => None,
             Ok(Item::End) | Err(TryRecvError::Closed) => self.end(),
@@ -196,5 +303,39 @@ impl<T: Clone> Tail<T> {
     fn end(&mut self) -> Option<Result<T, Lagged>> {
         self.ended = true;
         None
+    }
+}
+
+fn taken<T: Clone>(item: &Mutex<Option<T>>) -> Result<T, Lagged> {
+    lock(item).clone().ok_or(Lagged(1))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks panics halfway.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_unread_is_bounded_in_bytes_and_what_was_given_up_is_told() {
+        let feeds = Feeds::new(4_096, 10_000);
+        let (mut slow, mut quick) = (feeds.transmissions(), feeds.transmissions());
+        let send = |kilobytes: usize| {
+            let bytes = Bytes::from(vec![0; kilobytes * 1_000]);
+            feeds.transmission(Transmission { channel: "a".into(), bytes, kind: TransmitKind::Sync });
+        };
+        for _ in 0..100 {
+            send(1);
+            assert!(quick.try_next().is_some_and(|item| item.is_ok()), "who keeps up misses nothing");
+        }
+        let read: Vec<_> = std::iter::from_fn(|| slow.try_next()).collect();
+        assert_eq!(read.iter().filter(|item| item.is_err()).count(), 93);
+        assert_eq!(read.iter().filter(|item| item.is_ok()).count(), 7);
+        send(20);
+        assert!(slow.try_next().is_some_and(|item| item.is_ok()), "one that is too large by itself is not lost");
+        assert_eq!(lock(&feeds.transmissions.unread).items.len(), 1);
     }
 }

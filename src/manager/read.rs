@@ -18,51 +18,51 @@ impl ReliabilityManager {
     /// Deliveries with numbers above `number`, in order, as the events told them: for a start after a crash (see the
     /// module page) and for a stream's reader that was told it [`Lagged`](super::Lagged).
     pub fn deliveries_since(&self, channel: &ChannelId, number: u64) -> Result<Deliveries, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.deliveries_since(number))
+        self.cell(channel)?.read(|channel| channel.deliveries_since(number))
     }
 
     /// The log, in the order all participants share.
     pub fn log(&self, channel: &ChannelId) -> Result<Vec<Logged>, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.log().cloned().collect())
+        self.cell(channel)?.read(|channel| channel.log().cloned().collect())
     }
 
     /// How far an own message has come; `None` for one that is not known any more.
     pub fn delivery_state(&self, channel: &ChannelId, id: &MessageId) -> Result<Option<DeliveryState>, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.delivery_state(id))
+        self.cell(channel)?.read(|channel| channel.delivery_state(id))
     }
 
     /// Own messages that nobody has acknowledged yet.
     pub fn outgoing(&self, channel: &ChannelId) -> Result<Vec<OutgoingView>, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.outgoing())
+        self.cell(channel)?.read(|channel| channel.outgoing())
     }
 
     /// Messages that wait for dependencies.
     pub fn incoming(&self, channel: &ChannelId) -> Result<Vec<IncomingView>, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.incoming())
+        self.cell(channel)?.read(|channel| channel.incoming())
     }
 
     /// Missing messages that are, or will be, asked for.
     pub fn repair_requests(&self, channel: &ChannelId) -> Result<Vec<RequestView>, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.requests())
+        self.cell(channel)?.read(|channel| channel.requests())
     }
 
     /// Messages that will be rebroadcast for others.
     pub fn repair_responses(&self, channel: &ChannelId) -> Result<Vec<ResponseView>, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.responses())
+        self.cell(channel)?.read(|channel| channel.responses())
     }
 
     /// Counters and sizes.
     pub fn stats(&self, channel: &ChannelId) -> Result<Stats, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.stats())
+        self.cell(channel)?.read(|channel| channel.stats())
     }
 
     /// Why the channel's last save failed; `None` when the store has everything.
     pub fn save_failure(&self, channel: &ChannelId) -> Result<Option<Arc<PersistenceError>>, ManagerError> {
-        Ok(self.slot(channel)?.save_failure())
+        Ok(self.cell(channel)?.save_failure())
     }
 
     /// Everything that is, or is owed to be, in the store: for backups, and for tests of stores.
     pub fn data(&self, channel: &ChannelId) -> Result<ChannelData, ManagerError> {
-        self.slot(channel)?.read(|channel| channel.data())
+        self.cell(channel)?.read(|channel| channel.data())
     }
 }

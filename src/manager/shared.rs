@@ -2,8 +2,9 @@
 //! another.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -11,62 +12,57 @@ use super::callbacks::Callbacks;
 use super::clock::Clock;
 use super::directory::{Directory, ShutDown};
 use super::events::Feeds;
-use super::memory::Memory;
+use super::pool::Pool;
 use super::timers::Timers;
 use crate::channel::Config;
+use crate::executor::{Common, Moment};
 use crate::store::Persistence;
-use crate::types::{ParticipantId, split_mix};
-
-/// What happens to an operation whose state cannot be saved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnSaveFailure {
-    /// It succeeds. [`PersistenceFailed`](super::ManagerEvent::PersistenceFailed) tells it once; what is owed is saved
-    /// with the next operation or by the timer. A crash before that loses it.
-    #[default]
-    Degrade,
-    /// It fails, and nothing leaves the manager: no bytes, no transmissions, no events. The state in memory has
-    /// changed all the same: the message wrapped or received is there, and its transmissions and events follow once
-    /// what is owed is saved, so do not wrap the same content again. Until then every further call on the channel
-    /// first tries to save, and fails without changing anything if that fails.
-    Fail,
-}
 
 /// The insides of a manager.
 pub(super) struct Shared {
-    pub(super) participant: ParticipantId,
+    pub(super) common: Common,
     pub(super) config: Arc<Config>,
-    pub(super) store: Arc<dyn Persistence>,
+    /// Given up at the end of a shutdown, so that whoever waits for that may open the store again.
+    pub(super) store: RwLock<Option<Arc<dyn Persistence>>>,
+    pub(super) max_value_bytes: Option<usize>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) callbacks: Callbacks,
-    pub(super) on_save_failure: OnSaveFailure,
+    pub(super) pool: Arc<Pool>,
     pub(super) auto_create: bool,
-    pub(super) max_channels: usize,
-    pub(super) memory: Arc<Memory>,
+    pub(super) end_timeout: Option<Duration>,
+    pub(super) relieving: AtomicBool,
     pub(super) feeds: Feeds,
     pub(super) timers: Timers,
     pub(super) directory: Directory,
     pub(super) shut_down: OnceLock<ShutDown>,
-    /// Where drainers, dispatchers and the timer task run, whoever calls.
+    /// Where tasks run, whoever calls.
     pub(super) runtime: Handle,
-    pub(super) seed: u64,
-    pub(super) slots: AtomicU64,
+    pub(super) cells: AtomicU64,
 }
 
 impl Shared {
-    /// A number no other slot has.
+    /// A number no other cell has.
     pub(super) fn number(&self) -> u64 {
-        self.slots.fetch_add(1, Ordering::Relaxed)
+        self.cells.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The start of a generator of its own.
-    pub(super) fn seed(&self) -> u64 {
-        let mut state = self.seed ^ self.number();
-        split_mix(&mut state)
+    pub(super) fn moment(&self) -> Moment {
+        Moment { wall: self.clock.wall(), running: self.clock.running() }
+    }
+
+    /// The store; `None` after a shutdown.
+    pub(super) fn store(&self) -> Option<Arc<dyn Persistence>> {
+        self.store.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn give_up_store(&self) {
+        let store = self.store.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop(store);
     }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("participant", &self.participant).finish_non_exhaustive()
+        f.debug_struct("Shared").field("participant", &self.common.options.participant).finish_non_exhaustive()
     }
 }

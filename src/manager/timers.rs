@@ -2,7 +2,7 @@
 //!
 //! What: [`Timers`]. Why one task for all: 10,000 idle channels then cost 10,000 entries of a map and one sleep. How it
 //! moves: a channel whose next deadline moved earlier says so; the task keeps one deadline a channel and calls
-//! [`Slot::fire`] when it has come. It holds the manager weakly and ends with it.
+//! [`Cell::fire`] when it has come. It holds the manager weakly and ends with it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::cell::Cell;
 use super::shared::Shared;
-use super::slot::Slot;
 use crate::types::RunningTime;
 
 /// Channels woken before others may run.
@@ -25,12 +25,17 @@ pub(super) struct Timers(OnceLock<mpsc::UnboundedSender<Order>>);
 
 #[derive(Debug)]
 enum Order {
-    /// Wake this slot at `deadline` instead of `before`.
+    /// Wake this cell at `deadline` instead of `before`.
     Arm {
         number: u64,
-        slot: Weak<Slot>,
+        cell: Weak<Cell>,
         before: Option<RunningTime>,
         deadline: RunningTime,
+    },
+    /// Do not wake this cell: its channel is closed.
+    Disarm {
+        number: u64,
+        before: RunningTime,
     },
     Stop,
 }
@@ -41,8 +46,8 @@ impl Timers {
         let (sender, orders) = mpsc::unbounded_channel();
         if self.0.set(sender).is_ok() {
             shared.runtime.spawn(run(orders, Arc::downgrade(shared)));
-            for slot in shared.directory.slots() {
-                slot.rearm(shared, &mut slot.lock());
+            for cell in shared.directory.cells() {
+                cell.arm(shared);
             }
         }
     }
@@ -55,8 +60,12 @@ impl Timers {
         self.0.get().is_some()
     }
 
-    pub(super) fn arm(&self, slot: &Arc<Slot>, number: u64, before: Option<RunningTime>, deadline: RunningTime) {
-        self.send(Order::Arm { number, slot: Arc::downgrade(slot), before, deadline });
+    pub(super) fn arm(&self, cell: &Arc<Cell>, number: u64, before: Option<RunningTime>, deadline: RunningTime) {
+        self.send(Order::Arm { number, cell: Arc::downgrade(cell), before, deadline });
+    }
+
+    pub(super) fn disarm(&self, number: u64, before: RunningTime) {
+        self.send(Order::Disarm { number, before });
     }
 
     fn send(&self, order: Order) {
@@ -68,7 +77,7 @@ impl Timers {
 }
 
 async fn run(mut orders: mpsc::UnboundedReceiver<Order>, shared: Weak<Shared>) {
-    let mut due: BTreeMap<(RunningTime, u64), Weak<Slot>> = BTreeMap::new();
+    let mut due: BTreeMap<(RunningTime, u64), Weak<Cell>> = BTreeMap::new();
     let mut batch = Vec::new();
     loop {
         let wait = match due.first_key_value() {
@@ -85,12 +94,13 @@ async fn run(mut orders: mpsc::UnboundedReceiver<Order>, shared: Weak<Shared>) {
         }
         for order in batch.drain(..) {
             match order {
-                Order::Arm { number, slot, before, deadline } => {
+                Order::Arm { number, cell, before, deadline } => {
                     if let Some(before) = before {
                         due.remove(&(before, number));
                     }
-                    due.insert((deadline, number), slot);
+                    due.insert((deadline, number), cell);
                 }
+                Order::Disarm { number, before } => drop(due.remove(&(before, number))),
                 Order::Stop => return,
             }
         }
@@ -102,13 +112,13 @@ async fn run(mut orders: mpsc::UnboundedReceiver<Order>, shared: Weak<Shared>) {
 }
 
 /// Wakes channels that are due, a few at a time.
-fn fire(shared: &Arc<Shared>, due: &mut BTreeMap<(RunningTime, u64), Weak<Slot>>) {
+fn fire(shared: &Arc<Shared>, due: &mut BTreeMap<(RunningTime, u64), Weak<Cell>>) {
     let now = shared.clock.running();
     for _ in 0..FIRED_PER_TURN {
         let Some(first) = due.first_entry().filter(|first| first.key().0 <= now) else { return };
-        let ((deadline, number), slot) = first.remove_entry();
-        if let Some(again) = slot.upgrade().and_then(|slot| slot.fire(shared, deadline)) {
-            due.insert((again, number), slot);
+        let ((deadline, number), cell) = first.remove_entry();
+        if let Some(again) = cell.upgrade().and_then(|cell| cell.fire(shared, deadline)) {
+            due.insert((again, number), cell);
         }
     }
 }

@@ -46,3 +46,20 @@ async fn ten_thousand_channels_wake_nobody_before_a_deadline() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(clock.asked.load(Ordering::SeqCst) - asked, 0, "woken in a second without a deadline");
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_wakes_for_channels_that_are_closed() {
+    let clock = Counting::default();
+    let manager = ReliabilityManager::builder("alice").clock(Arc::new(clock.clone())).seed(1).build().unwrap();
+    manager.start_periodic_tasks();
+    for n in 0..100 {
+        let channel = format!("channel {n}");
+        manager.ensure_channel(channel.as_str()).await.unwrap();
+        manager.wrap_outgoing(channel.as_str(), Bytes::from_static(b"hello")).await.unwrap();
+        manager.close_channel(channel.as_str()).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let asked = clock.asked.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(clock.asked.load(Ordering::SeqCst) - asked, 0, "woken for a channel that is closed");
+}

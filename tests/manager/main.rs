@@ -11,6 +11,7 @@ mod cancel;
 mod clock;
 mod crash;
 mod dialects;
+mod ends;
 mod exchange;
 mod failures;
 mod failures_unseen;

@@ -315,3 +315,29 @@ fn a_parked_row_that_is_loaded_twice_is_one() {
     alice.run_for(3 * 60 * 60 * 1_000);
     assert_eq!(alice.log(), ["b2"], "what it waited for is lost");
 }
+
+#[test]
+fn limits_lowered_between_runs_hold_from_the_opening_on() {
+    let mut alice = peer("alice");
+    for number in 0..20 {
+        alice.receive(&message("bob", &format!("m{number}"), 10 + number, &["missing"]));
+        alice.input(Input::DependenciesMet(vec![format!("met {number}").into()])).unwrap();
+    }
+    assert_eq!(alice.channel.stats().parked_len, 20);
+    alice.restart_with(|config| (config.limits.max_parked, config.limits.max_marks) = (5, 7));
+    assert_eq!(alice.channel.stats().parked_len, 5);
+    assert_eq!(alice.channel.meta().counts.marks, 7);
+}
+
+#[test]
+fn an_age_without_a_later_one_is_mended_and_spins_no_timer() {
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "m2", 2, &["m1"]));
+    if let Some(meta) = &mut alice.saved.meta {
+        meta.age_ms = u64::MAX;
+    }
+    alice.restart();
+    assert!(alice.take_events().iter().any(|event| matches!(event, Event::StateMended { .. })));
+    // Whoever runs it checks that after a timeout the next lies later.
+    alice.run_for(60 * 60 * 1_000);
+}

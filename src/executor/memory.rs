@@ -1,25 +1,20 @@
-//! How much memory all channels of a manager take together.
+//! How much memory all channels together take: two sums, of log and of parked bytes, with a bound each.
 //!
-//! What: two sums, of log and of parked bytes, with a bound each. Why: 10,000 channels of 8 MiB would be 80 GB. How it
-//! moves: every input's growth is added; when a sum is over its bound, the channel that grew gives the excess up, but
-//! keeps an equal share. If it has no more than that, [`relieve`] takes from those that have: a pass over all channels,
-//! which frees an eighth of the bound, so that passes are rare.
+//! 10,000 channels of 8 MiB would be 80 GB. Every input's growth is added; when a sum is over its bound, the channel that
+//! grew gives the excess up, but keeps an equal share. If it has no more than that, a pass over all channels takes from
+//! those that have, until an eighth of the bound is free, so that passes are rare.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::shared::Shared;
 use crate::channel::{Input, Stats};
-
-/// Between passes over all channels that free too little.
-const FRUITLESS_WAIT: Duration = Duration::from_secs(1);
 
 /// Bytes one channel takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Footprint {
-    pub(super) log: u64,
-    pub(super) parked: u64,
+pub struct Footprint {
+    /// Of the log.
+    pub log: u64,
+    /// Of parked messages.
+    pub parked: u64,
 }
 
 impl From<Stats> for Footprint {
@@ -30,21 +25,15 @@ impl From<Stats> for Footprint {
 
 /// The sums and their bounds.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub struct Memory {
     log: Sum,
     parked: Sum,
     channels: AtomicUsize,
-    relieving: AtomicBool,
 }
 
 impl Memory {
     pub(super) fn new(max_log: u64, max_parked: u64) -> Self {
-        Self {
-            log: Sum::new(max_log),
-            parked: Sum::new(max_parked),
-            channels: AtomicUsize::new(0),
-            relieving: AtomicBool::new(false),
-        }
+        Self { log: Sum::new(max_log), parked: Sum::new(max_parked), channels: AtomicUsize::new(0) }
     }
 
     /// Counts a channel that takes no memory yet.
@@ -63,17 +52,21 @@ impl Memory {
         self.parked.change(from.parked, to.parked);
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether something must be given up.
+    pub(crate) fn is_over(&self) -> bool {
         self.log.excess(self.log.max) > 0 || self.parked.excess(self.parked.max) > 0
     }
 
-    /// An equal share of the bounds, less an eighth: log and parked bytes.
-    fn relief(&self) -> (u64, u64) {
+    /// What a channel that takes this much is asked to give up: what exceeds an equal share of the bounds, less an eighth.
+    pub(crate) fn relief(&self, footprint: Footprint) -> Option<Input> {
         let channels = self.channels.load(Ordering::Relaxed).max(1) as u64;
-        (self.log.target() / channels, self.parked.target() / channels)
+        let (log, parked) = (self.log.target() / channels, self.parked.target() / channels);
+        (footprint.log > log || footprint.parked > parked)
+            .then(|| Input::Shrink { log_bytes: to_usize(log), parked_bytes: to_usize(parked) })
     }
 
-    fn is_relieved(&self) -> bool {
+    /// Whether an eighth is free again.
+    pub(crate) fn is_relieved(&self) -> bool {
         self.log.excess(self.log.target()) == 0 && self.parked.excess(self.parked.target()) == 0
     }
 
@@ -118,44 +111,6 @@ impl Sum {
         let excess = self.excess(self.max);
         let bound = to.saturating_sub(excess).max(self.max / channels);
         (excess > 0 && to > from && bound < to).then_some(bound)
-    }
-}
-
-/// Where the bounds are exceeded although no channel that grows has more than its share, takes from those that have,
-/// until there is room again. Returns at once.
-pub(super) fn relieve(shared: &Arc<Shared>) {
-    let memory = &shared.memory;
-    if !memory.is_over() || memory.relieving.swap(true, Ordering::Relaxed) {
-        return;
-    }
-    let (memory, weak) = (memory.clone(), Arc::downgrade(shared));
-    shared.runtime.spawn(async move {
-        while let Some(shared) = weak.upgrade() {
-            pass(&shared).await;
-            drop(shared);
-            if !memory.is_over() {
-                break;
-            }
-            // What is left cannot be given up yet, such as messages still to be acknowledged.
-            tokio::time::sleep(FRUITLESS_WAIT).await;
-        }
-        memory.relieving.store(false, Ordering::Relaxed);
-    });
-}
-
-async fn pass(shared: &Arc<Shared>) {
-    let (log, parked) = shared.memory.relief();
-    for slot in shared.directory.slots() {
-        if shared.memory.is_relieved() {
-            return;
-        }
-        let footprint = slot.footprint();
-        if footprint.log > log || footprint.parked > parked {
-            let shrink = Input::Shrink { log_bytes: to_usize(log), parked_bytes: to_usize(parked) };
-            // A channel that takes no inputs any more does not grow either.
-            let _ = slot.accept(shared, shrink, None, None);
-            tokio::task::yield_now().await;
-        }
     }
 }
 

@@ -1,19 +1,23 @@
-//! What a channel owes its store after a failed save.
+//! What a channel owes its store after a failed save, and when to try again.
 //!
-//! What: [`Owed`], commits that could not be saved, and [`Failing`], when to try again. Why not simply one merged
-//! commit: a store that is down for an hour would make every operation merge, and the store refuse, everything owed so
-//! far. How it moves: commits pile up unmerged and are merged pairwise when a save is tried, which happens with every
-//! operation while little is owed, then each time it has grown by an eighth, and whenever the timer says so.
+//! Commits pile up unmerged and are merged pairwise when a save is tried: with every operation while little is owed, then
+//! each time it has grown by an eighth, and whenever the timer says so. Merging them at each operation would make a store
+//! that is down for an hour cost ever more. What came and went during the outage leaves its keys behind, so that what is
+//! owed grows with traffic; beyond a bound it is forgotten, and the channel is written anew as a whole
+//! ([`rewrite`]) against what the store then has.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::state::Commit;
+use crate::state::{ChannelData, Commit, HistoryUpdate, Row, RowKey};
 use crate::store::PersistenceError;
 use crate::types::RunningTime;
 
 /// Below this many rows a save is tried with every operation.
 const SMALL: usize = 64;
+/// Rows that may be owed whatever the size of the channel.
+const MANY: usize = 1_024;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -24,16 +28,23 @@ pub(super) struct Owed {
     rows: usize,
     /// Rows owed when a save was last tried.
     tried: usize,
+    /// The channel as a whole is owed, instead of commits.
+    everything: bool,
 }
 
 impl Owed {
     pub(super) fn is_empty(&self) -> bool {
-        self.commits.is_empty()
+        self.commits.is_empty() && !self.everything
+    }
+
+    /// Whether only a [`rewrite`] will do.
+    pub(super) fn is_everything(&self) -> bool {
+        self.everything
     }
 
     /// Adds what a later operation changed.
     pub(super) fn push(&mut self, later: Commit) {
-        if !later.is_empty() {
+        if !later.is_empty() && !self.everything {
             self.rows += size(&later);
             self.commits.push(later);
         }
@@ -41,13 +52,25 @@ impl Owed {
 
     /// Puts back what [`take`](Self::take) gave: it is older than all that was added since.
     pub(super) fn give_back(&mut self, older: Commit) {
-        self.rows += size(&older);
-        self.commits.insert(0, older);
+        if !self.everything {
+            self.rows += size(&older);
+            self.commits.insert(0, older);
+        }
+    }
+
+    /// Owes the channel as a whole from now on.
+    pub(super) fn owe_everything(&mut self) {
+        *self = Self { everything: true, ..Self::default() };
+    }
+
+    /// Whether so much is owed that a channel of this many rows is better written anew.
+    pub(super) fn exceeds(&self, rows: usize) -> bool {
+        self.rows > MANY.saturating_add(rows.saturating_mul(4))
     }
 
     /// Whether an operation should try to save, without being asked to by the timer.
     pub(super) fn is_due(&self) -> bool {
-        self.rows <= SMALL || self.rows >= self.tried.saturating_add(self.tried / 8)
+        !self.everything && (self.rows <= SMALL || self.rows >= self.tried.saturating_add(self.tried / 8))
     }
 
     /// Everything owed as one commit.
@@ -69,6 +92,13 @@ impl Owed {
         self.tried = size(&all);
         all
     }
+}
+
+/// The commit that makes `stored` into `now`.
+pub(super) fn rewrite(stored: &ChannelData, now: ChannelData) -> Commit {
+    let keep: BTreeSet<RowKey> = now.rows.iter().map(Row::key).collect();
+    let delete = stored.rows.iter().map(Row::key).filter(|key| !keep.contains(key)).collect();
+    Commit { meta: now.meta, history: HistoryUpdate { put: now.rows, delete }, hints: now.hints }
 }
 
 fn size(commit: &Commit) -> usize {
@@ -160,6 +190,28 @@ mod tests {
             }
         }
         assert!((64..150).contains(&tries), "{tries}");
+    }
+
+    #[test]
+    fn a_rewrite_leaves_what_the_channel_has_and_nothing_else() {
+        let stored = ChannelData { rows: vec![mark("gone", 1), mark("stays", 2)], ..ChannelData::default() };
+        let now = ChannelData { rows: vec![mark("new", 4), mark("stays", 3)], ..ChannelData::default() };
+        let commit = rewrite(&stored, now.clone());
+        assert_eq!(commit.history.put, now.rows);
+        assert_eq!(commit.history.delete, [RowKey::by_id(Place::Mark, &"gone".into())]);
+    }
+
+    #[test]
+    fn traffic_beyond_a_multiple_of_the_channel_is_forgotten() {
+        let mut owed = Owed::default();
+        for number in 0..1_500 {
+            owed.push(put(&number.to_string(), number));
+        }
+        assert!(!owed.exceeds(120) && owed.exceeds(110));
+        owed.owe_everything();
+        owed.push(put("more", 1));
+        owed.give_back(put("before", 1));
+        assert!(owed.is_everything() && !owed.is_due() && owed.commits.is_empty());
     }
 
     #[test]

@@ -1,0 +1,597 @@
+//! An open channel: inputs go in, their steps are carried out one after the other.
+//!
+//! A step is handled and queued at once. Steps that queue up while the store is busy share the next commit, so a busy
+//! channel pays one sync for many operations; they are the oldest ones, without a gap, so that the store has the state
+//! after one of them. What a step tells is told once it is saved.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, error, trace, warn};
+
+use super::effect::{Answer, CallId, Caller, Common, Effect, ExecutorError, Generation, Moment, OnSaveFailure};
+use super::memory::{Footprint, Memory};
+use super::owed::{Failing, Owed, rewrite};
+use super::step::{Pending, Waiting};
+use super::told::{Callbacks, Telling, Told};
+use crate::channel::{self, Channel, Config, Context};
+use crate::state::{ChannelData, Commit};
+use crate::store::PersistenceError;
+use crate::types::{ChannelId, Dialect, RunningTime, split_mix};
+
+/// Steps of one channel that may wait to be carried out or told; later orders wait before their input is handled.
+const MAX_STEPS: usize = 1_024;
+/// Steps that share one commit at most.
+const MAX_BATCH: usize = 64;
+/// When to look again at a channel that was full when it was due.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
+
+/// What an input may use of what is around it.
+pub(super) struct Turn<'a> {
+    pub(super) id: &'a ChannelId,
+    pub(super) common: &'a Common,
+    pub(super) moment: &'a Moment,
+    pub(super) callbacks: &'a mut Callbacks,
+    pub(super) effects: &'a mut Vec<Effect>,
+}
+
+impl Turn<'_> {
+    pub(super) fn answer(&mut self, call: CallId, result: Result<Answer, ExecutorError>) {
+        self.effects.push(Effect::Answer { channel: self.id.clone(), call, result });
+    }
+}
+
+/// One opening of a channel.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) generation: Generation,
+    channel: Channel,
+    dialect: Dialect,
+    confirms: bool,
+    entropy: u64,
+    /// The channel panicked.
+    failed: bool,
+    footprint: Footprint,
+    memory: Arc<Memory>,
+    foreign_told: bool,
+
+    /// Orders that wait before their input is handled.
+    waiting: VecDeque<Waiting>,
+    /// Steps to carry out.
+    steps: VecDeque<Pending>,
+    saving: Option<Saving>,
+    owed: Owed,
+    failing: Option<Failing>,
+    /// A step that retries the save is queued.
+    retry_queued: bool,
+    /// With [`OnSaveFailure::Fail`]: what steps that could not be saved would have told.
+    held: Vec<Telling>,
+    /// Before this the timer does not look at the channel.
+    not_before: RunningTime,
+    pub(super) ending: Option<Ending>,
+}
+
+/// A commit on its way, and the steps it is for.
+#[derive(Debug)]
+struct Saving {
+    batch: Vec<Pending>,
+    /// `None` while what the store has is loaded, to write all of the channel anew.
+    commit: Option<Arc<Commit>>,
+}
+
+/// The channel takes no more orders.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) kind: End,
+    pub(super) callers: Vec<Caller>,
+    /// Does not wait for callbacks.
+    pub(super) hurry: bool,
+    pub(super) checkpointed: bool,
+    pub(super) retried: bool,
+    /// Shut down, for good.
+    pub(super) done: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Close,
+    Remove,
+    ShutDown,
+}
+
+impl Live {
+    /// The channel with this saved state. The step that restoring took is queued for these callers.
+    pub(super) fn restore(
+        turn: &Turn<'_>,
+        generation: Generation,
+        config: Arc<Config>,
+        data: ChannelData,
+        callers: Vec<CallId>,
+    ) -> Result<Self, ExecutorError> {
+        let common = turn.common;
+        let mut entropy = common.entropy(generation);
+        let context = context(turn.moment, &mut entropy);
+        let (dialect, confirms) = (config.dialect, config.confirm_deliveries);
+        let restored = catch_unwind(AssertUnwindSafe(|| {
+            Channel::restore(turn.id.clone(), common.options.participant.clone(), config, data, &context)
+        }));
+        let (channel, step) = restored.map_err(|_| ExecutorError::ChannelFailed)??;
+        common.memory.enter();
+        let mut live = Self {
+            generation,
+            channel,
+            dialect,
+            confirms,
+            entropy,
+            failed: false,
+            footprint: Footprint::default(),
+            memory: common.memory.clone(),
+            foreign_told: false,
+            waiting: VecDeque::new(),
+            steps: VecDeque::from([Pending { callers, ..Pending::new(step, dialect, false) }]),
+            saving: None,
+            owed: Owed::default(),
+            failing: None,
+            retry_queued: false,
+            held: Vec::new(),
+            not_before: RunningTime::default(),
+            ending: None,
+        };
+        live.measure(turn);
+        Ok(live)
+    }
+
+    /// Takes an order to enter an input.
+    pub(super) fn order(&mut self, turn: &mut Turn<'_>, order: Waiting) {
+        if let Err(error) = self.check_open() {
+            return refuse(turn, &order, error);
+        }
+        let inside = order.caller.is_some_and(|caller| caller.inside);
+        // A callback's order must not wait for steps that its own return, or another callback's, would set free.
+        if inside || self.waiting.is_empty() && self.has_room(turn) {
+            self.begin(turn, order);
+        } else {
+            self.waiting.push_back(order);
+        }
+    }
+
+    /// Begins orders that waited, as far as there is room.
+    pub(super) fn admit(&mut self, turn: &mut Turn<'_>) {
+        while self.has_room(turn)
+            && let Some(order) = self.waiting.pop_front()
+        {
+            self.begin(turn, order);
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn timeout(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.moment.running;
+        if self.deadline(turn.common).is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        // However the channel's own deadline moves: not again within the same millisecond.
+        self.not_before = RunningTime::from_millis(now.as_millis().saturating_add(1));
+        if self.has_room(turn) {
+            self.begin(turn, Waiting { caller: None, input: channel::Input::Timeout, heard: None });
+        } else {
+            self.not_before = now.after(BUSY_WAIT);
+        }
+    }
+
+    /// Hands in what a callback answered, also while the channel is ending.
+    pub(super) fn follow_up(&mut self, turn: &mut Turn<'_>, telling: &Telling, hint: Option<bytes::Bytes>) {
+        if self.failed || self.ending.as_ref().is_some_and(|ending| ending.kind == End::Remove || ending.done) {
+            return;
+        }
+        if self.confirms
+            && turn.common.options.callbacks.deliveries
+            && let Some(number) = telling.last_delivery()
+        {
+            self.enter_alone(turn, channel::Input::DeliveriesTold(number));
+        }
+        if let (Some(id), Some(hint)) = (telling.hint_for.clone(), hint) {
+            self.enter_alone(turn, channel::Input::SetHint { id, hint });
+        }
+    }
+
+    /// Queues what nobody waits for.
+    pub(super) fn enter_alone(&mut self, turn: &mut Turn<'_>, input: channel::Input) {
+        if !self.failed {
+            self.enter(turn, Waiting { caller: None, input, heard: None });
+        }
+    }
+
+    /// Queues a step that does nothing but save what is owed.
+    pub(super) fn retry(&mut self) {
+        self.retry_queued = true;
+        self.steps.push_back(Pending::retry(None));
+    }
+
+    /// Takes no more orders. On removal what is queued is discarded.
+    pub(super) fn end(&mut self, turn: &mut Turn<'_>, kind: End, callers: Vec<Caller>) {
+        let why = if kind == End::ShutDown { ExecutorError::ShutDown } else { ExecutorError::UnknownChannel };
+        for order in std::mem::take(&mut self.waiting) {
+            refuse(turn, &order, why.clone());
+        }
+        if kind == End::Remove {
+            self.owed = Owed::default();
+            self.failing = None;
+            self.held.clear();
+            turn.callbacks.discard();
+            for step in std::mem::take(&mut self.steps) {
+                let then = step.then.and_then(|order| order.caller).map(|caller| caller.call);
+                for call in step.callers.into_iter().chain(then) {
+                    turn.answer(call, Err(why.clone()));
+                }
+            }
+        }
+        let ending = Ending { kind, callers, hurry: false, checkpointed: false, retried: false, done: false };
+        self.ending = Some(ending);
+    }
+
+    /// Nothing is carried out any more: who waits is answered, and what was not saved is owed.
+    pub(super) fn abandon(&mut self, turn: &mut Turn<'_>) {
+        let callers = self.ending.take().map(|ending| ending.callers).unwrap_or_default();
+        self.end(turn, End::ShutDown, Vec::new());
+        let mut steps = Vec::new();
+        if let Some(saving) = self.saving.take() {
+            if let Some(commit) = saving.commit {
+                self.owed.give_back(Arc::unwrap_or_clone(commit));
+            }
+            steps = saving.batch;
+        }
+        steps.extend(std::mem::take(&mut self.steps));
+        for step in steps {
+            self.owed.push(step.save);
+            let then = step.then.and_then(|order| order.caller).map(|caller| caller.call);
+            for call in step.callers.into_iter().chain(then) {
+                turn.answer(call, Err(ExecutorError::ShutDown));
+            }
+        }
+        for caller in callers {
+            turn.answer(caller.call, Err(ExecutorError::ShutDown));
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.done = true;
+        }
+    }
+
+    /// Begins to save the next steps; those that have nothing to save are carried out at once.
+    pub(super) fn pump(&mut self, turn: &mut Turn<'_>) {
+        while self.saving.is_none() && !self.steps.is_empty() {
+            let owing = !self.owed.is_empty();
+            let mut batch = Vec::new();
+            let (mut adds, mut retry) = (false, false);
+            // A step that waits for no save does not wait for those behind it either.
+            while batch.is_empty() || (owing || adds) && batch.len() < MAX_BATCH {
+                let Some(mut step) = self.steps.pop_front() else { break };
+                adds |= !step.save.is_empty();
+                retry |= step.retry;
+                self.owed.push(std::mem::take(&mut step.save));
+                batch.push(step);
+            }
+            // What a defect left half changed must not be saved as a whole.
+            if owing && !self.failed && self.owed.exceeds(self.rows()) {
+                self.owed.owe_everything();
+            }
+            let tries = if owing {
+                turn.common.options.on_save_failure == OnSaveFailure::Fail || retry || adds && self.owed.is_due()
+            } else {
+                adds
+            };
+            if !tries {
+                self.settle(turn, batch, None);
+            } else if self.owed.is_everything() {
+                self.saving = Some(Saving { batch, commit: None });
+                turn.effects.push(Effect::Load { channel: turn.id.clone(), generation: self.generation });
+            } else {
+                let commit = self.owed.take();
+                self.commit(turn, batch, commit);
+            }
+        }
+    }
+
+    /// What the store has came in: all of the channel is written anew.
+    pub(super) fn loaded(&mut self, turn: &mut Turn<'_>, result: Result<ChannelData, Arc<PersistenceError>>) {
+        let Some(mut saving) = self.saving.take_if(|saving| saving.commit.is_none()) else { return };
+        if self.is_removed() {
+            return self.settle(turn, saving.batch, Some(Ok(())));
+        }
+        match (result, self.failure()) {
+            (Ok(_), Some(error)) if self.failed => self.settle(turn, saving.batch, Some(Err(error))),
+            (Ok(stored), _) => {
+                // What is queued has changed the channel already, so it is saved with it.
+                for mut step in std::mem::take(&mut self.steps) {
+                    step.save = Commit::default();
+                    saving.batch.push(step);
+                }
+                self.owed = Owed::default();
+                let commit = rewrite(&stored, self.channel.data());
+                self.commit(turn, saving.batch, commit);
+                if let Some(saving) = &mut self.saving {
+                    // Should it fail, it must be made anew.
+                    saving.commit = Some(Arc::default());
+                    self.owed.owe_everything();
+                }
+            }
+            (Err(error), _) => self.settle(turn, saving.batch, Some(Err(error))),
+        }
+    }
+
+    fn commit(&mut self, turn: &mut Turn<'_>, batch: Vec<Pending>, commit: Commit) {
+        trace!(channel = %turn.id, puts = commit.history.put.len(), deletes = commit.history.delete.len(), "save");
+        let commit = Arc::new(commit);
+        self.saving = Some(Saving { batch, commit: Some(commit.clone()) });
+        turn.effects.push(Effect::Commit { channel: turn.id.clone(), generation: self.generation, commit });
+    }
+
+    /// A commit ended.
+    pub(super) fn saved(&mut self, turn: &mut Turn<'_>, result: Result<(), Arc<PersistenceError>>) {
+        let Some(saving) = self.saving.take_if(|saving| saving.commit.is_some()) else { return };
+        match (&result, saving.commit) {
+            (Ok(()), _) if self.owed.is_everything() => self.owed = Owed::default(),
+            (Err(_), Some(commit)) if !self.is_removed() => self.owed.give_back(Arc::unwrap_or_clone(commit)),
+            _ => {}
+        }
+        self.settle(turn, saving.batch, Some(result));
+    }
+
+    /// Whether a step waits to be carried out or is being saved.
+    pub(super) fn is_busy(&self) -> bool {
+        self.saving.is_some() || !self.steps.is_empty()
+    }
+
+    pub(super) fn is_saving(&self) -> Option<&'static str> {
+        self.saving.as_ref().map(|saving| if saving.commit.is_some() { "commit" } else { "load_channel" })
+    }
+
+    /// Whether something is not saved, and why.
+    pub(super) fn owes(&self) -> bool {
+        self.saving.is_some() || !self.owed.is_empty()
+    }
+
+    /// Why the last save failed, if it did.
+    pub(super) fn failure(&self) -> Option<Arc<PersistenceError>> {
+        self.failing.as_ref().map(|failing| failing.error.clone())
+    }
+
+    pub(super) fn channel(&self) -> Result<&Channel, ExecutorError> {
+        if self.failed { Err(ExecutorError::ChannelFailed) } else { Ok(&self.channel) }
+    }
+
+    /// Whether it may be looked at: it is not closing, and not being removed.
+    pub(super) fn is_readable(&self) -> bool {
+        self.ending.as_ref().is_none_or(|ending| ending.kind == End::ShutDown)
+    }
+
+    pub(super) fn footprint(&self) -> Footprint {
+        self.footprint
+    }
+
+    /// When to look at the channel.
+    pub(super) fn deadline(&self, common: &Common) -> Option<RunningTime> {
+        if self.failed || self.ending.is_some() {
+            return None;
+        }
+        let retry = self.failing.as_ref().filter(|_| !self.retry_queued).map(|failing| failing.retry_at);
+        let deadline =
+            if self.fails(common) { retry } else { [self.channel.poll_timeout(), retry].into_iter().flatten().min() };
+        deadline.map(|deadline| deadline.max(self.not_before))
+    }
+
+    /// Forgets an order that was not begun.
+    pub(super) fn forget(&mut self, call: CallId) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|order| order.caller.is_none_or(|caller| caller.call != call));
+        self.waiting.len() < before
+    }
+
+    /// Whether further orders wait.
+    pub(super) fn is_full(&self, callbacks: &Callbacks) -> bool {
+        let saving = self.saving.as_ref().map_or(0, |saving| saving.batch.len());
+        self.steps.len() + saving + callbacks.len() >= MAX_STEPS
+    }
+
+    fn has_room(&self, turn: &Turn<'_>) -> bool {
+        !self.is_full(turn.callbacks)
+    }
+
+    fn rows(&self) -> usize {
+        let counts = self.channel.meta().counts;
+        let rows = counts.messages + counts.parked + counts.stubs + counts.outgoing + counts.requests;
+        usize::try_from(rows + counts.responses + counts.marks).unwrap_or(usize::MAX)
+    }
+
+    fn is_removed(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| ending.kind == End::Remove)
+    }
+
+    /// With [`OnSaveFailure::Fail`], a channel that owes something changes no further before that is saved.
+    fn fails(&self, common: &Common) -> bool {
+        self.failing.is_some() && common.options.on_save_failure == OnSaveFailure::Fail
+    }
+
+    fn check_open(&self) -> Result<(), ExecutorError> {
+        match &self.ending {
+            Some(ending) if ending.kind == End::ShutDown => Err(ExecutorError::ShutDown),
+            Some(_) => Err(ExecutorError::UnknownChannel),
+            None if self.failed => Err(ExecutorError::ChannelFailed),
+            None => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, turn: &mut Turn<'_>, mut order: Waiting) {
+        if !self.fails(turn.common) {
+            return self.enter(turn, order);
+        }
+        self.retry_queued = true;
+        let step = if order.input == channel::Input::Timeout {
+            let callers = order.caller.take().map(|caller| caller.call).into_iter().collect();
+            Pending { callers, ..Pending::retry(None) }
+        } else {
+            Pending::retry(Some(order))
+        };
+        self.steps.push_back(step);
+    }
+
+    /// Handles an input and queues its step.
+    fn enter(&mut self, turn: &mut Turn<'_>, order: Waiting) {
+        let timeout = order.input == channel::Input::Timeout;
+        let context = context(turn.moment, &mut self.entropy);
+        let mut step = match self.handle(turn, &context, order.input) {
+            Ok(step) => step,
+            Err(error) => {
+                if let Some(caller) = order.caller {
+                    turn.answer(caller.call, Err(error));
+                }
+                return;
+            }
+        };
+        if let Some(notice) = self.foreign_notice(order.heard) {
+            step.telling.told.insert(0, notice);
+        }
+        step.callers.extend(order.caller.map(|caller| caller.call));
+        step.retry = timeout && self.failing.is_some() && !self.retry_queued;
+        self.retry_queued |= step.retry;
+        self.steps.push_back(step);
+        self.measure(turn);
+    }
+
+    fn handle(&mut self, turn: &Turn<'_>, context: &Context, input: channel::Input) -> Result<Pending, ExecutorError> {
+        let Ok(step) = catch_unwind(AssertUnwindSafe(|| self.channel.handle(context, input))) else {
+            error!(channel = %turn.id, "a defect made the channel panic; it takes no more inputs");
+            self.failed = true;
+            return Err(ExecutorError::ChannelFailed);
+        };
+        if let Err(refused) = &step.outcome
+            && step.save.is_empty()
+            && step.transmit.is_empty()
+            && step.events.is_empty()
+        {
+            return Err(refused.clone().into());
+        }
+        Ok(Pending::new(step, self.dialect, turn.common.options.callbacks.hints))
+    }
+
+    /// Counts what the channel takes now, and lets it shrink where all channels together take too much.
+    fn measure(&mut self, turn: &Turn<'_>) {
+        let before = self.footprint;
+        self.count();
+        if let Some((log_bytes, parked_bytes)) = self.memory.excess(before, self.footprint) {
+            let context = context(turn.moment, &mut self.entropy);
+            if let Ok(step) = self.handle(turn, &context, channel::Input::Shrink { log_bytes, parked_bytes }) {
+                self.steps.push_back(step);
+                self.count();
+            }
+        }
+    }
+
+    fn count(&mut self) {
+        let now = Footprint::from(self.channel.stats());
+        self.memory.change(self.footprint, now);
+        self.footprint = now;
+    }
+
+    fn foreign_notice(&mut self, heard: Option<Dialect>) -> Option<Told> {
+        let heard = heard.filter(|heard| !heard.same_family(self.dialect) && !self.foreign_told)?;
+        self.foreign_told = true;
+        Some(Told::ForeignDialect { heard, configured: self.dialect })
+    }
+
+    /// Tells all of a batch, in order, what its one attempt to save came to.
+    fn settle(&mut self, turn: &mut Turn<'_>, batch: Vec<Pending>, attempt: Option<Result<(), Arc<PersistenceError>>>) {
+        let mut failure = None;
+        match attempt {
+            None => {}
+            Some(Ok(())) => {
+                if self.failing.take().is_some() {
+                    debug!(channel = %turn.id, "saved what was owed");
+                    self.tell(turn, self.notice(Told::PersistenceRecovered));
+                }
+                for telling in std::mem::take(&mut self.held) {
+                    self.tell(turn, telling);
+                }
+            }
+            Some(Err(error)) => {
+                if !self.is_removed() {
+                    let next = Failing::after(self.failing.as_ref(), error.clone(), turn.moment.running);
+                    if self.failing.replace(next).is_none() {
+                        warn!(channel = %turn.id, %error, "cannot save; trying again");
+                        self.tell(turn, self.notice(Told::PersistenceFailed(error.clone())));
+                    }
+                }
+                failure = Some(error).filter(|_| turn.common.options.on_save_failure == OnSaveFailure::Fail);
+            }
+        }
+        for step in batch {
+            self.carry_out(turn, step, failure.clone());
+        }
+        turn.callbacks.start(turn.id, turn.effects);
+    }
+
+    /// `failure` is set where a failed save fails the operation.
+    fn carry_out(&mut self, turn: &mut Turn<'_>, step: Pending, failure: Option<Arc<PersistenceError>>) {
+        if step.retry {
+            self.retry_queued = false;
+        }
+        if failure.is_some() && !self.is_removed() {
+            if !step.telling.is_empty() {
+                self.held.push(step.telling);
+            }
+        } else {
+            self.tell(turn, step.telling);
+        }
+        match (failure, step.then) {
+            (None, Some(order)) => match self.check_open() {
+                Ok(()) => self.begin(turn, order),
+                Err(error) => refuse(turn, &order, error),
+            },
+            (Some(error), Some(order)) => refuse(turn, &order, error.into()),
+            (Some(error), None) => {
+                for call in step.callers {
+                    turn.answer(call, Err(error.clone().into()));
+                }
+            }
+            (None, None) => {
+                let dialect = self.dialect;
+                let answer = step.outcome.map_err(ExecutorError::from);
+                let answer = answer.map(|outcome| Answer { outcome, own: step.own.map(|message| (message, dialect)) });
+                for call in step.callers {
+                    turn.answer(call, answer.clone());
+                }
+            }
+        }
+    }
+
+    fn notice(&self, told: Told) -> Telling {
+        Telling { dialect: self.dialect, told: vec![told], ..Telling::default() }
+    }
+
+    fn tell(&self, turn: &mut Turn<'_>, telling: Telling) {
+        if telling.is_empty() || self.is_removed() {
+            return;
+        }
+        let telling = Arc::new(telling);
+        turn.callbacks.push(turn.common.options.callbacks, self.generation, &telling);
+        turn.effects.push(Effect::Tell { channel: turn.id.clone(), telling });
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.memory.leave(self.footprint);
+    }
+}
+
+fn refuse(turn: &mut Turn<'_>, order: &Waiting, error: ExecutorError) {
+    if let Some(caller) = order.caller {
+        turn.answer(caller.call, Err(error));
+    }
+}
+
+fn context(moment: &Moment, entropy: &mut u64) -> Context {
+    Context { wall: moment.wall, running: moment.running, entropy: split_mix(entropy) }
+}

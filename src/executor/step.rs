@@ -1,0 +1,69 @@
+//! A step on its way through an open channel: what it saves, what it tells, and who waits for it.
+
+use super::effect::{CallId, Caller};
+use super::told::{Telling, Told};
+use crate::channel::{self, ChannelError, Outcome, Step, TransmitKind};
+use crate::state::Commit;
+use crate::types::{Dialect, Message};
+
+/// A step to carry out.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) save: Commit,
+    /// Save what is owed, even if there is nothing to add.
+    pub(super) retry: bool,
+    /// What the caller gets to broadcast.
+    pub(super) own: Option<Message>,
+    pub(super) telling: Telling,
+    pub(super) outcome: Result<Outcome, ChannelError>,
+    /// Who waits for it; of an opening, maybe many.
+    pub(super) callers: Vec<CallId>,
+    /// An order that is begun once what is owed was saved.
+    pub(super) then: Option<Waiting>,
+}
+
+/// An order to enter an input that was not begun.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) caller: Option<Caller>,
+    pub(super) input: channel::Input,
+    pub(super) heard: Option<Dialect>,
+}
+
+impl Pending {
+    /// A step that a channel gave. With `hints`, the hint of a message sent is asked for afterwards.
+    pub(super) fn new(mut step: Step, dialect: Dialect, hints: bool) -> Self {
+        let own = step.transmit.iter().position(|transmit| is_answer(transmit.kind));
+        let own = own.map(|position| step.transmit.remove(position));
+        let content = own.as_ref().filter(|own| own.kind == TransmitKind::Content);
+        let hint_for = content.filter(|_| hints).map(|own| own.message.id.clone());
+        let told = step.events.into_iter().map(Told::Event).collect();
+        Self {
+            save: step.save,
+            retry: false,
+            own: own.map(|own| own.message),
+            telling: Telling { dialect, transmit: step.transmit, told, hint_for },
+            outcome: step.outcome,
+            callers: Vec::new(),
+            then: None,
+        }
+    }
+
+    /// A step that does nothing but save what is owed, before another order is begun.
+    pub(super) fn retry(then: Option<Waiting>) -> Self {
+        Self {
+            save: Commit::default(),
+            retry: true,
+            own: None,
+            telling: Telling::default(),
+            outcome: Ok(Outcome::Done),
+            callers: Vec::new(),
+            then,
+        }
+    }
+}
+
+/// Whether the caller alone gets this message; all others go out by themselves.
+fn is_answer(kind: TransmitKind) -> bool {
+    matches!(kind, TransmitKind::Content | TransmitKind::Ephemeral | TransmitKind::Relay)
+}

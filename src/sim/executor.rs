@@ -1,0 +1,636 @@
+//! Worlds for the [`Executor`]: stores that are slow, fail and hang, and callbacks that call anything at any moment.
+//!
+//! Two participants with a few channels each; tasks and callbacks order at random, a callback waits for each answer
+//! before it goes on. Everything comes from one seed. [`run`] checks while it runs:
+//!
+//! - one call to the store at a time for a channel, and what is loaded fits together;
+//! - after *closed* no commit and nothing told, and, for a caller from outside, no callback still running;
+//! - callbacks of a channel one at a time, deliveries in order, each once an opening;
+//! - what was answered *Ok* is stored: at once with [`OnSaveFailure::Fail`], else when the channel is closed;
+//! - every order is answered, once; in worlds where callbacks wait for nobody but themselves without any patience ending;
+//! - closed channels leave nothing behind.
+
+mod check;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use self::check::{Call, Kind, Watch};
+use crate::channel::{Config, Input as ChannelInput, Join};
+use crate::executor::{
+    CallId, Caller, Effect, Executor, Generation, Input, Moment, OnSaveFailure, Options, Order, Telling, Wants,
+};
+use crate::sim::EPOCH_MS;
+use crate::state::{ChannelData, Commit};
+use crate::store::{MemoryPersistence, Persistence, PersistenceError, PersistenceErrorKind};
+use crate::types::{ChannelId, Message, RunningTime, WallTime, split_mix};
+
+/// How long tasks make orders, in milliseconds.
+const BUSY_MS: u64 = 40_000;
+/// When an outside caller loses patience, where it has some.
+const PATIENCE_MS: u64 = 30_000;
+/// Happenings after which a world that does not come to rest is a defect.
+const MAX_HAPPENINGS: u64 = 200_000;
+const CHANNELS: [&str; 3] = ["a", "b", "c"];
+
+/// What a world did: a world in which little happened proves little.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Orders answered.
+    pub answered: u64,
+    /// Commits.
+    pub commits: u64,
+    /// Store calls that failed.
+    pub failed: u64,
+    /// Store calls that hung.
+    pub hung: u64,
+    /// Callbacks that returned.
+    pub callbacks: u64,
+    /// Orders from inside callbacks.
+    pub inside: u64,
+    /// Channels closed or removed.
+    pub closed: u64,
+    /// Callers whose patience ended.
+    pub gave_up: u64,
+    /// Shutdowns and crashes.
+    pub restarts: u64,
+}
+
+/// Runs the world of this seed.
+///
+/// # Errors
+/// What was broken.
+pub fn run(seed: u64) -> Result<Tally, String> {
+    run_with(seed, None)
+}
+
+/// Runs the world of this seed with a known bug put back: a check that never reports it is blind.
+///
+/// # Errors
+/// What was broken.
+pub fn run_with(seed: u64, bug: Option<Bug>) -> Result<Tally, String> {
+    let mut world = World::new(seed);
+    world.bug = bug;
+    world.run().map_err(|what| format!("seed {seed}, {} ms: {what}", world.now))?;
+    Ok(world.tally)
+}
+
+/// What carrying out has been known to do wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A commit counts as saved when it is handed to the store.
+    SavedTooEarly,
+    /// A commit that failed counts as saved.
+    FailureIsSuccess,
+    /// Callbacks count as returned when they are called.
+    ReturnsTooEarly,
+    /// That a call comes from inside a callback is not known.
+    ForgetsInside,
+    /// A caller's patience that ends is not told.
+    NoPatience,
+    /// Of a crash's open commit, half is stored.
+    Torn,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::SavedTooEarly,
+        Self::FailureIsSuccess,
+        Self::ReturnsTooEarly,
+        Self::ForgetsInside,
+        Self::NoPatience,
+        Self::Torn,
+    ];
+}
+
+struct World {
+    bug: Option<Bug>,
+    random: Random,
+    now: u64,
+    sequence: u64,
+    happenings: BTreeMap<(u64, u64), Happening>,
+    members: Vec<Member>,
+    /// Callbacks also wait for tasks of the application, which nobody can know; so callers have patience.
+    strangers: bool,
+    /// Share of store calls that fail, in percent.
+    fails: u64,
+    hangs: u64,
+    resting: bool,
+    tally: Tally,
+}
+
+struct Member {
+    executor: Executor,
+    options: Options,
+    disk: MemoryPersistence,
+    /// What happens to an earlier run is nothing.
+    run: u64,
+    running: BTreeMap<ChannelId, Running>,
+    watch: Watch,
+    hung: Vec<Happening>,
+    next_call: u64,
+}
+
+/// A callback in progress.
+struct Running {
+    generation: Generation,
+    orders_left: u64,
+}
+
+#[derive(Debug)]
+enum Happening {
+    /// A call to the store lands and comes back.
+    Stored {
+        member: usize,
+        run: u64,
+        channel: ChannelId,
+        generation: Generation,
+        verb: Verb,
+        fails: bool,
+    },
+    Flushed {
+        member: usize,
+        run: u64,
+    },
+    /// A callback goes on.
+    GoOn {
+        member: usize,
+        run: u64,
+        channel: ChannelId,
+    },
+    GiveUp {
+        member: usize,
+        run: u64,
+        channel: ChannelId,
+        call: CallId,
+    },
+    Forget {
+        member: usize,
+        run: u64,
+        channel: ChannelId,
+        call: CallId,
+    },
+    Arrive {
+        member: usize,
+        message: Message,
+    },
+    Task {
+        member: usize,
+    },
+    Heal {
+        member: usize,
+    },
+    Restart {
+        member: usize,
+    },
+}
+
+#[derive(Debug)]
+enum Verb {
+    Load,
+    Commit(Arc<Commit>),
+    Drop,
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        split_mix(&mut self.0) % bound
+    }
+
+    fn percent(&mut self, share: u64) -> bool {
+        self.below(100) < share
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let strangers = random.percent(25);
+        let (fails, hangs) = (random.below(3) * 10, random.below(2) * 3);
+        let members = (0..2)
+            .map(|member| {
+                let mut options = Options::new(format!("member {member}"), seed.wrapping_mul(2).wrapping_add(member));
+                if random.percent(50) {
+                    options.on_save_failure = OnSaveFailure::Fail;
+                }
+                if random.percent(80) {
+                    let deliveries = random.percent(80);
+                    options.callbacks = Wants { events: true, deliveries, transmissions: true, hints: true };
+                }
+                options.max_channels = 2 + usize::from(random.percent(50));
+                Member::new(options)
+            })
+            .collect();
+        let mut world = Self {
+            bug: None,
+            random,
+            now: 0,
+            sequence: 0,
+            happenings: BTreeMap::new(),
+            members,
+            strangers,
+            fails,
+            hangs,
+            resting: false,
+            tally: Tally::default(),
+        };
+        for member in 0..2 {
+            for _ in 0..6 {
+                world.later(5_000, Happening::Task { member });
+            }
+        }
+        world
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        self.go_until(BUSY_MS)?;
+        self.resting = true;
+        for member in 0..2 {
+            self.happen(Happening::Heal { member })?;
+        }
+        self.go_until(BUSY_MS + 3 * PATIENCE_MS)?;
+        let mut end = BUSY_MS + 3 * PATIENCE_MS;
+        for member in 0..2 {
+            for channel in CHANNELS {
+                self.order(member, channel.into(), Order::Close, false, None)?;
+            }
+            // What could not be wiped is, before it is opened again.
+            for channel in CHANNELS {
+                for order in [Order::Open(config()), Order::Close] {
+                    end += 20_000;
+                    self.go_until(end)?;
+                    self.order(member, channel.into(), order, false, None)?;
+                }
+            }
+        }
+        self.go_until(u64::MAX)?;
+        for member in &self.members {
+            member.watch.at_rest(&member.executor, &member.disk)?;
+        }
+        Ok(())
+    }
+
+    /// Lets everything happen that is due until then.
+    fn go_until(&mut self, end: u64) -> Result<(), String> {
+        for _ in 0..MAX_HAPPENINGS {
+            let next = self.happenings.first_key_value().map(|(at, _)| at.0);
+            let timer = |member: &Member| member.executor.poll_timeout().map(RunningTime::as_millis);
+            let due = self.members.iter().filter_map(timer).min();
+            let Some(at) = [next, due].into_iter().flatten().min().filter(|at| *at <= end) else { return Ok(()) };
+            self.now = self.now.max(at);
+            if next == Some(at)
+                && let Some((_, happening)) = self.happenings.pop_first()
+            {
+                self.happen(happening)?;
+            } else {
+                let moment = self.moment();
+                for member in 0..self.members.len() {
+                    let effects = self.members[member].executor.timeout(&moment);
+                    self.carry_out(member, effects)?;
+                }
+            }
+        }
+        Err("it does not come to rest".into())
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), String> {
+        match happening {
+            Happening::Stored { member, run, channel, generation, verb, fails } => {
+                self.stored(member, run, &channel, generation, verb, fails)
+            }
+            Happening::Flushed { member, run } if self.members[member].run == run => {
+                let effects = self.members[member].executor.flushed(Ok(()));
+                self.carry_out(member, effects)
+            }
+            Happening::GoOn { member, run, channel } if self.members[member].run == run => self.go_on(member, channel),
+            Happening::GiveUp { member, run, channel, call } if self.members[member].run == run => {
+                self.hand_in(member, &channel, Input::GiveUp(call))
+            }
+            Happening::Forget { member, run, channel, call } if self.members[member].run == run => {
+                self.members[member].watch.forgotten(&channel, call);
+                self.hand_in(member, &channel, Input::Forget(call))
+            }
+            Happening::Arrive { member, message } => {
+                let channel = message.channel.clone();
+                let order = Order::Enter { input: ChannelInput::Receive(message), heard: None };
+                self.order(member, channel, order, false, None).map(|_| ())
+            }
+            Happening::Task { member } => {
+                if self.resting {
+                    return Ok(());
+                }
+                self.later(4_000, Happening::Task { member });
+                if self.random.percent(1) {
+                    return self.crash(member);
+                }
+                let channel = self.channel();
+                let order = self.any_order();
+                let call = self.order(member, channel.clone(), order, false, None)?;
+                if let Some(call) = call
+                    && self.random.percent(5)
+                {
+                    let run = self.members[member].run;
+                    self.later(1_000, Happening::Forget { member, run, channel, call });
+                }
+                Ok(())
+            }
+            Happening::Heal { member } => {
+                for happening in std::mem::take(&mut self.members[member].hung) {
+                    self.later(1_000, happening);
+                }
+                Ok(())
+            }
+            Happening::Restart { member } => {
+                if self.members[member].running.is_empty() {
+                    self.members[member].watch.ended()?;
+                    self.restart(member);
+                } else {
+                    self.later(1_000, Happening::Restart { member });
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Anybody's order to a channel; `None` as order shuts everything down.
+    fn order(
+        &mut self,
+        member: usize,
+        channel: ChannelId,
+        order: Order,
+        inside: bool,
+        for_callback: Option<ChannelId>,
+    ) -> Result<Option<CallId>, String> {
+        let moment = self.moment();
+        let who = &mut self.members[member];
+        let call = CallId(who.next_call);
+        who.next_call += 1;
+        let kind = Kind::of(&order);
+        who.watch.asked(&channel, call, Call { kind, inside, for_callback, newest: None, forgotten: false });
+        let caller = Caller { call, inside: inside && self.bug != Some(Bug::ForgetsInside) };
+        let patient = !matches!(kind, Kind::Close | Kind::Remove | Kind::ShutDown) || inside;
+        let effects = if kind == Kind::ShutDown {
+            who.executor.shut_down(&moment, caller)
+        } else {
+            who.executor.handle(&moment, &channel, Input::Order { caller: Some(caller), order })
+        };
+        self.tally.inside += u64::from(inside);
+        if self.strangers && !patient && self.bug != Some(Bug::NoPatience) {
+            let run = self.members[member].run;
+            self.at(self.now + PATIENCE_MS, Happening::GiveUp { member, run, channel, call });
+        }
+        self.carry_out(member, effects)?;
+        Ok(Some(call))
+    }
+
+    fn hand_in(&mut self, member: usize, channel: &ChannelId, input: Input) -> Result<(), String> {
+        let moment = self.moment();
+        let effects = self.members[member].executor.handle(&moment, channel, input);
+        self.carry_out(member, effects)
+    }
+
+    fn carry_out(&mut self, member: usize, effects: Vec<Effect>) -> Result<(), String> {
+        for effect in effects {
+            let who = &mut self.members[member];
+            who.watch.see(&effect, &who.running)?;
+            match effect {
+                Effect::Load { channel, generation } => self.store(member, channel, generation, Verb::Load),
+                Effect::Drop { channel, generation } => self.store(member, channel, generation, Verb::Drop),
+                Effect::Commit { channel, generation, commit } => {
+                    self.tally.commits += 1;
+                    if self.bug == Some(Bug::SavedTooEarly) {
+                        let input = Input::Saved { generation, result: Ok(()) };
+                        self.members[member].watch.came_back(&channel);
+                        self.store(member, channel.clone(), generation, Verb::Commit(commit));
+                        self.hand_in(member, &channel, input)?;
+                        continue;
+                    }
+                    self.store(member, channel, generation, Verb::Commit(commit));
+                }
+                Effect::Flush => {
+                    let run = self.members[member].run;
+                    self.later(500, Happening::Flushed { member, run });
+                }
+                Effect::Tell { telling, .. } => self.transmit(member, &telling),
+                Effect::CallBack { channel, generation, .. } => {
+                    let orders_left = if self.resting { 0 } else { self.random.below(3) };
+                    let run = self.members[member].run;
+                    self.members[member].running.insert(channel.clone(), Running { generation, orders_left });
+                    self.later(2_000, Happening::GoOn { member, run, channel: channel.clone() });
+                    if self.bug == Some(Bug::ReturnsTooEarly) {
+                        self.hand_in(member, &channel, Input::Returned { generation, hint: None })?;
+                    }
+                }
+                Effect::Answer { channel, call, result } => {
+                    self.tally.answered += 1;
+                    if let Ok(answer) = &result
+                        && let Some((message, _)) = &answer.own
+                    {
+                        self.broadcast(member, message);
+                    }
+                    let who = &mut self.members[member];
+                    let fails = who.options.on_save_failure == OnSaveFailure::Fail;
+                    let asked =
+                        who.watch.answered(&channel, call, &result, &who.running, fails.then_some(&who.disk))?;
+                    self.tally.closed += u64::from(result.is_ok() && matches!(asked.kind, Kind::Close | Kind::Remove));
+                    self.tally.gave_up += u64::from(check::is_unfinished(&result));
+                    self.wake(member, asked);
+                }
+                Effect::ShutDown { calls, report } => {
+                    self.tally.restarts += 1;
+                    for call in calls {
+                        self.tally.answered += 1;
+                        let asked = self.members[member].watch.shut_down(call, &report)?;
+                        self.wake(member, asked);
+                    }
+                    self.later(1_000, Happening::Restart { member });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A callback that waited for this answer goes on.
+    fn wake(&mut self, member: usize, asked: Call) {
+        if let Some(channel) = asked.for_callback {
+            let run = self.members[member].run;
+            self.later(500, Happening::GoOn { member, run, channel });
+        }
+    }
+
+    fn go_on(&mut self, member: usize, of: ChannelId) -> Result<(), String> {
+        let Some(running) = self.members[member].running.get_mut(&of) else { return Err("no such callback".into()) };
+        let generation = running.generation;
+        if running.orders_left > 0 && !self.resting {
+            running.orders_left -= 1;
+            let channel = if self.random.percent(70) { of.clone() } else { self.channel() };
+            let order = self.any_order();
+            let inside = !(self.strangers && self.random.percent(30));
+            return self.order(member, channel, order, inside, Some(of)).map(|_| ());
+        }
+        self.members[member].running.remove(&of);
+        self.tally.callbacks += 1;
+        let hint = self.random.percent(50).then(|| Bytes::from_static(b"hint"));
+        self.hand_in(member, &of, Input::Returned { generation, hint })
+    }
+
+    fn any_order(&mut self) -> Order {
+        let enter = |input| Order::Enter { input, heard: None };
+        match self.random.below(20) {
+            0..=5 => Order::Open(config()),
+            6..=12 => enter(ChannelInput::Send { content: Bytes::from(self.sequence.to_string()), id: None }),
+            13 => enter(ChannelInput::SendSync),
+            14 => enter(ChannelInput::Timeout),
+            15 | 16 => Order::Close,
+            17 | 18 => Order::Remove,
+            _ if self.random.percent(30) => Order::ShutDown,
+            _ => Order::Close,
+        }
+    }
+
+    fn store(&mut self, member: usize, channel: ChannelId, generation: Generation, verb: Verb) {
+        let fails = !self.resting && self.random.percent(self.fails);
+        let run = self.members[member].run;
+        let happening = Happening::Stored { member, run, channel, generation, verb, fails };
+        if !self.resting && self.random.percent(self.hangs) {
+            self.tally.hung += 1;
+            self.members[member].hung.push(happening);
+            self.later(20_000, Happening::Heal { member });
+        } else {
+            let slow = if self.random.percent(20) { 3_000 } else { 50 };
+            self.later(slow, happening);
+        }
+    }
+
+    fn stored(
+        &mut self,
+        member: usize,
+        run: u64,
+        channel: &ChannelId,
+        generation: Generation,
+        verb: Verb,
+        fails: bool,
+    ) -> Result<(), String> {
+        let who = &mut self.members[member];
+        if who.run != run {
+            return Ok(());
+        }
+        who.watch.came_back(channel);
+        self.tally.failed += u64::from(fails);
+        let error = || Arc::new(PersistenceError::new("call", Some(channel), PersistenceErrorKind::Io));
+        // One that fails may have happened all the same.
+        let happens = !fails || self.random.percent(30);
+        let input = match verb {
+            Verb::Load => {
+                let result = if fails { Err(error()) } else { check::load(&who.disk, channel).map(Ok)? };
+                Input::Loaded { generation, result }
+            }
+            Verb::Commit(commit) => {
+                if happens {
+                    check::now(who.disk.commit(channel, &commit));
+                }
+                let fails = fails && self.bug != Some(Bug::FailureIsSuccess);
+                Input::Saved { generation, result: if fails { Err(error()) } else { Ok(()) } }
+            }
+            Verb::Drop => {
+                if happens {
+                    check::now(who.disk.drop_channel(channel));
+                }
+                Input::Dropped { generation, result: if fails { Err(error()) } else { Ok(()) } }
+            }
+        };
+        self.hand_in(member, channel, input)
+    }
+
+    /// The process ends at once; what the store was doing may have happened.
+    fn crash(&mut self, member: usize) -> Result<(), String> {
+        let run = self.members[member].run;
+        for happening in self.happenings.values() {
+            if let Happening::Stored { member: of, run: then, channel, verb: Verb::Commit(commit), .. } = happening
+                && (*of, *then) == (member, run)
+                && split_mix(&mut self.random.0) % 2 == 0
+            {
+                let disk = &self.members[member].disk;
+                if self.bug == Some(Bug::Torn) {
+                    check::now(disk.update_history(channel, &commit.history));
+                } else {
+                    check::now(disk.commit(channel, commit));
+                }
+            }
+        }
+        self.tally.restarts += 1;
+        self.restart(member);
+        Ok(())
+    }
+
+    fn restart(&mut self, member: usize) {
+        let who = &mut self.members[member];
+        let fails = who.options.on_save_failure == OnSaveFailure::Fail;
+        who.run += 1;
+        who.options.seed = who.options.seed.wrapping_add(1_000);
+        who.executor = Executor::new(who.options.clone());
+        who.running.clear();
+        who.hung.clear();
+        who.watch.restart(fails);
+    }
+
+    fn transmit(&mut self, member: usize, telling: &Telling) {
+        for transmit in &telling.transmit {
+            self.broadcast(member, &transmit.message);
+        }
+    }
+
+    fn broadcast(&mut self, member: usize, message: &Message) {
+        if !self.random.percent(20) {
+            self.later(300, Happening::Arrive { member: 1 - member, message: message.clone() });
+        }
+    }
+
+    fn channel(&mut self) -> ChannelId {
+        CHANNELS[self.random.below(3) as usize].into()
+    }
+
+    fn later(&mut self, within: u64, happening: Happening) {
+        let at = self.now + self.random.below(within);
+        self.at(at, happening);
+    }
+
+    fn at(&mut self, at: u64, happening: Happening) {
+        self.sequence += 1;
+        self.happenings.insert((at, self.sequence), happening);
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { wall: WallTime::from_millis(EPOCH_MS + self.now), running: RunningTime::from_millis(self.now) }
+    }
+}
+
+impl Member {
+    fn new(options: Options) -> Self {
+        Self {
+            executor: Executor::new(options.clone()),
+            options,
+            disk: MemoryPersistence::new(),
+            run: 0,
+            running: BTreeMap::new(),
+            watch: Watch::default(),
+            hung: Vec::new(),
+            next_call: 0,
+        }
+    }
+}
+
+fn config() -> Arc<Config> {
+    Arc::new(Config { join: Join::Backfill(u64::MAX), confirm_deliveries: true, ..Config::default() })
+}
+
+/// Message ids in saved data.
+fn ids(data: &ChannelData) -> BTreeSet<crate::types::MessageId> {
+    data.rows.iter().map(|row| row.key().id).collect()
+}
