@@ -9,7 +9,9 @@ pub mod config;
 pub mod event;
 pub mod view;
 
+mod batch;
 mod clock;
+mod company;
 mod cycle;
 mod delivery;
 mod effects;
@@ -31,6 +33,7 @@ mod sync;
 mod tested;
 mod timeout;
 mod trim;
+mod waits;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -298,6 +301,9 @@ pub struct Channel {
     hints: known::IdMap<MessageId, Bytes>,
     filter: RollingFilter,
     sync: sync::Schedule,
+    company: company::Company,
+    batches: batch::Batches,
+    answers: waits::Answers,
     pace: repair::Pace,
     /// In the next message that must be trimmed, names come before our filter.
     names_first: bool,

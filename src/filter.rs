@@ -167,8 +167,9 @@ fn check_compact(k: u32, bits: &[u8]) -> Result<(), FilterError> {
 /// The chance that these positions of one id, at most [`MAX_HASHES`], are all set by accident where `ones` of `bits` bits
 /// are set: only distinct ones count. No hit of `k` hash functions is worth more than this floor: the positions come from
 /// two hashes, so that about bits squared sets of positions exist, and in a nearly empty filter many of them are hit.
-fn worth(positions: impl Iterator<Item = u64>, k: u32, ones: f64, bits: f64) -> f64 {
-    let (fill, floor) = ((ones / bits).min(1.0), (ones / (f64::from(k) * bits * bits)).min(1.0));
+/// `alike` is the chance that two ids have all positions in common, where they have the first two.
+fn worth(positions: impl Iterator<Item = u64>, k: u32, ones: f64, bits: f64, alike: f64) -> f64 {
+    let (fill, floor) = ((ones / bits).min(1.0), (alike * ones / (f64::from(k) * bits * bits)).min(1.0));
     let mut sorted = [0; MAX_HASHES as usize];
     let mut len = 0;
     for (slot, position) in sorted.iter_mut().zip(positions) {

@@ -65,16 +65,24 @@ pub struct Config {
     /// Share of accidental hits of our own filter in the `Lip109` dialect. Default 0.01: seeds change, so hits multiply.
     /// The peers' filters have 0.001.
     pub filter_error_rate: f64,
+    /// The same of a sync message's filter where at most three others were heard within `acknowledgement_window`. Default
+    /// 1e-8: one hit acknowledges, where few are there to give more.
+    pub few_error_rate: f64,
 
     /// Sync interval while there is something new, randomised. Default 30 s.
     pub sync_interval: Duration,
     /// Sync interval to which an idle channel slows down. Default 15 min.
     pub max_sync_interval: Duration,
 
-    /// T_min of SDS-R. Default 2 s: see `docs/reliability.md` for what other values do.
+    /// T_min of SDS-R at most. Default 2 s: see `docs/reliability.md` for what other values do.
     pub t_min: Duration,
-    /// T_max of SDS-R. Default 10 s.
+    /// T_max of SDS-R at most; it keeps its proportion to T_min. Default 10 s.
     pub t_max: Duration,
+    /// How far T_min may fall where answers come fast. Default 300 ms; in the peers' dialects, which have fixed waits, and
+    /// wherever it is not below `t_min`, T_min stays.
+    pub fastest_t_min: Duration,
+    /// Messages sent besides the first one that a request asks for, of those that its sender lacks. Default 32.
+    pub max_batch: usize,
     /// Response groups of SDS-R, see [`response_groups`]. Default 1.
     pub response_groups: u32,
     /// Rate of repair answers. Default 256 KiB/s.
@@ -101,10 +109,11 @@ impl Config {
         let ours = Self { dialect, ..Self::default() };
         match dialect {
             Dialect::Lip109 => ours,
-            Dialect::JsWaku => Self { t_min: seconds(30), t_max: seconds(120), ..ours },
+            Dialect::JsWaku => Self { t_min: seconds(30), t_max: seconds(120), fastest_t_min: seconds(30), ..ours },
             Dialect::NimSds => Self {
                 t_min: seconds(30),
                 t_max: seconds(300),
+                fastest_t_min: seconds(30),
                 lost_timeout: Duration::MAX,
                 max_clock_drift: seconds(10 * 365 * 24 * 60 * 60),
                 ..ours
@@ -132,10 +141,13 @@ impl Default for Config {
             acknowledgement_delay: (Duration::from_secs(1), Duration::from_secs(4)),
             filter_evidence: FilterEvidence::Chance(1e-6),
             filter_error_rate: 0.01,
+            few_error_rate: 1e-8,
             sync_interval: Duration::from_secs(30),
             max_sync_interval: Duration::from_secs(15 * 60),
             t_min: Duration::from_secs(2),
             t_max: Duration::from_secs(10),
+            fastest_t_min: Duration::from_millis(300),
+            max_batch: 32,
             response_groups: 1,
             repair_bytes_per_second: 256 << 10,
             lost_timeout: Duration::from_secs(30 * 60),
@@ -240,6 +252,7 @@ impl Config {
                 self.acknowledgement_delay.0 <= self.acknowledgement_delay.1,
             ),
             ("filter_error_rate", "between 0.0001 and 0.5", (0.0001..=0.5).contains(&self.filter_error_rate)),
+            ("few_error_rate", "between 1e-9 and 0.5", (1e-9..=0.5).contains(&self.few_error_rate)),
             (
                 "filter_evidence",
                 "a chance between 0 and 1, or at least one hit",

@@ -71,6 +71,18 @@ impl Log {
         self.entries.values().map(|kept| &kept.logged)
     }
 
+    /// Places between two others, neither of them included.
+    pub(super) fn between<'a>(
+        &'a self,
+        after: Option<&'a LogKey>,
+        before: &'a LogKey,
+    ) -> impl DoubleEndedIterator<Item = &'a LogKey> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = after.is_none_or(|after| after < before);
+        let range = range.then(|| self.entries.range::<LogKey, _>((from, Bound::Excluded(before))));
+        range.into_iter().flatten().map(|(key, _)| key)
+    }
+
     pub(super) fn oldest(&self) -> Option<&LogKey> {
         self.entries.first_key_value().map(|(key, _)| key)
     }

@@ -31,6 +31,7 @@ impl Channel {
         let id = message.id.clone();
         if !self.is_own(&message.sender) {
             let random = self.now.random();
+            self.company.heard(&message.sender, self.now.running);
             // A sync message that does not name what ours would name is no reason to keep silent; one that names nothing
             // at all, an ephemeral one, is none either.
             let speaks_for_us = match kind {
@@ -178,6 +179,9 @@ impl Channel {
             return self.take_too_old(key.id, message.sender);
         }
         let since = self.requests.get(&key.id).map_or(self.meta.age_ms, |missing| missing.request.since_age_ms);
+        if let Some(asked) = self.requests.get(&key.id).and_then(|missing| missing.asked) {
+            self.answers.answered(asked, self.now.running, &self.config);
+        }
         self.arrived(&key.id);
         self.end_response(&key.id);
         if !own {
@@ -380,7 +384,12 @@ impl Channel {
                 self.effects.limit(Limit::RepairRequests, Some(id), by);
                 self.refill_later();
             }
-            let due = self.now.running.after(repair::request_wait(&self.config, &self.participant, &entry.id));
+            let due = self.now.running.after(repair::request_wait(
+                &self.config,
+                self.answers.waits(),
+                &self.participant,
+                &entry.id,
+            ));
             let entry = entry.clone();
             let request = Request {
                 entry,

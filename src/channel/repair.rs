@@ -13,6 +13,7 @@ use crate::types::{MessageId, ParticipantId, RunningTime, WallTime, millis};
 use super::Config;
 use super::known::{IdMap, Keyed};
 use super::shares::{Namer, Shares};
+use super::waits::Waits;
 
 /// Requests for one missing message before it may be given up.
 pub(super) const REQUESTS_BEFORE_LOSS: u32 = 3;
@@ -24,19 +25,19 @@ pub(super) fn time_before_loss(config: &Config) -> u64 {
 }
 
 /// The wait before a first request: `H(participant ++ id) mod (T_max - T_min) + T_min`, H being the dialect's.
-pub(super) fn request_wait(config: &Config, participant: &ParticipantId, id: &MessageId) -> Duration {
-    let (min, max) = (millis(config.t_min), millis(config.t_max));
+pub(super) fn request_wait(config: &Config, waits: Waits, participant: &ParticipantId, id: &MessageId) -> Duration {
+    let (min, max) = (millis(waits.t_min), millis(waits.t_max));
     let hash = filter::h2_in(config.dialect, participant.as_bytes(), id.as_bytes());
     Duration::from_millis(if max > min { hash % (max - min) + min } else { min })
 }
 
 /// The wait before the next request, after `sent` own requests and `heard` ones of others: `w + H(participant ++ id
 /// ++ attempt) mod w`, where w starts at T_min and own requests alone double it, up to T_max.
-pub(super) fn rearm_wait(config: &Config, participant: &ParticipantId, request: &Request) -> Duration {
+pub(super) fn rearm_wait(waits: Waits, participant: &ParticipantId, request: &Request) -> Duration {
     let attempt = request.sent.saturating_add(request.heard);
-    let floor = millis(config.t_min).max(100);
+    let floor = millis(waits.t_min).max(100);
     let doublings = request.sent.saturating_sub(1).min(16);
-    let w = (floor << doublings).min(millis(config.t_max).max(floor));
+    let w = (floor << doublings).min(millis(waits.t_max).max(floor));
     let hash = filter::h3(participant.as_bytes(), request.entry.id.as_bytes(), &attempt.to_be_bytes());
     Duration::from_millis(w + hash % w)
 }
@@ -44,11 +45,12 @@ pub(super) fn rearm_wait(config: &Config, participant: &ParticipantId, request: 
 /// The wait before an answer: `((H(participant) xor H(sender)) * H(id), 128-bit) mod T_max`; 0 for the sender itself.
 pub(super) fn response_wait(
     config: &Config,
+    waits: Waits,
     participant: &ParticipantId,
     sender: &ParticipantId,
     id: &MessageId,
 ) -> Duration {
-    let max = millis(config.t_max);
+    let max = millis(waits.t_max);
     if max == 0 || participant == sender {
         return Duration::ZERO;
     }
@@ -76,13 +78,15 @@ const ROW_BYTES: usize = 64;
 pub(super) struct Missing {
     pub(super) request: Request,
     pub(super) due: RunningTime,
+    /// When this participant asked for it, if that was once and nobody else has.
+    pub(super) asked: Option<RunningTime>,
     namer: Namer,
     /// T_req, requests sent and heard as they were saved last.
     saved: (WallTime, u32, u32),
 }
 
 impl Missing {
-    fn asked(&self) -> u32 {
+    fn times_asked(&self) -> u32 {
         self.request.sent.saturating_add(self.request.heard)
     }
 
@@ -137,7 +141,7 @@ impl Requests {
     pub(super) fn insert(&mut self, request: Request, due: RunningTime, namer: Namer) {
         self.remove(&request.entry.id.clone());
         let id = request.entry.id.clone();
-        let missing = Missing { saved: counters(&request), request, due, namer };
+        let missing = Missing { saved: counters(&request), request, due, asked: None, namer };
         self.index(&missing);
         self.entries.insert(id, missing);
     }
@@ -148,7 +152,7 @@ impl Requests {
         }
         let missing = self.entries.remove(id)?;
         self.schedule.remove(&(missing.due, id.clone()));
-        self.shares.remove(&missing.namer, missing.asked(), id);
+        self.shares.remove(&missing.namer, missing.times_asked(), id);
         self.ages.remove(&(missing.request.since_age_ms, id.clone()));
         self.unsaved.remove(id);
         Some(missing)
@@ -217,7 +221,7 @@ impl Requests {
     fn index(&mut self, missing: &Missing) {
         let id = &missing.request.entry.id;
         self.schedule.insert((missing.due, id.clone()));
-        self.shares.insert(&missing.namer, missing.asked(), id);
+        self.shares.insert(&missing.namer, missing.times_asked(), id);
         self.ages.insert((missing.request.since_age_ms, id.clone()));
     }
 }

@@ -120,6 +120,9 @@ impl Channel {
         for entry in message.repair_request.iter().take(max).filter(|entry| named.insert(&entry.id)) {
             self.rearm(&entry.id, |request| request.heard = request.heard.saturating_add(1));
             self.consider_response(&entry.id, &message.sender);
+            if *entry == message.repair_request[0] && self.responses.contains(&entry.id) {
+                self.remember_requester(&entry.id, message);
+            }
         }
     }
 
@@ -132,8 +135,8 @@ impl Channel {
         let Some(key) = self.known.key(id) else { return };
         let Some(logged) = self.log.get(&key) else { return };
         let (sender, bytes) = (logged.body.sender.clone(), super::log::cost(&logged.body));
-        let (config, now) = (&self.config, self.now.running);
-        let recent = self.filter.last_heard(id).is_some_and(|heard| now.since(heard) < config.t_min / 2);
+        let (config, waits, now) = (&self.config, self.answers.waits(), self.now.running);
+        let recent = self.filter.last_heard(id).is_some_and(|heard| now.since(heard) < waits.t_min / 2);
         if recent || !repair::in_response_group(config, &self.participant, &sender, id) {
             return;
         }
@@ -142,7 +145,7 @@ impl Channel {
             self.effects.limit(Limit::RepairResponses, Some(id.clone()), Some(by.clone()));
             return;
         }
-        let due = now.after(repair::response_wait(config, &self.participant, &sender, id));
+        let due = now.after(repair::response_wait(config, waits, &self.participant, &sender, id));
         let response = Response { id: id.clone(), due: self.now.wall_at(due) };
         self.log.pin(&key);
         self.responses.insert(&response, due, bytes);
@@ -152,6 +155,7 @@ impl Channel {
 
     /// Ends a pending answer: given, or somebody else gave it.
     pub(super) fn end_response(&mut self, id: &MessageId) {
+        self.batches.end(id);
         if self.responses.remove(id) {
             self.effects.delete(RowKey::by_id(Place::Response, id));
             if let Some(key) = self.known.key(id) {

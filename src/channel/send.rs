@@ -13,6 +13,8 @@ use super::{Channel, ChannelError, Event, Outcome, TransmitKind, clock, outgoing
 
 /// Heads that are never trimmed off.
 const KEPT_HEADS: usize = 2;
+/// Messages named in a sync message because they are to be acknowledged.
+const MAX_NAMED: usize = 16;
 
 impl Channel {
     pub(super) fn send(&mut self, content: Bytes, id: Option<MessageId>) -> Result<Outcome, ChannelError> {
@@ -55,7 +57,11 @@ impl Channel {
         self.append_own(body, &key, hash);
         self.stats.sent += 1;
         let random = self.now.random();
-        self.sync.sent(true, &self.config, self.now.running, random);
+        if self.company.is_small(self.now.running, self.config.acknowledgement_window) {
+            self.sync.sent_naming(&message.causal_history, &self.config, self.now.running, random);
+        } else {
+            self.sync.sent(true, &self.config, self.now.running, random);
+        }
         self.effects.transmit(TransmitKind::Content, message);
         self.retain();
         Ok(Outcome::Sent(id))
@@ -82,7 +88,12 @@ impl Channel {
         self.mend_clock();
         let lamport = clock::next(self.meta.lamport, self.now.wall, self.config.dialect);
         let (id, _) = self.new_id(&lamport.0.to_be_bytes());
-        self.reseed();
+        let seed = self.now.random().to_be_bytes();
+        if self.company.is_small(self.now.running, self.config.acknowledgement_window) {
+            self.filter.reseed_once(self.now.running, seed, self.config.few_error_rate);
+        } else {
+            self.filter.reseed(self.now.running, seed);
+        }
         let composed = self.compose(id, lamport, Bytes::new(), KEPT_HEADS);
         self.sync.requests_sent(self.now.running);
         let random = self.now.random();
@@ -100,7 +111,10 @@ impl Channel {
         let mut message = self.message_of(body);
         self.reseed_if_due();
         message.filter = self.filter.field();
-        message.repair_request = self.due_requests();
+        // nim-sds reads no request on what it knows already.
+        if self.config.dialect.has_sync() {
+            message.repair_request = self.due_requests();
+        }
         self.trim(&mut message, usize::MAX);
         self.requests_went_out(&message);
         message
@@ -188,8 +202,12 @@ impl Channel {
         let named = |key: &LogKey| unset || key.lamport <= limit || self.outgoing.get(key).is_none();
         let turn = content.is_empty().then_some(lamport.0);
         let (max, tail) = (self.config.max_causal_heads, self.config.causal_history_size);
-        let keys = self.log.causal_history(max, tail, turn, &self.known, named);
-        self.reseed_if_due();
+        let mut keys = self.log.causal_history(max, tail, turn, &self.known, named);
+        if turn.is_some() {
+            self.name_received(&mut keys);
+        } else {
+            self.reseed_if_due();
+        }
         let mut message = self.bare_message(id, Some(lamport), content);
         message.causal_history = keys.iter().filter_map(|key| self.entry_of(key)).collect();
         message.filter = self.filter.field();
@@ -198,6 +216,17 @@ impl Channel {
         self.trim(&mut message, heads);
         self.check_size(&message)?;
         Ok(message)
+    }
+
+    /// Adds what is to be acknowledged to a sync message's causal history: being named is proof. In content, such names would
+    /// be dependencies of it for ever.
+    fn name_received(&self, keys: &mut Vec<LogKey>) {
+        let mut received: Vec<LogKey> = self.sync.to_acknowledge().filter_map(|id| self.known.key(id)).collect();
+        received.retain(|key| self.log.get(key).is_some() && !keys.contains(key));
+        // Of those sent first the resends come first.
+        received.sort_unstable();
+        let room = self.config.limits.max_causal_entries.saturating_sub(keys.len());
+        keys.extend(received.into_iter().take(room.min(MAX_NAMED)));
     }
 
     fn check_size(&self, message: &Message) -> Result<(), ChannelError> {
@@ -321,10 +350,12 @@ impl Channel {
 
     /// Counts a request sent or heard and sets when the next is due.
     pub(super) fn rearm(&mut self, id: &MessageId, count: impl FnOnce(&mut crate::state::Request)) {
-        let (config, participant, now) = (&self.config, &self.participant, &self.now);
+        let (waits, participant, now) = (self.answers.waits(), &self.participant, &self.now);
         self.requests.change(id, |missing| {
             count(&mut missing.request);
-            missing.due = now.running.after(repair::rearm_wait(config, participant, &missing.request));
+            let once = (missing.request.sent, missing.request.heard) == (1, 0);
+            missing.asked = once.then_some(now.running);
+            missing.due = now.running.after(repair::rearm_wait(waits, participant, &missing.request));
             missing.request.due = now.wall_at(missing.due);
         });
     }

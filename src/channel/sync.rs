@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::types::{MessageId, ParticipantId, RunningTime, millis};
+use crate::types::{HistoryEntry, MessageId, ParticipantId, RunningTime, millis};
 
 use super::Config;
 
@@ -76,6 +76,11 @@ impl Schedule {
         }
     }
 
+    /// What is to be acknowledged, as far as it is watched.
+    pub(super) fn to_acknowledge(&self) -> impl Iterator<Item = &MessageId> {
+        self.acknowledgement.iter().flat_map(|waiting| waiting.messages.keys())
+    }
+
     /// A causal history of `by` names this message: it need not be acknowledged once more.
     pub(super) fn acknowledged_by(&mut self, id: &MessageId, by: &ParticipantId) {
         let Some(waiting) = &mut self.acknowledgement else { return };
@@ -91,6 +96,15 @@ impl Schedule {
     pub(super) fn sent(&mut self, content: bool, config: &Config, now: RunningTime, random: u64) {
         self.acknowledgement = None;
         self.traffic(content, config, now, random);
+    }
+
+    /// Content was sent where its filter does not suffice: what it does not name is still to be acknowledged.
+    pub(super) fn sent_naming(&mut self, named: &[HistoryEntry], config: &Config, now: RunningTime, random: u64) {
+        self.acknowledgement.take_if(|waiting| {
+            named.iter().for_each(|entry| drop(waiting.messages.remove(&entry.id)));
+            waiting.messages.is_empty()
+        });
+        self.traffic(true, config, now, random);
     }
 
     /// Something was heard or sent.

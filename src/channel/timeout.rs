@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::state::{LogKey, MarkKind};
+use crate::state::{Body, LogKey, MarkKind};
 use crate::types::{FilterField, MessageId, RunningTime, millis};
 
 use super::known::Standing;
@@ -41,6 +41,7 @@ impl Channel {
             self.evict_older(self.now.wall.as_millis().saturating_sub(millis(age)));
         }
         self.answer();
+        self.send_batch();
         self.resend();
         if self.config.dialect.has_sync() {
             if self.sync.due(self.now.running, self.requests.next_due()) {
@@ -60,11 +61,12 @@ impl Channel {
     pub fn poll_timeout(&self) -> Option<RunningTime> {
         let resend = self.outgoing.next_due().map(|due| due.max(self.resends_allowed));
         let response = self.responses.next_due().map(|due| due.max(self.pace.opens_at()));
+        let batch = self.batches.next_due().map(|due| due.max(self.pace.opens_at()));
         let cycle = self.incoming.next_expiry().map(|(age, _)| self.at_age(*age).max(self.cycles_allowed));
         let loss = self.next_loss();
         let sync = self.config.dialect.has_sync().then(|| self.sync.next_due(self.requests.next_due()));
         let eviction = self.config.max_log_age.and_then(|age| self.next_eviction(age));
-        [resend, response, cycle, loss, sync, eviction, self.refill.at].into_iter().flatten().min()
+        [resend, response, batch, cycle, loss, sync, eviction, self.refill.at].into_iter().flatten().min()
     }
 
     /// The running time at which the channel has this age, or the longest pause that counts, whichever comes first.
@@ -161,17 +163,27 @@ impl Channel {
             if !self.pace.is_open(self.now.running) {
                 return;
             }
-            self.end_response(&id);
-            let Some(logged) = self.known.key(&id).and_then(|key| self.log.get(&key)) else { continue };
+            let Some(logged) = self.known.key(&id).and_then(|key| self.log.get(&key)) else {
+                self.end_response(&id);
+                continue;
+            };
             let body = logged.body.clone();
-            let message = self.message_of(&body);
-            debug_assert_eq!(message.filter, FilterField::Absent);
-            self.pace.spend(message.encoded_len(self.config.dialect));
-            self.take_into_filter(&id);
-            self.stats.answered += 1;
-            self.effects.transmit(TransmitKind::Repair, message);
-            self.effects.tell(Event::RepairAnswered { id });
+            self.queue_batch(&id, &body.key);
+            self.end_response(&id);
+            self.rebroadcast(&body);
         }
+    }
+
+    /// Transmits a logged message for others who lack it.
+    pub(super) fn rebroadcast(&mut self, body: &Body) {
+        let message = self.message_of(body);
+        debug_assert_eq!(message.filter, FilterField::Absent);
+        self.pace.spend(message.encoded_len(self.config.dialect));
+        let id = body.key.id.clone();
+        self.take_into_filter(&id);
+        self.stats.answered += 1;
+        self.effects.transmit(TransmitKind::Repair, message);
+        self.effects.tell(Event::RepairAnswered { id });
     }
 
     /// Sends again what nobody acknowledged, and gives up what was sent often enough (docs/protocol.md section 8).
@@ -193,7 +205,12 @@ impl Channel {
             let message = self.resend_message(&body);
             self.stats.resends += 1;
             let random = self.now.random();
-            self.sync.sent(false, &self.config, self.now.running, random);
+            if self.company.is_small(self.now.running, self.config.acknowledgement_window) {
+                // It names nothing new, and its filter does not suffice.
+                self.sync.traffic(false, &self.config, self.now.running, random);
+            } else {
+                self.sync.sent(false, &self.config, self.now.running, random);
+            }
             self.effects.transmit(TransmitKind::Resend, message);
             self.schedule_resend(&key);
         }

@@ -193,7 +193,7 @@ impl InteropReader {
             return None;
         }
         let positions = positions.map(|position| position as u64);
-        Some(worth(positions, self.shape.k, self.ones(), self.shape.m as f64))
+        Some(worth(positions, self.shape.k, self.ones(), self.shape.m as f64, 1.0))
     }
 }
 

@@ -92,7 +92,7 @@ struct Seeded {
     writer: CompactWriter,
     capacity: usize,
     inserted: usize,
-    /// The bits of a removed id are still set.
+    /// The bits of a removed id are still set, or it was made for one message.
     stale: bool,
 }
 
@@ -201,7 +201,18 @@ impl RollingFilter {
         match &mut self.bits {
             Bits::Interop(filter) if filter.stale => filter.refill(self.held.hashes()),
             Bits::Interop(_) => {}
-            Bits::Compact(_) => self.seed(now, seed),
+            Bits::Compact(_) => self.seed(now, seed, self.config.error_rate),
+        }
+    }
+
+    /// As [`reseed`](Self::reseed), for one message only: at another error rate, so that it is due again.
+    pub fn reseed_once(&mut self, now: RunningTime, seed: [u8; 8], error_rate: f64) {
+        match &self.bits {
+            Bits::Interop(_) => self.reseed(now, seed),
+            Bits::Compact(_) => {
+                let error_rate = error_rate.clamp(*ERROR_RATES.start(), *ERROR_RATES.end());
+                self.seed(now, seed, error_rate);
+            }
         }
     }
 
@@ -232,12 +243,13 @@ impl RollingFilter {
         IdHash::in_dialect(id, self.config.dialect)
     }
 
-    fn seed(&mut self, now: RunningTime, seed: [u8; 8]) {
+    fn seed(&mut self, now: RunningTime, seed: [u8; 8], error_rate: f64) {
         self.drop_expired(now);
         let capacity = self.len() + (self.len() / RESEED_PART).max(LEAST_ROOM);
-        let mut writer = CompactWriter::new(capacity, self.config.error_rate, seed);
+        let mut writer = CompactWriter::new(capacity, error_rate, seed);
+        let stale = error_rate.to_bits() != self.config.error_rate.to_bits();
         self.held.hashes().for_each(|hash| writer.insert(hash));
-        self.bits = Bits::Compact(Some(Seeded { writer, capacity, inserted: 0, stale: false }));
+        self.bits = Bits::Compact(Some(Seeded { writer, capacity, inserted: 0, stale }));
     }
 
     /// Forgets all but the newest ids of a peer's filter that is too full.

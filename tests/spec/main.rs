@@ -20,6 +20,7 @@ mod section_07_acknowledgement;
 mod section_07_deadline;
 mod section_08_resend;
 mod section_09_sync;
+mod section_10_batch;
 mod section_10_loss;
 mod section_10_repair;
 mod section_11_limits;

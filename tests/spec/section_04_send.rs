@@ -144,10 +144,11 @@ fn heads_are_delivered_messages_that_no_delivered_message_refers_to() {
     alice.receive(&message("bob", "parked", 3, &["a", "b", "missing"]));
     assert_eq!(history(&alice.send_sync()), ["b", "a"], "a parked message refers to nothing yet, and is no head");
     alice.receive(&message("bob", "missing", 2, &[]));
-    assert_eq!(history(&alice.send_sync()), ["parked"]);
+    // Behind the heads a sync message names what is to be acknowledged.
+    assert_eq!(history(&alice.send_sync()), ["parked", "missing"]);
     alice.receive(&message("bob", "below", 0, &["unknown"]));
     alice.receive(&message("bob", "unknown", 0, &[]));
-    assert_eq!(history(&alice.send_sync()), ["parked", "below"]);
+    assert_eq!(history(&alice.send_sync())[..2], ["parked", "below"]);
 }
 
 #[test]

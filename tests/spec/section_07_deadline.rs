@@ -89,8 +89,11 @@ fn the_deadline_falls_away_when_we_send() {
 }
 
 #[test]
-fn the_deadline_falls_away_when_we_resend() {
+fn the_deadline_falls_away_when_we_resend_among_more_than_three_others() {
     let mut bob = peer_with("bob", |config| config.acknowledgement_delay = (seconds(2), seconds(2)));
+    for other in ["carol", "dave", "erin", "frank"] {
+        bob.receive(&sync(other, 1, &[], &[]));
+    }
     bob.send("own");
     let due = bob.channel.outgoing()[0].next_due.unwrap().as_millis();
     bob.run_for(due - 1_000);

@@ -1,5 +1,5 @@
-//! docs/protocol.md section 10: what is rebroadcast was asked for, and was not heard since; of one message, so many requests are
-//! taken in and no more.
+//! docs/protocol.md section 10: what is rebroadcast was asked for, or follows such an answer as what else its requester lacks,
+//! and was not heard since; of one message, so many requests are taken in and no more, and so many follow.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +11,7 @@ use super::{Invariant, Scene, Seen};
 
 /// What the options say by default; a bug may not move the yardstick.
 const MAX_REQUESTS: u32 = 16;
+const MAX_BATCH: u32 = 32;
 
 #[derive(Debug, Default)]
 pub(super) struct Answers {
@@ -18,6 +19,10 @@ pub(super) struct Answers {
     pending: BTreeSet<(usize, MessageId)>,
     /// Requests taken from the message received last.
     taken: BTreeMap<usize, u32>,
+    /// Messages that may still follow answers given.
+    batch: BTreeMap<usize, u32>,
+    /// Heard since the last answer.
+    heard: BTreeMap<usize, BTreeSet<MessageId>>,
 }
 
 impl Invariant for Answers {
@@ -32,6 +37,7 @@ impl Invariant for Answers {
                 let heard = matches!(fate, Some(Fate::Delivered | Fate::Parked { .. } | Fate::Duplicate | Fate::Echo));
                 if let Some(message) = transmission.message.as_ref().filter(|_| heard) {
                     self.pending.remove(&(*node, message.id.clone()));
+                    self.heard.entry(*node).or_default().insert(message.id.clone());
                 }
             }
             // One that came with the message it asks for counts as asked for.
@@ -45,7 +51,14 @@ impl Invariant for Answers {
             }
             Seen::Transmitted { node, transmission } if transmission.kind == Some(TransmitKind::Repair) => {
                 let Some(message) = &transmission.message else { return Ok(()) };
-                if !self.pending.remove(&(*node, message.id.clone())) {
+                let place = (*node, message.id.clone());
+                let left = self.batch.entry(*node).or_default();
+                if self.pending.remove(&place) {
+                    *left += MAX_BATCH;
+                    self.heard.remove(node);
+                } else if *left > 0 && !self.heard.get(node).is_some_and(|heard| heard.contains(&message.id)) {
+                    *left -= 1;
+                } else {
                     return Err(format!("p{node} rebroadcasts {}, which is not asked for any more", message.id));
                 }
             }
