@@ -96,7 +96,7 @@ fn logs_of_more_messages_than_a_channel_keeps_agree_where_they_overlap() {
 
 #[test]
 fn logs_of_more_bytes_than_a_channel_keeps_agree_where_they_overlap() {
-    let content_bytes = 20_000;
+    let content_bytes = 80_000;
     let messages = Config::default().max_log_bytes / content_bytes + 20;
     whole(&Group { content_bytes, ..Group::new(1, 3, messages, 0.0) });
 }

@@ -34,7 +34,7 @@ pub struct Config {
 
     /// Messages kept in the log; the lowest goes first. Default 1,000, as both other implementations.
     pub max_message_history: usize,
-    /// Bytes of messages kept in the log. Default 8 MiB.
+    /// Bytes of messages kept in the log. Default 32 MiB: 36 files of 900 KB do not push the conversation out.
     pub max_log_bytes: usize,
     /// Age after which a message leaves the log. Default: none.
     pub max_log_age: Option<Duration>,
@@ -128,7 +128,7 @@ impl Default for Config {
             dialect: Dialect::default(),
             join: Join::default(),
             max_message_history: 1_000,
-            max_log_bytes: 8 << 20,
+            max_log_bytes: 32 << 20,
             max_log_age: None,
             causal_history_size: 2,
             max_causal_heads: 10,

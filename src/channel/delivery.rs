@@ -15,6 +15,13 @@ use super::{Channel, Delivery, Event, Limit, Position};
 /// Evicted messages remembered, as a multiple of the log's length.
 const STUBS_PER_MESSAGE: usize = 10;
 
+/// Why a message leaves the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    LengthOrAge,
+    Bytes,
+}
+
 impl Channel {
     /// Delivers what waits for nothing, lowest first, and what becomes ready by it.
     pub(super) fn settle(&mut self) {
@@ -91,7 +98,8 @@ impl Channel {
         let (len, bytes) = (self.config.max_message_history, self.config.max_log_bytes);
         self.evict_while(|channel| {
             let unpinned = channel.log.unpinned();
-            unpinned.0 > len || unpinned.1 > bytes
+            let long = (unpinned.0 > len).then_some(Cause::LengthOrAge);
+            long.or((unpinned.1 > bytes).then_some(Cause::Bytes))
         });
         self.drop_stubs();
     }
@@ -99,13 +107,19 @@ impl Channel {
     /// Gives up log and parked bytes beyond these.
     pub(super) fn shrink(&mut self, log_bytes: usize, parked_bytes: usize) {
         self.enforce_parked(usize::MAX, parked_bytes);
-        self.evict_while(|channel| channel.log.unpinned().0 > 1 && channel.log.bytes() > log_bytes);
+        self.evict_while(|channel| {
+            let over = channel.log.unpinned().0 > 1 && channel.log.bytes() > log_bytes;
+            over.then_some(Cause::Bytes)
+        });
         self.retain();
     }
 
     /// Evicts messages received before this wall time in milliseconds, lowest first.
     pub(super) fn evict_older(&mut self, before_ms: u64) {
-        self.evict_while(|channel| channel.lowest_seen().is_some_and(|seen| seen < before_ms));
+        self.evict_while(|channel| {
+            let old = channel.lowest_seen().is_some_and(|seen| seen < before_ms);
+            old.then_some(Cause::LengthOrAge)
+        });
         self.drop_stubs();
     }
 
@@ -179,10 +193,16 @@ impl Channel {
         lost.into_iter().cloned().collect()
     }
 
-    fn evict_while(&mut self, mut over: impl FnMut(&mut Self) -> bool) {
-        while over(self) {
+    /// Evicts the lowest as long as there is a cause. Where it is bytes, that is told once: a few large messages push a whole
+    /// conversation out.
+    fn evict_while(&mut self, mut cause: impl FnMut(&mut Self) -> Option<Cause>) {
+        let mut for_bytes = None;
+        while let Some(cause) = cause(self) {
             let Some(key) = self.log.candidate() else { break };
             let Some(logged) = self.log.remove(&key, &mut self.known) else { break };
+            if cause == Cause::Bytes {
+                for_bytes = for_bytes.max(Some(key.clone()));
+            }
             self.stats.work += 1;
             if self.outgoing.remove(&key).is_some() {
                 self.effects.delete(RowKey::outgoing(&key));
@@ -194,6 +214,9 @@ impl Channel {
                 self.release_old(before.as_ref());
                 self.settle();
             }
+        }
+        if let Some(highest) = for_bytes {
+            self.effects.limit(Limit::LogBytes, Some(highest.id), None);
         }
     }
 

@@ -157,4 +157,6 @@ pub enum Limit {
     Filter,
     /// Remembered marks: the oldest was forgotten.
     Marks,
+    /// Bytes of the log: this message and all below it that a buffer does not need left it before its length asked for it.
+    LogBytes,
 }

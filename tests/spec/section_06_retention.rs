@@ -1,9 +1,9 @@
 //! docs/protocol.md section 6: what leaves the log, and what stays.
 
-use reliable_channel::channel::{Event, Input, TransmitKind};
+use reliable_channel::channel::{Event, Input, Limit, TransmitKind};
 use reliable_channel::types::Message;
 
-use crate::harness::{ids, message, peer_with, seconds, sync};
+use crate::harness::{Peer, ids, message, peer, peer_with, seconds, sync};
 
 #[test]
 fn retention_by_count_evicts_the_lowest_lamport_and_id_first() {
@@ -27,6 +27,47 @@ fn retention_by_bytes_evicts_the_lowest_first() {
     assert!(alice.channel.stats().log_bytes <= 10_000);
     alice.restart_with(|config| config.max_log_bytes = 4_000);
     assert_eq!(alice.log(), ["m4"], "a lowered limit holds from the start");
+}
+
+/// The messages told to be the highest that left the log for the sake of bytes.
+fn told_bytes(peer: &mut Peer) -> Vec<String> {
+    let highest = |event: &Event| match event {
+        Event::LimitReached { limit: Limit::LogBytes, id: Some(id), by: None } => Some(id.to_string()),
+        _ => None,
+    };
+    peer.take_events().iter().filter_map(highest).collect()
+}
+
+#[test]
+fn what_leaves_for_the_sake_of_bytes_is_told_once_a_step() {
+    let sized = |n: u64, bytes: usize| Message {
+        content: vec![b'x'; bytes].into(),
+        ..message("bob", &format!("m{n}"), n, &[])
+    };
+    let mut alice = peer_with("alice", |config| {
+        (config.max_log_bytes, config.max_message_history) = (10_000, 4);
+    });
+    (1..=5).for_each(|n| drop(alice.receive(&sized(n, 100))));
+    assert!(told_bytes(&mut alice).is_empty(), "m1 left for the length of the log");
+    alice.receive(&sized(6, 9_700));
+    assert_eq!((told_bytes(&mut alice), alice.log()), (vec!["m5".to_owned()], ids(["m6"])));
+    alice.receive(&message("bob", "m7", 7, &[]));
+    alice.input(Input::Shrink { log_bytes: 5_000, parked_bytes: usize::MAX }).unwrap();
+    assert_eq!(told_bytes(&mut alice), ["m6"]);
+}
+
+#[test]
+fn twelve_files_of_900_kb_leave_the_conversation_in_the_default_log() {
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "text", 1, &[]));
+    for n in 2..14 {
+        alice.receive(&Message {
+            content: vec![b'x'; 900_000].into(),
+            ..message("bob", &format!("file{n:02}"), n, &[])
+        });
+    }
+    assert_eq!((alice.log().len(), alice.log()[0].as_str()), (13, "text"));
+    assert!(told_bytes(&mut alice).is_empty());
 }
 
 #[test]
