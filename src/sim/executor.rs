@@ -10,14 +10,18 @@
 //! - every order is answered, once; in worlds where callbacks wait for nobody but themselves without any patience ending;
 //! - closed channels leave nothing behind.
 
+mod bug;
 mod check;
+mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use self::bug::Bug;
 use self::check::{Call, Kind, Watch};
+pub use self::tally::Tally;
 use crate::channel::{Config, Input as ChannelInput, Join};
 use crate::executor::{
     CallId, Caller, Effect, Executor, Generation, Input, Moment, OnSaveFailure, Options, Order, Telling, Wants,
@@ -34,29 +38,6 @@ const PATIENCE_MS: u64 = 30_000;
 /// Happenings after which a world that does not come to rest is a defect.
 const MAX_HAPPENINGS: u64 = 200_000;
 const CHANNELS: [&str; 3] = ["a", "b", "c"];
-
-/// What a world did: a world in which little happened proves little.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Orders answered.
-    pub answered: u64,
-    /// Commits.
-    pub commits: u64,
-    /// Store calls that failed.
-    pub failed: u64,
-    /// Store calls that hung.
-    pub hung: u64,
-    /// Callbacks that returned.
-    pub callbacks: u64,
-    /// Orders from inside callbacks.
-    pub inside: u64,
-    /// Channels closed or removed.
-    pub closed: u64,
-    /// Callers whose patience ended.
-    pub gave_up: u64,
-    /// Shutdowns and crashes.
-    pub restarts: u64,
-}
 
 /// Runs the world of this seed.
 ///
@@ -75,35 +56,6 @@ pub fn run_with(seed: u64, bug: Option<Bug>) -> Result<Tally, String> {
     world.bug = bug;
     world.run().map_err(|what| format!("seed {seed}, {} ms: {what}", world.now))?;
     Ok(world.tally)
-}
-
-/// What carrying out has been known to do wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
-    /// A commit counts as saved when it is handed to the store.
-    SavedTooEarly,
-    /// A commit that failed counts as saved.
-    FailureIsSuccess,
-    /// Callbacks count as returned when they are called.
-    ReturnsTooEarly,
-    /// That a call comes from inside a callback is not known.
-    ForgetsInside,
-    /// A caller's patience that ends is not told.
-    NoPatience,
-    /// Of a crash's open commit, half is stored.
-    Torn,
-}
-
-impl Bug {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::SavedTooEarly,
-        Self::FailureIsSuccess,
-        Self::ReturnsTooEarly,
-        Self::ForgetsInside,
-        Self::NoPatience,
-        Self::Torn,
-    ];
 }
 
 struct World {

@@ -31,6 +31,7 @@ pub(super) struct Watch {
     /// Channels whose removal may still come.
     doubtful: BTreeSet<ChannelId>,
     shut_down: bool,
+    hurried: bool,
 }
 
 /// An order that waits for its answer.
@@ -72,6 +73,8 @@ impl Watch {
         if asked.kind == Kind::Remove {
             self.kept.remove(channel);
         }
+        // Who shuts down from inside a callback waits for no callback, and nobody does any more.
+        self.hurried |= asked.kind == Kind::ShutDown && asked.inside;
         let newest = self.newest.get(channel).copied();
         self.calls.insert((channel.clone(), call), Call { newest, ..asked });
     }
@@ -141,8 +144,7 @@ impl Watch {
                     let closed = self.closed.entry(channel.clone()).or_insert(newest);
                     *closed = (*closed).max(newest);
                     let still = running.get(channel).is_some_and(|running| running.generation <= newest);
-                    let hurried = self.calls.values().any(|call| call.kind == Kind::ShutDown && call.inside);
-                    if asked.kind == Kind::Close && !asked.inside && still && !hurried {
+                    if asked.kind == Kind::Close && !asked.inside && still && !self.hurried {
                         return Err(format!("channel {channel} is closed, and its callback still runs"));
                     }
                 }
@@ -171,7 +173,7 @@ impl Watch {
             // What is told as not saved need not be.
             report.unsaved.iter().for_each(|(channel, _)| drop(self.kept.remove(channel)));
         } else if !asked.inside {
-            self.shut_down = self.calls.values().all(|call| !call.inside && call.for_callback.is_none());
+            self.shut_down = !self.hurried;
         }
         Ok(asked)
     }
