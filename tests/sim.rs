@@ -1,13 +1,19 @@
 //! Worlds under many seeds. `RC_SIM_SEEDS` sets how many (default 20).
 #![cfg(feature = "testing")]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reliable_channel::channel::{Event, Input};
 use reliable_channel::sim::{Bug, Network, Options, World, mixed};
 
-fn seeds() -> u64 {
+fn seeds_to_run() -> u64 {
     std::env::var("RC_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(20)
+}
+
+/// Of worlds that are not drawn, few will do.
+fn seeds() -> u64 {
+    seeds_to_run().min(100)
 }
 
 #[test]
@@ -64,25 +70,54 @@ fn the_saved_state_is_the_state() {
     }
 }
 
+/// What breaks first in the world of a seed.
+fn broken_in(seed: u64) -> Option<String> {
+    mixed::run(seed, None).violations.first().map(|violation| format!("seed {seed}: {violation}"))
+}
+
 /// Every option and every accident from one seed: see `sim::mixed`. `RC_SIM_FROM` sets the first seed.
 #[test]
 fn mixed_worlds_keep_every_invariant() {
     let from: u64 = std::env::var("RC_SIM_FROM").ok().and_then(|from| from.parse().ok()).unwrap_or(0);
-    let mut bad = Vec::new();
-    for seed in from..from + seeds() {
-        let report = mixed::run(seed, None);
-        if let Some(violation) = report.violations.first() {
-            bad.push(format!("seed {seed}: {violation}"));
-        }
-    }
+    let next = AtomicU64::new(from);
+    let broken = || {
+        let seeds = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        let broken = seeds.take_while(|seed| *seed < from + seeds_to_run()).filter_map(broken_in);
+        broken.collect::<Vec<String>>()
+    };
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let bad: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(broken)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a world panics only where it must")).collect()
+    });
     assert!(
         bad.is_empty(),
         "{} of {} seeds; replay one with RC_SIM_FROM=<seed> RC_SIM_SEEDS=1 cargo test --release --features testing \
          --test sim mixed\n{}",
         bad.len(),
-        seeds(),
+        seeds_to_run(),
         bad.join("\n")
     );
+}
+
+/// Worlds with what users meet. `RC_SIM_FROM` sets the first seed.
+#[test]
+#[ignore = "founders with the default options do not keep all that they missed yet: 21 of the first 600 seeds fail"]
+fn worlds_as_users_meet_them_keep_every_invariant() {
+    let from: u64 = std::env::var("RC_SIM_FROM").ok().and_then(|from| from.parse().ok()).unwrap_or(0);
+    for seed in from..from + seeds_to_run() {
+        let report = mixed::run_as_users_do(seed, None);
+        assert!(report.violations.is_empty(), "seed {seed}: {}", report.violations[0]);
+    }
+}
+
+/// What these send is dated above all that they have shown: they sent below it while the core dated a message before it
+/// delivered what was due.
+#[test]
+fn worlds_that_sent_below_what_they_had_shown() {
+    for seed in [10_423, 11_243, 14_512, 15_579] {
+        assert_eq!(broken_in(seed), None);
+    }
 }
 
 /// Seeds that found a defect of the core, each named in the commit that mended it. What a seed draws has changed since for
@@ -122,10 +157,11 @@ fn every_known_bug_is_caught() {
     let mut missed = Vec::new();
     for bug in Bug::ALL {
         let caught = (0..MOST).find_map(|seed| {
-            let report = mixed::run(seed, Some(*bug));
-            let violation = report.violations.first()?;
             // What a seed finds without the bug says nothing of it.
-            mixed::run(seed, None).violations.is_empty().then(|| (seed + 1, violation.to_string()))
+            [mixed::run, mixed::run_as_users_do].into_iter().find_map(|run| {
+                let violation = run(seed, Some(*bug)).violations.first()?.to_string();
+                run(seed, None).violations.is_empty().then_some((seed + 1, violation))
+            })
         });
         match caught {
             Some((seeds, violation)) => println!("{bug:?} caught after {seeds} seeds: {violation}"),

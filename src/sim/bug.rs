@@ -8,7 +8,7 @@ use sha3::{Digest, Keccak256};
 
 use crate::channel::{Channel, Config, Event, FilterEvidence, Transmit, TransmitKind};
 use crate::state::Place;
-use crate::types::{HistoryEntry, Message, MessageId};
+use crate::types::{HistoryEntry, Message, MessageId, MessageKind};
 
 use super::Medium;
 
@@ -51,6 +51,12 @@ pub enum Bug {
     LostBounds,
     /// Nothing is sent again (nim).
     NoResend,
+    /// A founder takes the first message it hears for the beginning: what that one names counts as met.
+    FounderSkips,
+    /// Where packets are small, requests are the first to be left out.
+    RequestsLeftOut,
+    /// What another device sends under the own name is taken for an echo.
+    OwnNameIgnored,
 }
 
 impl Bug {
@@ -74,6 +80,9 @@ impl Bug {
         Self::LostOutgoing,
         Self::LostBounds,
         Self::NoResend,
+        Self::FounderSkips,
+        Self::RequestsLeftOut,
+        Self::OwnNameIgnored,
     ];
 
     /// Bugs that are a matter of options.
@@ -89,16 +98,25 @@ impl Bug {
         }
     }
 
-    /// Changes a message before the channel sees it.
-    pub(super) fn received(self, channel: &Channel, message: &mut Message) {
+    /// Changes a message before the channel sees it; false when it does not.
+    pub(super) fn received(self, channel: &Channel, message: &mut Message) -> bool {
         match self {
             Self::ParkedIsMet => {
                 let parked: BTreeSet<MessageId> = channel.incoming().into_iter().map(|view| view.id).collect();
                 message.causal_history.retain(|entry| !parked.contains(&entry.id));
             }
             Self::NoDependencies => message.causal_history.clear(),
+            Self::FounderSkips => {
+                let mut log = channel.log().peekable();
+                let founder = log.peek().is_some() && log.all(|logged| logged.delivery.is_none());
+                if founder && channel.stats().parked_len == 0 && message.kind() == Some(MessageKind::Content) {
+                    message.causal_history.clear();
+                }
+            }
+            Self::OwnNameIgnored => return message.sender != *channel.participant(),
             _ => {}
         }
+        true
     }
 
     /// Changes a message before it goes out; false when it does not.
@@ -107,6 +125,9 @@ impl Bug {
             (Self::NoSync, TransmitKind::Sync)
             | (Self::NoAnswers, TransmitKind::Repair)
             | (Self::NoResend, TransmitKind::Resend) => return false,
+            (Self::RequestsLeftOut, _) if channel.config().max_transmit_bytes.is_some() => {
+                transmit.message.repair_request.clear();
+            }
             (Self::AskOnce, _) => transmit.message.repair_request.retain(|entry| asked.insert(entry.id.clone())),
             (Self::TailOnly, TransmitKind::Content | TransmitKind::Sync) => {
                 let own = transmit.message.id.clone();

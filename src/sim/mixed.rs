@@ -46,11 +46,24 @@ pub struct Report {
 /// When the drawn options are refused: a defect of this module.
 #[must_use]
 pub fn run(seed: u64, bug: Option<Bug>) -> Report {
+    live(seed, bug, false)
+}
+
+/// The same with what users meet drawn, too: founders with the default options, two devices under one name.
+///
+/// # Panics
+/// When the drawn options are refused: a defect of this module.
+#[must_use]
+pub fn run_as_users_do(seed: u64, bug: Option<Bug>) -> Report {
+    live(seed, bug, true)
+}
+
+fn live(seed: u64, bug: Option<Bug>, as_users_do: bool) -> Report {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5EED);
     let mut mix = Mix::draw(&mut rng);
     mix.draw_more(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x04D0_5EED));
-    // Until founders keep what they missed with the default options, these worlds must be asked for.
-    if std::env::var_os("RC_SIM_DEFAULTS").is_some() {
+    mix.draw_conditions(&mut ChaCha8Rng::seed_from_u64(seed ^ 0xC0DE_5EED));
+    if as_users_do {
         mix.draw_defaults(&mut ChaCha8Rng::seed_from_u64(seed ^ 0xDEFA_5EED));
     }
     let options = Options {
@@ -264,7 +277,7 @@ impl Life {
         self.world.oracle.healed(now);
         if self.mix.closing {
             for node in 0..self.world.nodes().len() {
-                let _ = self.world.input(node, Input::Send { content: "bye".into(), id: None });
+                let _ = self.world.input(node, Input::Send { content: format!("bye from p{node}").into(), id: None });
             }
         }
     }

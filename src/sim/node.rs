@@ -167,7 +167,11 @@ impl Node {
         let timeout = input == Input::Timeout;
         if let Some(bug) = self.bug {
             match &mut input {
-                Input::Receive(message) => bug.received(&self.channel, message),
+                Input::Receive(message) => {
+                    if !bug.received(&self.channel, message) {
+                        return Carried { transmit: Vec::new(), events: Vec::new(), outcome: Ok(Outcome::Done) };
+                    }
+                }
                 Input::Send { content, id: id @ None } => *id = bug.id(content),
                 _ => {}
             }

@@ -166,14 +166,8 @@ impl Mix {
         (self.ephemeral, self.hint, self.declare) = (part(rng, 0.2, 0.2), part(rng, 0.2, 0.2), part(rng, 0.15, 0.1));
     }
 
-    /// What users get, from a third stream: founders that join as everybody does, and all options as they are by default.
-    pub(super) fn draw_defaults(&mut self, rng: &mut ChaCha8Rng) {
-        self.founders_by_default = chance(rng, 0.5);
-        if chance(rng, 0.3) && self.config.dialect == Dialect::Lip109 {
-            self.founders_by_default = true;
-            self.from_now = true;
-            self.config = Config::default();
-        }
+    /// Small packets, long names and members that leave, from a third stream.
+    pub(super) fn draw_conditions(&mut self, rng: &mut ChaCha8Rng) {
         let number = |rng: &mut ChaCha8Rng, bounds| usize::try_from(between(rng, bounds)).unwrap_or(1);
         if chance(rng, 0.15) {
             self.name_bytes = number(rng, (20, 200));
@@ -181,12 +175,24 @@ impl Mix {
         if chance(rng, 0.15) && self.config.dialect == Dialect::Lip109 {
             self.config.max_transmit_bytes = Some(number(rng, (450, 1_200)) + 4 * self.name_bytes);
         }
+        self.leave = part(rng, 0.2, 0.02);
+    }
+
+    /// What users get, from a fourth stream: founders that join as everybody does, all options as they are by default, and
+    /// two devices under one name.
+    pub(super) fn draw_defaults(&mut self, rng: &mut ChaCha8Rng) {
+        self.founders_by_default = chance(rng, 0.5);
+        if chance(rng, 0.3) && self.config.dialect == Dialect::Lip109 {
+            self.founders_by_default = true;
+            self.from_now = true;
+            let max_transmit_bytes = self.config.max_transmit_bytes;
+            self.config = Config { max_transmit_bytes, ..Config::default() };
+        }
         self.twins = chance(rng, 0.1);
         if self.twins {
             // The same content under one name at one time would be one id.
             self.same_content = 0.0;
         }
-        self.leave = part(rng, 0.2, 0.02);
     }
 
     /// Options of one participant.

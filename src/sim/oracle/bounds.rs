@@ -31,6 +31,8 @@ struct Log {
     left: Option<LogKey>,
     floor: Option<LogKey>,
     horizon: Option<Lamport>,
+    /// A save was cut short once.
+    torn: bool,
 }
 
 impl Invariant for Bounds {
@@ -113,7 +115,7 @@ impl Log {
                 Err(format!("the horizon is {horizon}, above what was sent or shown first: {first:?}"))
             }
             // What is below the floor is the past in any case.
-            (None, None) if newcomer && shown && channel.meta().floor.is_none() => {
+            (None, None) if newcomer && shown && channel.meta().floor.is_none() && !self.torn => {
                 Err("a newcomer was shown a message and has no horizon".to_owned())
             }
             _ => Ok(()),
@@ -122,6 +124,7 @@ impl Log {
 
     /// What was saved is what counts. Rows without their meta tell of a floor and a horizon that it does not hold yet.
     fn restart(&mut self, channel: &Channel, saved: &ChannelData, torn: bool) -> Result<(), String> {
+        self.torn |= torn;
         let (mut log, mut stubs, mut times) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for row in &saved.rows {
             match row {

@@ -26,7 +26,8 @@ impl Invariant for Causality {
         let Some(index) = registry.find(&key.id) else { return Ok(()) };
         let message = registry.message(index);
         let meta = scene.nodes[*node].channel().meta();
-        let old = meta.horizon.is_some_and(|horizon| key.lamport <= horizon)
+        // The horizon lies just below the first message, which is shown whatever it names.
+        let old = meta.horizon.is_some_and(|horizon| key.lamport.0 <= horizon.0.saturating_add(1))
             || meta.floor.as_ref().is_some_and(|floor| key <= floor);
         if message.contested || message.hostile || old {
             return Ok(());
