@@ -288,6 +288,8 @@ impl Lane {
         let failure = live.owes().then(|| live.failure()).flatten();
         let Some(ending) = &mut live.ending else { return };
         let callers = std::mem::take(&mut ending.callers);
+        // All callers of a shutdown get one report: who cannot wait for callbacks decides for all.
+        let now = ending.kind == End::ShutDown && callers.iter().any(|caller| caller.inside);
         let result = failure.map_or(Ok(Answer::DONE), |error| Err(ExecutorError::Persistence(error)));
         if ending.kind == End::ShutDown {
             ending.done = true;
@@ -299,8 +301,6 @@ impl Lane {
             self.phase = Phase::Absent;
             self.callbacks.discard();
         }
-        // All callers of a shutdown get one report: who cannot wait for callbacks decides for all.
-        let now = self.shut_down && callers.iter().any(|caller| caller.inside);
         for caller in callers {
             if now || caller.inside || result.is_err() {
                 answer(&self.id, Some(caller), result.clone(), effects);
