@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench reconcile`; docs/performance.md has the figures.
 
+#![allow(missing_docs, clippy::unwrap_used)]
+
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example without_runtime --no-default-features --features redb`
 
+#![allow(clippy::disallowed_methods, reason = "whoever drives the executor brings the clock")]
+
 use std::collections::VecDeque;
 use std::error::Error;
 use std::future::Future;
@@ -48,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     bob.end()?;
 
     // Another process would go on like this.
-    let mut alice = Node::open("alice", &dir.path().join("alice"))?;
+    let alice = Node::open("alice", &dir.path().join("alice"))?;
     let channel = alice.executor.channel(&CHANNEL.into()).ok_or("the channel is open")?;
     let texts: Vec<_> = channel.log().map(|row| String::from_utf8_lossy(&row.body.content).into_owned()).collect();
     assert_eq!(texts, ["hi bob", "hi alice", "how are you?", "fine, and you?"]);

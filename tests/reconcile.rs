@@ -1,5 +1,7 @@
 //! Reconciliation of two sets: alone, and against another implementation of the same protocol.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 
 use negentropy::{Id, Negentropy, NegentropyStorageVector};

@@ -115,6 +115,7 @@ pub enum Input {
 
 /// What the driver has to do, in the order given. It must not wait for one before it begins the next.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "effects are made, carried out and gone")]
 pub enum Effect {
     /// Load a channel from the store, and hand in [`Input::Loaded`].
     Load {

@@ -493,20 +493,6 @@ impl Lane {
                 }
             }
         }
-        if found && self.shut_down {
-            // Who asked for the shutdown is gone: nobody waits for the store any more.
-            let calls = match &mut self.phase {
-                Phase::Loading(Loading { callers, .. }) | Phase::Wiping(_, callers) => {
-                    std::mem::take(callers).into_iter().map(|caller| caller.call).collect()
-                }
-                Phase::Open(live) => live.take_callers(),
-                Phase::Absent | Phase::Unwiped => Vec::new(),
-            };
-            for call in calls {
-                let caller = Caller { call, inside: false };
-                answer(&self.id, Some(caller), Err(ExecutorError::ShutDown), effects);
-            }
-        }
         if found {
             let error = ExecutorError::Unfinished(self.waits_for());
             answer(&self.id, Some(Caller { call, inside: false }), Err(error), effects);

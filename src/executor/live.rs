@@ -259,16 +259,6 @@ impl Live {
         }
     }
 
-    /// Whoever waits for a step, who is then answered by nobody else.
-    pub(super) fn take_callers(&mut self) -> Vec<CallId> {
-        let saving = self.saving.iter_mut().flat_map(|saving| &mut saving.batch);
-        let mut calls = Vec::new();
-        for step in saving.chain(&mut self.steps) {
-            calls.append(&mut step.callers);
-        }
-        calls
-    }
-
     /// Begins to save the next steps; those that have nothing to save are carried out at once.
     pub(super) fn pump(&mut self, turn: &mut Turn<'_>) {
         while self.saving.is_none() && !self.steps.is_empty() {

@@ -506,7 +506,7 @@ impl World {
         for happening in self.happenings.values() {
             if let Happening::Stored { member: of, run: then, channel, verb: Verb::Commit(commit), .. } = happening
                 && (*of, *then) == (member, run)
-                && split_mix(&mut self.random.0) % 2 == 0
+                && split_mix(&mut self.random.0).is_multiple_of(2)
             {
                 let disk = &self.members[member].disk;
                 if self.bug == Some(Bug::Torn) {

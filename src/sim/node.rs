@@ -166,14 +166,13 @@ impl Node {
     pub(super) fn handle(&mut self, context: &Context, mut input: Input) -> Carried {
         let timeout = input == Input::Timeout;
         if let Some(bug) = self.bug {
-            match &mut input {
-                Input::Receive(message) => {
-                    if !bug.received(&self.channel, message) {
-                        return Carried { transmit: Vec::new(), events: Vec::new(), outcome: Ok(Outcome::Done) };
-                    }
-                }
-                Input::Send { content, id: id @ None } => *id = bug.id(content),
-                _ => {}
+            let heard =
+                if let Input::Receive(message) = &mut input { bug.received(&self.channel, message) } else { true };
+            if !heard {
+                return Carried { transmit: Vec::new(), events: Vec::new(), outcome: Ok(Outcome::Done) };
+            }
+            if let Input::Send { content, id: id @ None } = &mut input {
+                *id = bug.id(content);
             }
         }
         let step = self.channel.handle(context, input);

@@ -117,9 +117,8 @@ impl Write {
         for (id, value) in raw.hints {
             write.put(Table::Hints, &id, value.into())?;
         }
-        match raw.meta {
-            Some(value) => write.put(Table::Meta, &[], value.into())?,
-            None => {}
+        if let Some(value) = raw.meta {
+            write.put(Table::Meta, &[], value.into())?;
         }
         Ok(write)
     }

@@ -123,7 +123,12 @@ impl<E: Engine> Backup<E> {
     fn end(mut self, result: Result<(), Failure>) {
         if let Err(failure) = &result {
             failure.log("backup");
-            if catch("close", || Ok(drop(self.target.take()))).is_err() {
+            if catch("close", || {
+                drop(self.target.take());
+                Ok(())
+            })
+            .is_err()
+            {
                 debug!("the copy's engine panicked while it was closed");
             }
             remove(&self.partial);
