@@ -1,4 +1,4 @@
-//! The core alone: two participants in one thread, a network that loses every second packet, no runtime, no store.
+//! The core alone: two participants in one thread, a network that loses half of all packets, no runtime, no store.
 //!
 //! `cargo run --example core_without_runtime --no-default-features`
 
@@ -96,7 +96,8 @@ impl Loop {
         for transmit in step.transmit {
             self.sent += 1;
             println!("{:>6} ms  {} sends {:?}", self.now_ms, self.channels[of].participant(), transmit.kind);
-            if self.sent.is_multiple_of(2) {
+            // Half of all, in no period that senders could fall into step with.
+            if self.sent.count_ones().is_multiple_of(2) {
                 let bytes = wire::encode(&transmit.message, self.channels[of].config().dialect)?;
                 self.in_flight.insert((self.now_ms + 20, self.sent), (1 - of, bytes));
             }

@@ -1,6 +1,6 @@
 //! How much memory all channels together take: two sums, of log and of parked bytes, with a bound each.
 //!
-//! 10,000 channels of 8 MiB would be 80 GB. Every input's growth is added; when a sum is over its bound, the channel that
+//! 10,000 channels of 32 MiB would be 320 GB. Every input's growth is added; when a sum is over its bound, the channel that
 //! grew gives the excess up, but keeps an equal share. If it has no more than that, a pass over all channels takes from
 //! those that have, until an eighth of the bound is free, so that passes are rare.
 
