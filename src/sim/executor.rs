@@ -137,6 +137,7 @@ enum Happening {
     },
     Restart {
         member: usize,
+        run: u64,
     },
 }
 
@@ -297,12 +298,12 @@ impl World {
                 }
                 Ok(())
             }
-            Happening::Restart { member } => {
+            Happening::Restart { member, run } if self.members[member].run == run => {
                 if self.members[member].running.is_empty() {
                     self.members[member].watch.ended()?;
                     self.restart(member);
                 } else {
-                    self.later(1_000, Happening::Restart { member });
+                    self.later(1_000, Happening::Restart { member, run });
                 }
                 Ok(())
             }
@@ -401,7 +402,9 @@ impl World {
                         let asked = self.members[member].watch.shut_down(call, &report)?;
                         self.wake(member, asked);
                     }
-                    self.later(1_000, Happening::Restart { member });
+                    // A second caller is told of the same end: a later run is not ended by it.
+                    let run = self.members[member].run;
+                    self.later(1_000, Happening::Restart { member, run });
                 }
             }
         }
