@@ -493,6 +493,21 @@ impl Lane {
                 }
             }
         }
+        if found && self.shut_down {
+            // Who asked for the end waits no longer, so nobody waits for the store any more.
+            let calls: Vec<CallId> = match &mut self.phase {
+                Phase::Loading(Loading { callers, .. }) | Phase::Wiping(_, callers) => {
+                    callers.drain(..).map(|caller| caller.call).collect()
+                }
+                Phase::Open(live) => live.take_callers(),
+                Phase::Absent | Phase::Unwiped => Vec::new(),
+            };
+            let opening = self.line.iter_mut().filter(|next| matches!(next.kind, Kind::Open(_)));
+            let opening = opening.flat_map(|next| next.callers.drain(..)).map(|caller| caller.call);
+            for call in calls.into_iter().chain(opening) {
+                answer(&self.id, Some(Caller { call, inside: false }), Err(ExecutorError::ShutDown), effects);
+            }
+        }
         if found {
             let error = ExecutorError::Unfinished(self.waits_for());
             answer(&self.id, Some(Caller { call, inside: false }), Err(error), effects);

@@ -221,11 +221,8 @@ impl Live {
             self.failing = None;
             self.held.clear();
             turn.callbacks.discard();
-            for step in std::mem::take(&mut self.steps) {
-                let then = step.then.and_then(|order| order.caller).map(|caller| caller.call);
-                for call in step.callers.into_iter().chain(then) {
-                    turn.answer(call, Err(why.clone()));
-                }
+            for call in std::mem::take(&mut self.steps).iter_mut().flat_map(Pending::take_calls) {
+                turn.answer(call, Err(why.clone()));
             }
         }
         let ending = Ending { kind, callers, hurry: false, checkpointed: false, retried: false, done: false };
@@ -244,12 +241,11 @@ impl Live {
             steps = saving.batch;
         }
         steps.extend(std::mem::take(&mut self.steps));
-        for step in steps {
-            self.owed.push(step.save);
-            let then = step.then.and_then(|order| order.caller).map(|caller| caller.call);
-            for call in step.callers.into_iter().chain(then) {
+        for mut step in steps {
+            for call in step.take_calls() {
                 turn.answer(call, Err(ExecutorError::ShutDown));
             }
+            self.owed.push(step.save);
         }
         for caller in callers {
             turn.answer(caller.call, Err(ExecutorError::ShutDown));
@@ -257,6 +253,12 @@ impl Live {
         if let Some(ending) = &mut self.ending {
             ending.done = true;
         }
+    }
+
+    /// Whoever waits for a step, which then answers nobody.
+    pub(super) fn take_callers(&mut self) -> Vec<CallId> {
+        let saving = self.saving.iter_mut().flat_map(|saving| &mut saving.batch);
+        saving.chain(&mut self.steps).flat_map(Pending::take_calls).collect()
     }
 
     /// Begins to save the next steps; those that have nothing to save are carried out at once.

@@ -61,6 +61,13 @@ impl Pending {
             then,
         }
     }
+
+    /// Whoever waits for it, and is then answered by nobody else.
+    pub(super) fn take_calls(&mut self) -> Vec<CallId> {
+        let mut calls = std::mem::take(&mut self.callers);
+        calls.extend(self.then.take().and_then(|order| order.caller).map(|caller| caller.call));
+        calls
+    }
 }
 
 /// Whether the caller alone gets this message; all others go out by themselves.
