@@ -11,48 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::engine::{Engine, Opened};
 use common::{a, all, content, data, every_kind, message, parked};
 use reliable_channel::channel::{Channel, Context};
 use reliable_channel::state::{ChannelData, Commit};
-use reliable_channel::store::{
-    Durability, Persistence, PersistenceError, PersistenceErrorKind, RedbPersistence, SledPersistence,
-    SqlitePersistence,
-};
+use reliable_channel::store::{Durability, PersistenceErrorKind};
 use reliable_channel::types::{ChannelId, RunningTime, WallTime};
 use tempfile::TempDir;
 
-type Opened = Result<Arc<dyn Persistence>, PersistenceError>;
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Engine {
-    Redb,
-    Sled,
-    Sqlite,
-}
-
 use Engine::{Redb, Sled, Sqlite};
-
-impl Engine {
-    fn open(self, dir: &Path) -> Opened {
-        self.open_with(dir, Durability::Immediate)
-    }
-
-    fn open_with(self, dir: &Path, durability: Durability) -> Opened {
-        Ok(match self {
-            Redb => Arc::new(RedbPersistence::open_with(dir, durability)?),
-            Sled => Arc::new(SledPersistence::open_with(dir, durability)?),
-            Sqlite => Arc::new(SqlitePersistence::open_with(dir, durability)?),
-        })
-    }
-
-    fn look(self, dir: &Path) -> Opened {
-        Ok(match self {
-            Redb => Arc::new(RedbPersistence::open_read_only(dir)?),
-            Sled => Arc::new(SledPersistence::open_read_only(dir)?),
-            Sqlite => Arc::new(SqlitePersistence::open_read_only(dir)?),
-        })
-    }
-}
 
 /// A store with one channel of every kind of row, closed; and what a kill would have left of it just before.
 async fn closed_and_killed(engine: Engine) -> [TempDir; 2] {

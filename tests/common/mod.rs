@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+#[cfg(all(feature = "redb", feature = "sled", feature = "sqlite"))]
+pub mod engine;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
