@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::engine::{Engine, Opened};
+use common::engine::Engine;
 use common::{a, all, content, data, every_kind, message, parked};
 use reliable_channel::channel::{Channel, Context};
 use reliable_channel::state::{ChannelData, Commit};
