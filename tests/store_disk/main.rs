@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use common::engine::Engine;
 use reliable_channel::store::{
