@@ -1,7 +1,7 @@
 //! A deterministic world under one seed (feature `testing`): participants, a network that misbehaves, virtual time.
 //!
-//! What: [`World`] drives real [`Channel`](crate::channel::Channel)s over the real codecs of wire and store; everything
-//! random comes from one seed. [`mixed`] draws a whole world of faults from a seed, [`group`] measures a group, and the
+//! What: [`World`] drives real [`Channel`](crate::channel::Channel)s, each in an [`Executor`](crate::executor::Executor),
+//! over the real codecs of wire and store; everything random comes from one seed. [`mixed`] draws a whole world of faults from a seed, [`group`] measures a group, and the
 //! [`oracle`] watches either. Why in the library: applications can test against it too. How it moves: the world keeps one
 //! queue of arrivals and one of wake-ups; [`World::run_for`] jumps from one to the next, and shows everything that happens
 //! to the oracle.
@@ -13,6 +13,7 @@ pub mod oracle;
 
 mod bug;
 mod clock;
+mod driven;
 mod hostile;
 mod medium;
 mod net;

@@ -1,6 +1,6 @@
 //! A participant's clocks: the wall clock drifts and jumps, the running clock does neither.
 
-use crate::channel::Context;
+use crate::executor::Moment;
 use crate::types::{RunningTime, WallTime};
 
 /// Wall time at which every world begins, in milliseconds.
@@ -26,11 +26,10 @@ impl Clock {
         u64::try_from(true_ms.saturating_add(drifted).saturating_add(self.offset_ms)).unwrap_or(0)
     }
 
-    pub(super) fn context(&self, now_ms: u64, entropy: u64) -> Context {
-        Context {
+    pub(super) fn moment(&self, now_ms: u64) -> Moment {
+        Moment {
             wall: WallTime::from_millis(self.wall_ms(now_ms)),
             running: RunningTime::from_millis(now_ms.saturating_sub(self.began_ms)),
-            entropy,
         }
     }
 

@@ -27,6 +27,10 @@ impl Medium {
         Self { channel, meta: None, rows: BTreeMap::new(), hints: BTreeMap::new(), forgetful: false }
     }
 
+    pub(super) fn channel(&self) -> &ChannelId {
+        &self.channel
+    }
+
     /// Saves what one operation changed.
     pub fn apply(&mut self, commit: &Commit) {
         self.apply_rows(commit);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::channel::{Channel, ChannelError, Config, Context, Event, Input, Outcome, Step, Transmit};
+use crate::channel::{Channel, Config, Event, Input, Outcome};
 use crate::state::{ChannelData, ChannelMeta, LogKey};
 use crate::types::{ChannelId, Message, MessageId};
 
+use super::driven::{Carried, Driven};
 use super::{Bug, Clock, Medium};
 
 /// When a participant dies in the middle of a step.
@@ -25,7 +26,7 @@ pub enum Crash {
 /// A participant of a [`World`](super::World).
 #[derive(Debug)]
 pub struct Node {
-    channel: Channel,
+    driven: Driven,
     /// What was saved.
     pub medium: Medium,
     /// What was told and not taken yet.
@@ -57,13 +58,6 @@ pub struct Node {
     early_meta: Option<Bytes>,
 }
 
-/// What a step of a participant led to, outside of it.
-pub(super) struct Carried {
-    pub(super) transmit: Vec<Transmit>,
-    pub(super) events: Vec<Event>,
-    pub(super) outcome: Result<Outcome, ChannelError>,
-}
-
 /// What a restart led to.
 pub(super) struct Restarted {
     /// What was saved before.
@@ -76,11 +70,12 @@ pub(super) struct Restarted {
 }
 
 impl Node {
-    pub(super) fn new(id: ChannelId, name: String, config: Arc<Config>, clock: Clock, context: &Context) -> Self {
-        let medium = Medium::new(id.clone());
-        let channel = Channel::new(id, name, config, context).expect("a world's configuration is valid");
+    pub(super) fn new(id: ChannelId, name: String, config: Arc<Config>, clock: Clock, now_ms: u64, seed: u64) -> Self {
+        let mut medium = Medium::new(id);
+        let (driven, carried) = Driven::open(&mut medium, name.into(), config, &clock.moment(now_ms), seed);
+        assert!(carried.transmit.is_empty() && carried.events.is_empty(), "a new channel has nothing to tell");
         Self {
-            channel,
+            driven,
             medium,
             events: Vec::new(),
             delivered: Vec::new(),
@@ -108,7 +103,7 @@ impl Node {
     /// The channel.
     #[must_use]
     pub fn channel(&self) -> &Channel {
-        &self.channel
+        self.driven.channel()
     }
 
     /// Whether it runs: it did not leave, and did not crash, or was restarted.
@@ -125,12 +120,12 @@ impl Node {
 
     /// Its log from the newest message down to this one, which is not among them.
     fn log_above(&self, bound: Option<&LogKey>) -> impl Iterator<Item = &LogKey> {
-        self.channel.log().rev().map(|logged| &logged.body.key).take_while(move |key| Some(*key) > bound)
+        self.channel().log().rev().map(|logged| &logged.body.key).take_while(move |key| Some(*key) > bound)
     }
 
     /// Below or at this its log need not have what others have: what was evicted, and a newcomer's past.
     fn bound(&self) -> Option<LogKey> {
-        let ChannelMeta { horizon, floor, .. } = self.channel.meta();
+        let ChannelMeta { horizon, floor, .. } = self.channel().meta();
         // No id is higher than 256 bytes of the highest value.
         let past = horizon.map(|lamport| LogKey { lamport, id: MessageId::from(&[0xFF; 256][..]) });
         past.max(floor.clone())
@@ -144,7 +139,7 @@ impl Node {
 
     /// Ids of the log, in order.
     pub fn log_ids(&self) -> impl Iterator<Item = &MessageId> {
-        let mut logged: Vec<_> = self.channel.log().collect();
+        let mut logged: Vec<_> = self.channel().log().collect();
         if self.bug == Some(Bug::ArrivalOrder) {
             logged.sort_by_key(|logged| logged.seen);
         }
@@ -153,102 +148,95 @@ impl Node {
 
     /// When it wants to be woken, in milliseconds of virtual time.
     pub(super) fn wakes_at(&self) -> Option<u64> {
-        let running = self.channel.poll_timeout().filter(|_| self.is_up())?;
+        let running = self.driven.poll_timeout().filter(|_| self.is_up())?;
         Some(self.clock.virtual_ms(running))
     }
 
     /// The number up to which the application could confirm deliveries now.
     pub(super) fn unconfirmed(&self) -> Option<u64> {
-        (self.channel.config().confirm_deliveries && self.channel.meta().told < self.told).then_some(self.told)
+        (self.channel().config().confirm_deliveries && self.channel().meta().told < self.told).then_some(self.told)
     }
 
     /// Carries one input out: save, then transmit, then tell.
-    pub(super) fn handle(&mut self, context: &Context, mut input: Input) -> Carried {
+    pub(super) fn handle(&mut self, now_ms: u64, mut input: Input) -> Carried {
+        let nothing = || Carried { transmit: Vec::new(), events: Vec::new(), outcome: Ok(Outcome::Done) };
+        let moment = self.clock.moment(now_ms);
         let timeout = input == Input::Timeout;
         if let Some(bug) = self.bug {
-            let heard =
-                if let Input::Receive(message) = &mut input { bug.received(&self.channel, message) } else { true };
-            if !heard {
-                return Carried { transmit: Vec::new(), events: Vec::new(), outcome: Ok(Outcome::Done) };
+            if let Input::Receive(message) = &mut input
+                && !bug.received(self.driven.channel(), message)
+            {
+                return nothing();
             }
             if let Input::Send { content, id: id @ None } = &mut input {
                 *id = bug.id(content);
             }
         }
-        let step = self.channel.handle(context, input);
+        let Some(carried) = self.driven.handle(&mut self.medium, &moment, input, self.crash) else {
+            (self.down, self.crash) = (self.crash, None);
+            return nothing();
+        };
         if timeout {
-            let next = self.channel.poll_timeout();
-            assert!(next.is_none_or(|next| next > context.running), "a timeout must do all that is due: {next:?}");
+            let next = self.channel().poll_timeout();
+            assert!(next.is_none_or(|next| next > moment.running), "a timeout must do all that is due: {next:?}");
         }
-        if let Some(crash) = self.crash.filter(|_| !step.save.is_empty()) {
-            return self.die(crash, &step);
-        }
-        self.carry_out(step)
+        self.tell(carried)
     }
 
-    fn die(&mut self, crash: Crash, step: &Step) -> Carried {
-        match crash {
-            Crash::BeforeSave => {}
-            Crash::BetweenWrites => self.medium.apply_rows(&step.save),
-            Crash::AfterSave => self.medium.apply(&step.save),
-        }
-        (self.crash, self.down) = (None, Some(crash));
-        Carried { transmit: Vec::new(), events: Vec::new(), outcome: Ok(Outcome::Done) }
-    }
-
-    pub(super) fn restart(&mut self, context: &Context) -> Restarted {
+    pub(super) fn restart(&mut self, now_ms: u64, seed: u64) -> Restarted {
+        self.clock.began_ms = now_ms;
         let saved = self.medium.load();
         let crash = self.down.take();
         let whole = !matches!(crash, Some(Crash::BeforeSave | Crash::BetweenWrites));
-        let exact = !whole || saved == self.channel.data();
+        let exact = !whole || saved == self.channel().data();
         if let Some(bug) = self.bug {
             bug.restarts(&mut self.medium, self.early_meta.clone());
         }
-        let (id, name) = (self.channel.id().clone(), self.channel.participant().clone());
-        let restored = Channel::restore(id, name, self.channel.config().clone(), self.medium.load(), context);
-        let (channel, mut step) = restored.expect("a world's configuration is valid");
-        self.channel = channel;
+        let (name, config) = (self.channel().participant().clone(), self.channel().config().clone());
+        let moment = self.clock.moment(now_ms);
+        let (driven, mut carried) = Driven::open(&mut self.medium, name, config, &moment, seed);
+        self.driven = driven;
         self.asked.clear();
         // The application reads again what it was not told: docs/protocol.md section 5.
         let from = if self.bug == Some(Bug::DeliveredAgain) { self.told.saturating_sub(1) } else { self.told };
-        if !self.channel.config().confirm_deliveries {
-            let unread = self.channel.deliveries_since(from).deliveries;
-            step.events.extend(unread.into_iter().map(Event::MessageDelivered));
+        if !self.channel().config().confirm_deliveries {
+            let unread = self.channel().deliveries_since(from).deliveries;
+            carried.events.extend(unread.into_iter().map(Event::MessageDelivered));
         }
-        let carried = self.carry_out(step);
+        let carried = self.tell(carried);
         assert!(carried.transmit.is_empty(), "restoring transmits nothing");
         Restarted { saved, exact, torn: crash == Some(Crash::BetweenWrites), events: carried.events }
     }
 
-    fn carry_out(&mut self, step: Step) -> Carried {
-        self.medium.apply(&step.save);
-        if self.early_meta.is_none() && self.channel.log().nth(2).is_some() {
+    /// Takes note of what was carried out, as the application sees it.
+    fn tell(&mut self, mut carried: Carried) -> Carried {
+        if self.early_meta.is_none() && self.channel().log().nth(2).is_some() {
             self.early_meta = self.medium.meta_bytes();
         }
-        let Step { mut transmit, mut events, outcome, .. } = step;
         if let Some(bug) = self.bug {
-            transmit.retain_mut(|transmit| bug.sends(&self.channel, &mut self.asked, transmit));
-            events.iter_mut().for_each(|event| bug.told(&self.channel, event));
+            let channel = self.driven.channel();
+            carried.transmit.retain_mut(|transmit| bug.sends(channel, &mut self.asked, transmit));
+            carried.events.iter_mut().for_each(|event| bug.told(channel, event));
         }
-        for event in &events {
+        for event in &carried.events {
             if let Event::MessageDelivered(delivery) = event {
                 self.told = self.told.max(delivery.number);
                 self.delivered.push(delivery.body.key.id.clone());
             }
         }
         if self.keep_events {
-            self.events.extend(events.iter().cloned());
+            self.events.extend(carried.events.iter().cloned());
         }
-        Carried { transmit, events, outcome }
+        carried
     }
 
     /// Own messages of the log, as they were sent.
     pub(super) fn own_messages(&self) -> Vec<Message> {
-        let own = self.channel.log().filter(|logged| logged.body.sender == *self.channel.participant());
+        let own = self.channel().log().filter(|logged| logged.body.sender == *self.channel().participant());
         own.map(|logged| Message {
             id: logged.body.key.id.clone(),
             sender: logged.body.sender.clone(),
-            channel: self.channel.id().clone(),
+            channel: self.channel().id().clone(),
             lamport: Some(logged.body.key.lamport),
             causal_history: logged.body.causal_history.clone(),
             filter: crate::types::FilterField::Absent,

@@ -15,8 +15,8 @@ use crate::channel::{ChannelError, Config, Event, Input, Outcome, TransmitKind};
 use crate::types::{ChannelId, Dialect, MessageId};
 use crate::wire;
 
+use super::driven::Carried;
 use super::net::{Queue, between, chance};
-use super::node::Carried;
 use super::oracle::{Oracle, Seen};
 use super::{Bug, Clock, Crash, Network, Node, Options, Transmission};
 
@@ -104,8 +104,7 @@ impl World {
         }
         let index = self.nodes.len();
         let clock = Clock { began_ms: self.now_ms, ..clock };
-        let context = clock.context(self.now_ms, self.rng.next_u64());
-        let mut node = Node::new(self.channel.clone(), name, config, clock, &context);
+        let mut node = Node::new(self.channel.clone(), name, config, clock, self.now_ms, self.rng.next_u64());
         node.set_bug(self.bug);
         node.medium.forgetful = self.forgetful;
         node.keep_events = !self.forgetful;
@@ -208,11 +207,7 @@ impl World {
 
     /// Opens a participant again from what it saved; one that runs is dropped without warning first.
     pub fn restart(&mut self, index: usize) {
-        let entropy = self.rng.next_u64();
-        let node = &mut self.nodes[index];
-        node.clock.began_ms = self.now_ms;
-        let context = node.clock.context(self.now_ms, entropy);
-        let restarted = node.restart(&context);
+        let restarted = self.nodes[index].restart(self.now_ms, self.rng.next_u64());
         self.show(&Seen::Restarted {
             node: index,
             saved: &restarted.saved,
@@ -364,13 +359,11 @@ impl World {
 
     fn drive(&mut self, index: usize, input: Input, cause: Option<&Transmission>) -> Result<Outcome, ChannelError> {
         let given = matches!(input, Input::Send { id: Some(_), .. });
-        let entropy = self.rng.next_u64();
         let node = &mut self.nodes[index];
         if !node.is_up() {
             return Ok(Outcome::Done);
         }
-        let context = node.clock.context(self.now_ms, entropy);
-        let Carried { transmit, events, outcome } = node.handle(&context, input);
+        let Carried { transmit, events, outcome } = node.handle(self.now_ms, input);
         if !node.is_up() {
             return Ok(Outcome::Done);
         }
