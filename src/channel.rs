@@ -15,6 +15,7 @@ mod company;
 mod cycle;
 mod delivery;
 mod effects;
+mod hints;
 mod incoming;
 mod known;
 mod log;
@@ -33,9 +34,10 @@ mod sync;
 mod tested;
 mod timeout;
 mod trim;
+mod unconfirmed;
 mod waits;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,9 +98,10 @@ pub enum Input {
     },
     /// Deliveries up to this number have reached the application: see [`Config::confirm_deliveries`].
     DeliveriesTold(u64),
-    /// Give up log and parked bytes beyond these, lowest log key and costliest sender first.
+    /// Give up log and parked bytes beyond these: the oldest unconfirmed deliveries and stubs, then the lowest log key; the
+    /// costliest sender's parked messages.
     Shrink {
-        /// Bytes of log to keep at most.
+        /// Bytes of log, and of what is remembered besides it ([`Stats::remembered_bytes`]), to keep at most.
         log_bytes: usize,
         /// Bytes of parked messages to keep at most.
         parked_bytes: usize,
@@ -290,15 +293,14 @@ pub struct Channel {
     log: log::Log,
     /// Deliveries below the floor that the application may not have seen yet.
     late: BTreeMap<LogKey, Logged>,
-    /// Deliveries that the application may not have seen yet, by number.
-    untold: VecDeque<(u64, LogKey)>,
+    unconfirmed: unconfirmed::Unconfirmed,
     incoming: incoming::Incoming,
     outgoing: outgoing::Outgoing,
     requests: repair::Requests,
     refill: timeout::Refill,
     responses: repair::Responses,
     marks: marks::Marks,
-    hints: known::IdMap<MessageId, Bytes>,
+    hints: hints::Hints,
     filter: RollingFilter,
     sync: sync::Schedule,
     company: company::Company,

@@ -352,6 +352,8 @@ pub struct Limits {
     pub max_repair_entries: usize,
     /// Entries that one parked message may hold in the outgoing repair buffer. Default 256.
     pub max_repair_entries_per_message: usize,
+    /// Bytes of deliveries that wait for their confirmation. Default 64 MiB.
+    pub max_unconfirmed_bytes: usize,
     /// Dependencies remembered as lost or declared met. Default 10,000.
     pub max_marks: usize,
 }
@@ -372,6 +374,7 @@ impl Default for Limits {
             max_outgoing_bytes: 64 << 20,
             max_repair_entries: 1_000,
             max_repair_entries_per_message: 256,
+            max_unconfirmed_bytes: 64 << 20,
             max_marks: 10_000,
         }
     }

@@ -91,7 +91,8 @@ pub struct Config {
     pub lost_timeout: Duration,
 
     /// Keep every delivery until [`Input::DeliveriesTold`](super::Input::DeliveriesTold) confirms it, and deliver
-    /// again after a restart what was not confirmed. Default false: the caller reads `deliveries_since` itself.
+    /// again after a restart what was not confirmed, within [`Limits::max_unconfirmed_bytes`]. Default false: the caller
+    /// reads `deliveries_since` itself.
     pub confirm_deliveries: bool,
     /// How far a timestamp may lie in the future. Default 24 h.
     pub max_clock_drift: Duration,
@@ -235,6 +236,7 @@ impl Config {
             ("limits.max_outgoing_bytes", limits.max_outgoing_bytes == 0),
             ("limits.max_repair_entries", limits.max_repair_entries == 0),
             ("limits.max_repair_entries_per_message", limits.max_repair_entries_per_message == 0),
+            ("limits.max_unconfirmed_bytes", limits.max_unconfirmed_bytes == 0),
             ("limits.max_marks", limits.max_marks == 0),
         ] {
             if zero {

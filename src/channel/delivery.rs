@@ -75,22 +75,9 @@ impl Channel {
             self.log.insert(logged, &mut self.known);
         }
         if let Some(number) = untold {
-            self.log.pin(&key);
-            self.untold.push_back((number, key));
+            self.keep_unconfirmed(number, key);
+            self.enforce_unconfirmed(self.config.limits.max_unconfirmed_bytes);
         }
-    }
-
-    /// The application has seen all deliveries up to this number: they may leave the log.
-    pub(super) fn deliveries_told(&mut self, number: u64) {
-        self.meta.told = self.meta.told.max(number.min(self.meta.next_delivery.saturating_sub(1)));
-        while self.untold.front().is_some_and(|(number, _)| *number <= self.meta.told) {
-            let Some((_, key)) = self.untold.pop_front() else { break };
-            self.log.unpin(&key);
-            if let Some(logged) = self.late.remove(&key) {
-                self.leave_stub(&logged);
-            }
-        }
-        self.retain();
     }
 
     /// Evicts what is over the limits, lowest first; what is freed by a rising floor is delivered.
@@ -107,10 +94,13 @@ impl Channel {
     /// Gives up log and parked bytes beyond these.
     pub(super) fn shrink(&mut self, log_bytes: usize, parked_bytes: usize) {
         self.enforce_parked(usize::MAX, parked_bytes);
+        self.enforce_unconfirmed(log_bytes);
+        self.forget_stubs(log_bytes);
         self.evict_while(|channel| {
-            let over = channel.log.unpinned().0 > 1 && channel.log.bytes() > log_bytes;
+            let over = channel.log.bytes() > log_bytes && channel.log.candidate().as_ref() != channel.log.newest();
             over.then_some(Cause::Bytes)
         });
+        self.forget_stubs(log_bytes);
         self.retain();
     }
 
@@ -230,13 +220,36 @@ impl Channel {
     fn drop_stubs(&mut self) {
         let max = self.config.max_message_history.saturating_mul(STUBS_PER_MESSAGE);
         while self.log.stubs_len() > max {
-            let Some(key) = self.log.drop_stub() else { break };
-            self.known.forget(&key.id);
-            if !self.hints.is_empty() {
-                self.hints.remove(&key.id);
+            if self.drop_stub().is_none() {
+                break;
             }
-            self.effects.delete(RowKey::body(&key));
-            self.meta.stub_floor = self.meta.stub_floor.take().max(Some(key));
         }
+    }
+
+    /// Forgets what left the log, lowest first, while log and what is remembered besides it exceed so many bytes. That is
+    /// told once: from then on such messages are too old instead of known.
+    fn forget_stubs(&mut self, log_bytes: usize) {
+        let mut highest = None;
+        while self.log.bytes().saturating_add(self.remembered_bytes()) > log_bytes {
+            let Some(key) = self.drop_stub() else { break };
+            highest = Some(key);
+        }
+        if let Some(highest) = highest {
+            self.effects.limit(Limit::Stubs, Some(highest.id), None);
+        }
+    }
+
+    fn drop_stub(&mut self) -> Option<LogKey> {
+        let key = self.log.drop_stub()?;
+        self.known.forget(&key.id);
+        self.hints.remove(&key.id);
+        self.effects.delete(RowKey::body(&key));
+        self.meta.stub_floor = self.meta.stub_floor.take().max(Some(key.clone()));
+        Some(key)
+    }
+
+    /// Bytes of what is kept besides log and parked messages.
+    pub(super) fn remembered_bytes(&self) -> usize {
+        self.log.stub_bytes() + self.hints.bytes() + self.unconfirmed.late_bytes()
     }
 }

@@ -159,4 +159,9 @@ pub enum Limit {
     Marks,
     /// Bytes of the log: this message and all below it that a buffer does not need left it before its length asked for it.
     LogBytes,
+    /// Bytes of unconfirmed deliveries: this one is kept no longer for the sake of its confirmation. A restart may not deliver
+    /// it again.
+    Unconfirmed,
+    /// Memory of all channels: this message and all before it left the log and are not known any more; they are too old.
+    Stubs,
 }

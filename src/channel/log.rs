@@ -29,6 +29,10 @@ pub(super) fn cost(body: &Body) -> usize {
     OVERHEAD + body.key.id.len() + body.sender.len() + body.content.len() + entries
 }
 
+fn stub_cost(key: &LogKey, sender: &ParticipantId) -> usize {
+    OVERHEAD + key.id.len() + sender.len()
+}
+
 #[derive(Debug)]
 struct Kept {
     logged: Logged,
@@ -41,6 +45,7 @@ pub(super) struct Log {
     entries: BTreeMap<LogKey, Kept>,
     heads: BTreeSet<LogKey>,
     stubs: BTreeMap<LogKey, ParticipantId>,
+    stub_bytes: usize,
     bytes: usize,
     pinned: usize,
     pinned_bytes: usize,
@@ -244,7 +249,10 @@ impl Log {
 
     /// Remembers an evicted message.
     pub(super) fn add_stub(&mut self, stub: &Stub) {
-        self.stubs.insert(stub.key.clone(), stub.sender.clone());
+        self.stub_bytes += stub_cost(&stub.key, &stub.sender);
+        if let Some(before) = self.stubs.insert(stub.key.clone(), stub.sender.clone()) {
+            self.stub_bytes -= stub_cost(&stub.key, &before);
+        }
     }
 
     pub(super) fn stub_sender(&self, key: &LogKey) -> Option<&ParticipantId> {
@@ -259,9 +267,16 @@ impl Log {
         self.stubs.len()
     }
 
+    /// What the stubs take, with their part of the index of ids.
+    pub(super) fn stub_bytes(&self) -> usize {
+        self.stub_bytes
+    }
+
     /// Drops the lowest stub.
     pub(super) fn drop_stub(&mut self) -> Option<LogKey> {
-        self.stubs.pop_first().map(|(key, _)| key)
+        let (key, sender) = self.stubs.pop_first()?;
+        self.stub_bytes -= stub_cost(&key, &sender);
+        Some(key)
     }
 }
 

@@ -108,6 +108,9 @@ impl Channel {
         Stats {
             log_len: self.log.len(),
             log_bytes: self.log.bytes(),
+            remembered_bytes: self.remembered_bytes(),
+            unconfirmed_len: self.unconfirmed.len(),
+            unconfirmed_bytes: self.unconfirmed.bytes(),
             parked_len: self.incoming.len(),
             parked_bytes: self.incoming.bytes(),
             outgoing_len: self.outgoing.active(),

@@ -4,7 +4,7 @@
 //! answers, each checked against the bodies. What does not fit is mended, deleted from the store and reported.
 //! Due times lie on disk as wall times; one further away than its schedule allows (the clock jumped) is pulled in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl Channel {
             channel.mended(format!("an age of {} ms", channel.meta.age_ms));
             channel.meta.age_ms = MAX_AGE_MS;
         }
-        channel.hints.extend(data.hints);
+        data.hints.into_iter().for_each(|(id, hint)| channel.hints.insert(id, hint));
         channel.load(data.rows);
         if let Some(mismatch) = mismatch {
             channel.mended(mismatch);
@@ -155,14 +155,14 @@ impl Channel {
             names: super::names::Names::new(keys),
             log: log::Log::default(),
             late: BTreeMap::new(),
-            untold: VecDeque::new(),
+            unconfirmed: super::unconfirmed::Unconfirmed::default(),
             incoming: incoming::Incoming::new(keys),
             outgoing: outgoing::Outgoing::default(),
             requests: repair::Requests::new(keys),
             refill: super::timeout::Refill::default(),
             responses: repair::Responses::new(keys),
             marks: marks::Marks::new(keys),
-            hints: HashMap::with_hasher(keys),
+            hints: super::hints::Hints::new(keys),
             filter,
             sync,
             company: super::company::Company::default(),
@@ -376,13 +376,13 @@ impl Channel {
             .map(|(number, logged)| (number, logged.body.key.clone()))
             .collect();
         untold.sort();
-        for (number, key) in &untold {
-            self.log.pin(key);
-            if let Some(delivery) = self.delivery_at(*number, key) {
+        for (number, key) in untold {
+            if let Some(delivery) = self.delivery_at(number, &key) {
                 self.effects.tell(Event::MessageDelivered(delivery));
             }
+            self.keep_unconfirmed(number, key);
         }
-        self.untold = untold.into();
+        self.enforce_unconfirmed(self.config.limits.max_unconfirmed_bytes);
         let told = self.meta.told;
         let gone: Vec<LogKey> = self
             .late

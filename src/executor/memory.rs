@@ -11,7 +11,7 @@ use crate::channel::{Input, Stats};
 /// Bytes one channel takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
-    /// Of the log.
+    /// Of the log, and of what is remembered besides it.
     pub log: u64,
     /// Of parked messages.
     pub parked: u64,
@@ -19,7 +19,7 @@ pub struct Footprint {
 
 impl From<Stats> for Footprint {
     fn from(stats: Stats) -> Self {
-        Self { log: stats.log_bytes as u64, parked: stats.parked_bytes as u64 }
+        Self { log: (stats.log_bytes + stats.remembered_bytes) as u64, parked: stats.parked_bytes as u64 }
     }
 }
 

@@ -119,6 +119,7 @@ fn options(bits: u16) -> Config {
             max_outgoing_bytes: 1_000,
             max_repair_entries: 4,
             max_repair_entries_per_message: 2,
+            max_unconfirmed_bytes: 1_000,
             max_marks: 3,
         };
     }

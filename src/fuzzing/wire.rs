@@ -23,6 +23,7 @@ const TIGHT: Limits = Limits {
     max_outgoing_bytes: 1_024,
     max_repair_entries: 4,
     max_repair_entries_per_message: 2,
+    max_unconfirmed_bytes: 1_024,
     max_marks: 4,
 };
 

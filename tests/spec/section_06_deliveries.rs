@@ -1,6 +1,6 @@
 //! docs/protocol.md sections 5 and 6: delivery numbers, reading deliveries again, and restarts.
 
-use reliable_channel::channel::{Config, Event, Input, Position};
+use reliable_channel::channel::{Config, Event, Fate, Input, Limit, Position};
 use reliable_channel::state::{ChannelData, Row};
 use reliable_channel::types::{HistoryEntry, Message};
 
@@ -127,6 +127,72 @@ fn a_number_told_beyond_the_last_delivery_confirms_nothing_to_come() {
     alice.receive(&message("bob", "b", 2, &[]));
     alice.restart();
     assert_eq!(alice.numbered(), [(1 + 1, "b".into())]);
+}
+
+/// The messages told with this limit since the last call.
+fn limited(peer: &mut Peer, limit: Limit) -> Vec<String> {
+    let events = peer.take_events();
+    let id = |event: &Event| match event {
+        Event::LimitReached { limit: told, id: Some(id), .. } if *told == limit => Some(id.to_string()),
+        _ => None,
+    };
+    events.iter().filter_map(id).collect()
+}
+
+fn kilobyte(id: &str, lamport: u64) -> Message {
+    Message { content: vec![b'x'; 1_000].into(), ..message("bob", id, lamport, &[]) }
+}
+
+#[test]
+fn unconfirmed_deliveries_take_no_more_than_their_bytes_and_those_given_up_are_told() {
+    let mut alice = peer_with("alice", |config| {
+        (config.confirm_deliveries, config.max_message_history) = (true, 1);
+        config.limits.max_unconfirmed_bytes = 4_000;
+    });
+    (1..=3).for_each(|n| drop(alice.receive(&kilobyte(&format!("m{n}"), 10 * n))));
+    assert!(limited(&mut alice, Limit::Unconfirmed).is_empty());
+    // The fourth is the first too many; m1 then leaves the log, and what comes below it is kept for its confirmation alone.
+    alice.receive(&kilobyte("m4", 40));
+    alice.receive(&kilobyte("m5", 50));
+    alice.receive(&kilobyte("below", 5));
+    assert_eq!(limited(&mut alice, Limit::Unconfirmed), ["m1", "m2", "m3"]);
+    let stats = alice.channel.stats();
+    assert_eq!(stats.unconfirmed_len, 3);
+    assert!((3_000..=4_000).contains(&stats.unconfirmed_bytes), "{stats:?}");
+    assert!(stats.remembered_bytes > 1_000, "{stats:?}");
+    assert_eq!(alice.log(), ["m3", "m4", "m5"], "m3 counts against the log's length of 1");
+    alice.restart();
+    assert_eq!(alice.delivered(), ["m3", "m4", "m5", "below"]);
+    alice.restart_with(|config| config.limits.max_unconfirmed_bytes = 1);
+    assert_eq!(alice.channel.stats().unconfirmed_len, 1, "a lowered limit holds from the start, but for the newest");
+    alice.input(Input::DeliveriesTold(6)).unwrap();
+    let stats = alice.channel.stats();
+    assert_eq!((stats.unconfirmed_len, stats.unconfirmed_bytes, alice.log()), (0, 0, ids(["m5"])));
+}
+
+#[test]
+fn a_channel_that_shrinks_gives_up_unconfirmed_deliveries_and_stubs_and_says_so() {
+    let mut alice = peer_with("alice", |config| {
+        (config.confirm_deliveries, config.max_message_history) = (true, 2);
+    });
+    (1..=9).for_each(|n| drop(alice.receive(&kilobyte(&format!("m{n}"), n))));
+    alice.input(Input::DeliveriesTold(4)).unwrap();
+    alice.set_hint("m1", b"elsewhere");
+    assert_eq!((alice.log().len(), alice.stubs().len()), (7, 2));
+    alice.input(Input::Shrink { log_bytes: 3_500, parked_bytes: usize::MAX }).unwrap();
+    let stats = alice.channel.stats();
+    assert!(stats.log_bytes + stats.remembered_bytes <= 3_500, "{stats:?}");
+    assert_eq!(alice.log(), ["m7", "m8", "m9"]);
+    let events = alice.take_events();
+    let told = |limit: Limit| {
+        let is = |event: &&Event| matches!(event, Event::LimitReached { limit: told, .. } if *told == limit);
+        events.iter().filter(is).count()
+    };
+    assert_eq!((told(Limit::Unconfirmed), told(Limit::Stubs), told(Limit::LogBytes)), (2, 2, 1), "{events:?}");
+    assert_eq!(alice.fate(&kilobyte("m1", 1)), Fate::TooOld);
+    alice.restart();
+    assert_eq!(alice.fate(&kilobyte("m6", 6)), Fate::TooOld);
+    assert_eq!(alice.channel.data().hints, []);
 }
 
 /// 60 messages of three senders in a random order, with some lost, some twice, and some own among them.

@@ -47,6 +47,7 @@ fn the_defaults_are_those_of_the_specification() {
         max_outgoing_bytes: 67_108_864,
         max_repair_entries: 1_000,
         max_repair_entries_per_message: 256,
+        max_unconfirmed_bytes: 67_108_864,
         max_marks: 10_000,
     };
     assert_eq!(Limits::default(), expected);
