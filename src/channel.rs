@@ -22,6 +22,7 @@ mod log;
 mod marks;
 mod names;
 mod outgoing;
+mod pending;
 mod probes;
 mod read;
 mod receive;
@@ -96,6 +97,12 @@ pub enum Input {
         /// Up to [`Limits::max_hint_bytes`](crate::types::Limits::max_hint_bytes).
         hint: Bytes,
     },
+    /// Send an own message again as if it had been sent now, one that was given up too. It goes out at the next
+    /// [`Input::Timeout`], which is due at once (docs/protocol.md section 8).
+    Resend(MessageId),
+    /// Take an own message back that nobody has acknowledged: it is erased here, never sent again, and named nowhere
+    /// (docs/protocol.md section 8).
+    Withdraw(MessageId),
     /// Deliveries up to this number have reached the application: see [`Config::confirm_deliveries`].
     DeliveriesTold(u64),
     /// Give up log and parked bytes beyond these: the oldest unconfirmed deliveries and stubs, then the lowest log key; the
@@ -231,6 +238,12 @@ pub enum ChannelError {
     /// The caller's fault: no message with this id is known.
     #[error("message {0} is not known")]
     UnknownMessage(MessageId),
+    /// The caller's fault: the message is another participant's.
+    #[error("message {0} is not an own one")]
+    NotOwn(MessageId),
+    /// The caller's fault: another participant has the message already.
+    #[error("message {0} is acknowledged already")]
+    AcknowledgedAlready(MessageId),
     /// The caller's fault: the channel's dialect has no such messages (nim-sds: ephemeral ones).
     #[error("the channel's dialect has no {what}")]
     NotInDialect {
@@ -362,6 +375,8 @@ impl Channel {
             Input::Relay(message) => self.receive(message, true),
             Input::DependenciesMet(ids) => self.dependencies_met(ids),
             Input::SetHint { id, hint } => self.set_hint(id, hint),
+            Input::Resend(id) => self.send_again(&id),
+            Input::Withdraw(id) => self.withdraw(&id),
             Input::DeliveriesTold(number) => {
                 self.deliveries_told(number);
                 Ok(Outcome::Done)

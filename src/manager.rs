@@ -307,6 +307,26 @@ impl ReliabilityManager {
         self.call(&channel.into(), Input::DeliveriesTold(number)).await.map(|_| ())
     }
 
+    /// Sends an own message again as if it had been sent now, also one that was given up. It comes as a [`Transmission`], as
+    /// all resends do.
+    ///
+    /// # Errors
+    /// As [`mark_dependencies_met`](Self::mark_dependencies_met), and [`ManagerError::Channel`] for a message that is not
+    /// known, not an own one, or acknowledged already, and when too many messages are pending.
+    pub async fn resend(&self, channel: impl Into<ChannelId>, id: impl Into<MessageId>) -> Result<(), ManagerError> {
+        self.call(&channel.into(), Input::Resend(id.into())).await.map(|_| ())
+    }
+
+    /// Takes an own message back that nobody has acknowledged: it leaves the log and the store, is not sent again, and is
+    /// named in nothing that is sent from now on. Who received it without our knowing of it keeps it.
+    ///
+    /// # Errors
+    /// As [`mark_dependencies_met`](Self::mark_dependencies_met), and [`ManagerError::Channel`] for a message that is not
+    /// known, not an own one, or acknowledged already.
+    pub async fn withdraw(&self, channel: impl Into<ChannelId>, id: impl Into<MessageId>) -> Result<(), ManagerError> {
+        self.call(&channel.into(), Input::Withdraw(id.into())).await.map(|_| ())
+    }
+
     /// Keeps what helps others to fetch a message from elsewhere; it goes out with references to the message.
     ///
     /// # Errors

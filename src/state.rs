@@ -89,7 +89,7 @@ pub struct Evidence {
 pub struct Outgoing {
     /// The message.
     pub key: LogKey,
-    /// When it was first sent.
+    /// When it was first sent, or the application last asked for it to be sent again.
     pub first_sent: WallTime,
     /// When it was sent last.
     pub last_sent: WallTime,
@@ -138,6 +138,8 @@ pub enum MarkKind {
     Lost,
     /// Declared met by the application.
     DeclaredMet,
+    /// An own message that was taken back: it is not kept, and not taken in again.
+    Withdrawn,
 }
 
 /// A dependency that counts as met.

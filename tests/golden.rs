@@ -66,6 +66,14 @@ fn rows_are_written_and_read_as_ever() {
 }
 
 #[test]
+fn a_mark_may_say_that_a_message_was_withdrawn() {
+    let row = common::mark("withdrawn", MarkKind::Withdrawn);
+    let value = snapshot::encode_row(&channel(), &row);
+    assert!(value.ends_with(&[0x08, 3, 0x10, 12]), "kind 3, which 0.1 did not write: {value:x?}");
+    assert_eq!(snapshot::decode_row(&channel(), &row.key(), value.into()), Ok(row));
+}
+
+#[test]
 fn metas_are_written_and_read_as_ever() {
     for (name, meta) in [("meta.hex", meta_for(&every_kind())), ("meta_empty.hex", ChannelMeta::default())] {
         let golden = golden(name);

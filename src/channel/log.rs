@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::state::{Body, LogKey, Logged, Stub};
 use crate::types::{HistoryEntry, MessageId, ParticipantId};
@@ -76,6 +77,11 @@ impl Log {
         self.entries.values().map(|kept| &kept.logged)
     }
 
+    /// Messages after this place, lowest first.
+    pub(super) fn after(&self, key: &LogKey) -> impl Iterator<Item = &Logged> {
+        self.entries.range::<LogKey, _>((Bound::Excluded(key), Bound::Unbounded)).map(|(_, kept)| &kept.logged)
+    }
+
     /// Places between two others, neither of them included.
     pub(super) fn between<'a>(
         &'a self,
@@ -143,6 +149,16 @@ impl Log {
             }
         }
         Some(kept.logged)
+    }
+
+    /// Puts another body in the place of a message's; says what is kept there now.
+    pub(super) fn replace(&mut self, body: Arc<Body>, known: &mut Known) -> Option<Logged> {
+        let key = body.key.clone();
+        let pins = self.entries.get(&key)?.pins;
+        let logged = Logged { body, ..self.remove(&key, known)? };
+        self.insert(logged.clone(), known);
+        (0..pins).for_each(|_| self.pin(&key));
+        Some(logged)
     }
 
     /// Keeps a message until it is unpinned as often as it was pinned.

@@ -214,6 +214,19 @@ impl Outgoing {
         Some(&open.entry)
     }
 
+    /// Begins anew with a message, a given-up one too: it is due now, as if it had never been sent again.
+    pub(super) fn begin_anew(&mut self, key: &LogKey, now: RunningTime, wall: WallTime) {
+        let Some(mut open) = self.open.remove(key) else { return };
+        self.retire(&open);
+        (open.entry.failed, open.entry.attempts) = (false, 0);
+        (open.entry.first_sent, open.entry.next_due, open.due) = (wall, wall, now);
+        open.entry.evidence.clear();
+        self.schedule.insert((now, key.clone()));
+        self.bytes += open.bytes;
+        self.active += 1;
+        self.open.insert(key.clone(), open);
+    }
+
     /// A message for which there is evidence is due later, which is not saved, as the evidence is not.
     pub(super) fn postpone(&mut self, key: &LogKey, due: RunningTime) {
         let Some(open) = self.open.get_mut(key) else { return };

@@ -175,6 +175,9 @@ impl Channel {
         if self.known.standing(&key.id) != Standing::Unknown {
             return self.take_known(&message, &key, own);
         }
+        if self.is_withdrawn(&key.id) {
+            return self.take_withdrawn(message, own);
+        }
         if self.meta.stub_floor.as_ref().is_some_and(|floor| key <= *floor) {
             return self.take_too_old(key.id, message.sender);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::filter::ReceivedFilter;
-use crate::state::{LogKey, Place, Response, Row, RowKey};
+use crate::state::{LogKey, Logged, Place, Response, Row, RowKey};
 use crate::types::{Message, MessageId, ParticipantId};
 
 use super::outgoing::Finding;
@@ -94,7 +94,8 @@ impl Channel {
         }
     }
 
-    /// How far an own message has come; `None` for messages of others and those no longer known.
+    /// How far an own message has come; `None` for messages of others, those received under our own name, and those no
+    /// longer known.
     #[must_use]
     pub fn delivery_state(&self, id: &MessageId) -> Option<DeliveryState> {
         let key = self.known.key(id)?;
@@ -104,11 +105,13 @@ impl Channel {
                 Some(chance) => DeliveryState::PossiblyAcknowledged { chance },
                 None => DeliveryState::Unacknowledged,
             }),
-            None => {
-                let own = self.is_own(&self.log.get(&key)?.body.sender);
-                own.then_some(DeliveryState::Acknowledged)
-            }
+            None => self.was_sent_here(self.log.get(&key)?).then_some(DeliveryState::Acknowledged),
         }
+    }
+
+    /// Whether this participant has sent a message here, and not only received it under its own name.
+    pub(super) fn was_sent_here(&self, logged: &Logged) -> bool {
+        logged.delivery.is_none() && self.is_own(&logged.body.sender)
     }
 
     fn review_requests(&mut self, message: &Message) {

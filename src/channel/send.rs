@@ -23,12 +23,7 @@ impl Channel {
             Some(id) => (self.check_new_id(id)?, None),
             None => self.new_id(&content),
         };
-        let limits = &self.config.limits;
-        if self.outgoing.active() >= limits.max_outgoing
-            || self.outgoing.bytes().saturating_add(content.len()) > limits.max_outgoing_bytes
-        {
-            return Err(ChannelError::OutgoingFull);
-        }
+        self.check_room(content.len())?;
         let lamport = clock::next(self.mended_clock(), self.now.wall, self.config.dialect);
         let mut message = self.compose(id.clone(), lamport, content.clone(), KEPT_HEADS)?;
         // Now that nothing can be refused any more. Setting the clock right may deliver what waited, and the own message
@@ -236,6 +231,14 @@ impl Channel {
         if len > max { Err(ChannelError::TooLarge { what: "message", len, max }) } else { Ok(()) }
     }
 
+    /// Whether another message of so many bytes finds place in the outgoing buffer.
+    pub(super) fn check_room(&self, bytes: usize) -> Result<(), ChannelError> {
+        let limits = &self.config.limits;
+        let full = self.outgoing.active() >= limits.max_outgoing
+            || self.outgoing.bytes().saturating_add(bytes) > limits.max_outgoing_bytes;
+        if full { Err(ChannelError::OutgoingFull) } else { Ok(()) }
+    }
+
     fn check_content(&self, content: &Bytes) -> Result<(), ChannelError> {
         let max = self.config.limits.max_content_bytes;
         match content.len() {
@@ -250,7 +253,12 @@ impl Channel {
         if !self.config.dialect.allows_id(id.as_bytes(), max) {
             return Err(ChannelError::InvalidId { max });
         }
-        if self.known.key(&id).is_some() { Err(ChannelError::IdKnown(id)) } else { Ok(id) }
+        if self.is_taken(&id) { Err(ChannelError::IdKnown(id)) } else { Ok(id) }
+    }
+
+    /// Whether there is, or was, a message under this id.
+    fn is_taken(&self, id: &MessageId) -> bool {
+        self.known.key(id).is_some() || self.is_withdrawn(id)
     }
 
     /// Hex Keccak-256 of sender, time in nanoseconds and content (LIP-173), and that time; it moves on until the id is new.
@@ -264,7 +272,7 @@ impl Channel {
             hash.update(nanos.to_be_bytes());
             hash.update(content);
             let id = MessageId::new(hex(&hash.finalize().into()));
-            if self.known.key(&id).is_none() {
+            if !self.is_taken(&id) {
                 return (id, Some(nanos));
             }
             nanos = nanos.wrapping_add(1);

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use reliable_channel::channel::Fate;
+use reliable_channel::channel::{ChannelError, Fate, TransmitKind};
+use reliable_channel::manager::{Fault, ManagerError};
 use tokio::task::LocalSet;
 
 use super::crash::CrashAfterCommit;
@@ -152,4 +153,28 @@ async fn a_runtime_that_ends_leaves_calls_with_an_error() {
     assert!(soon(manager.wrap_outgoing(CHANNEL, "late")).await.is_err());
     assert!(soon(manager.remove_channel(CHANNEL)).await.is_err());
     soon(manager.shutdown()).await;
+}
+
+#[tokio::test]
+async fn a_message_nobody_acknowledged_is_sent_again_or_withdrawn_when_asked() {
+    let store = MemoryPersistence::new();
+    let manager = opened(builder("alice").persistence(Arc::new(store.clone()))).await;
+    let mut transmissions = manager.transmissions();
+    let sent = manager.wrap_outgoing_with_id(CHANNEL, "a1", "hello").await.unwrap();
+    manager.resend(CHANNEL, "a1").await.unwrap();
+    manager.sweep(CHANNEL).await.unwrap();
+    let resent = soon(transmissions.next()).await.unwrap().unwrap();
+    assert_eq!(resent.kind, TransmitKind::Resend);
+
+    manager.withdraw(CHANNEL, "a1").await.unwrap();
+    assert!(texts(&manager).is_empty());
+    assert_saved(&manager, &store).await;
+    let stored = format!("{:?}", store.load_channel(&channel()).await.unwrap());
+    assert!(!stored.contains("hello"), "{stored}");
+    assert_eq!(manager.unwrap_received(sent.bytes).await.unwrap().fate, Fate::Echo);
+    for refused in [manager.resend(CHANNEL, "a1").await, manager.withdraw(CHANNEL, "a1").await] {
+        let refused = refused.unwrap_err();
+        assert!(matches!(&refused, ManagerError::Channel(ChannelError::UnknownMessage(_))), "{refused}");
+        assert_eq!(refused.fault(), Fault::Caller);
+    }
 }

@@ -18,6 +18,7 @@ mod section_06_order;
 mod section_06_retention;
 mod section_07_acknowledgement;
 mod section_07_deadline;
+mod section_08_pending;
 mod section_08_resend;
 mod section_09_sync;
 mod section_10_batch;

@@ -314,3 +314,24 @@ fn options_that_make_no_sense_are_one_line() {
     let os = ["peer", "--channel", "a", "--sender", "b", "--data", data, "--durability", "os"];
     common::run(&os, b"").failed(1, "SQLite alone, --store sqlite");
 }
+
+#[test]
+fn an_own_message_is_sent_again_or_taken_back_when_asked() {
+    let mut alice = peer("alice", &[]);
+    let first = alice.tell(json!({"cmd": "send", "text": "one", "id": "m1"}));
+    alice.tell(json!({"cmd": "send", "text": "two", "id": "m2"}));
+    assert!(alice.tell(json!({"cmd": "resend", "id": "m1"})).is_empty());
+    let resent = alice.tell(sweep());
+    assert_eq!((&resent[0]["kind"], &resent[0]["id"]), (&json!("resend"), &json!("m1")), "{resent:?}");
+    assert!(alice.tell(json!({"cmd": "withdraw", "id_hex": "6d31"})).is_empty());
+    let state = alice.state();
+    assert_eq!((&state["log"], &state["outgoing"]), (&json!(["m2"]), &json!(["m2"])));
+    assert_eq!(alice.tell(receive(&out(&first, "content"))), [json!({"ev": "echo", "id": "m1"})]);
+    for command in ["resend", "withdraw"] {
+        let told = alice.ask(json!({"cmd": command, "id": "m1"}));
+        assert_eq!(told, [json!({"ev": "error", "message": "message m1 is not known"})]);
+        let told = alice.ask(json!({"cmd": command}));
+        assert_eq!(told, [json!({"ev": "error", "message": "either id or id_hex is needed"})]);
+    }
+    assert_eq!(alice.end(), 0);
+}

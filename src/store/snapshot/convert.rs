@@ -54,6 +54,7 @@ pub(super) fn to_kind(row: &Row) -> Kind {
             let kind = match row.kind {
                 MarkKind::Lost => proto::MarkKind::Lost,
                 MarkKind::DeclaredMet => proto::MarkKind::DeclaredMet,
+                MarkKind::Withdrawn => proto::MarkKind::Withdrawn,
             };
             Kind::Mark(proto::Mark { kind: kind.into(), sequence: row.sequence })
         }
@@ -102,6 +103,7 @@ pub(super) fn from_kind(key: &RowKey, kind: Option<Kind>) -> Result<Row, String>
             let kind = match proto::MarkKind::try_from(row.kind) {
                 Ok(proto::MarkKind::Lost) => MarkKind::Lost,
                 Ok(proto::MarkKind::DeclaredMet) => MarkKind::DeclaredMet,
+                Ok(proto::MarkKind::Withdrawn) => MarkKind::Withdrawn,
                 Ok(proto::MarkKind::Unspecified) | Err(_) => return Err("unknown kind of mark".into()),
             };
             Row::Mark(Mark { id, kind, sequence: row.sequence })

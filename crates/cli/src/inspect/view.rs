@@ -227,6 +227,7 @@ impl ChannelView {
                 let kind = match mark.kind {
                     MarkKind::Lost => "lost",
                     MarkKind::DeclaredMet => "declared met",
+                    MarkKind::Withdrawn => "withdrawn",
                 };
                 self.marks.push(MarkView { id: Id::new(&mark.id), kind });
             }

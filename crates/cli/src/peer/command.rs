@@ -23,6 +23,8 @@ pub(super) enum Command {
     Sync,
     Sweep,
     Met { ids: Vec<MessageId> },
+    Resend { id: MessageId },
+    Withdraw { id: MessageId },
     Clock { ms: u64 },
     State,
     Quit,
@@ -82,6 +84,14 @@ enum Raw {
     Met {
         ids: Vec<Id>,
     },
+    Resend {
+        id: Option<String>,
+        id_hex: Option<String>,
+    },
+    Withdraw {
+        id: Option<String>,
+        id_hex: Option<String>,
+    },
     Clock {
         ms: u64,
     },
@@ -123,6 +133,8 @@ impl Raw {
                     })
                     .collect::<Result<_, _>>()?,
             },
+            Self::Resend { id, id_hex } => Command::Resend { id: the_id(id, id_hex)? },
+            Self::Withdraw { id, id_hex } => Command::Withdraw { id: the_id(id, id_hex)? },
             Self::Clock { ms } => Command::Clock { ms },
             Self::State {} => Command::State,
             Self::Quit {} => Command::Quit,
@@ -144,6 +156,11 @@ fn either(name: &str, text: Option<String>, hex: Option<String>) -> Result<Optio
         (text, None) => Ok(text.map(Bytes::from)),
         (None, Some(hex)) => from_hex(&format!("{name}_hex"), &hex).map(Some),
     }
+}
+
+fn the_id(id: Option<String>, id_hex: Option<String>) -> Result<MessageId, String> {
+    let id = either("id", id, id_hex)?.ok_or("either id or id_hex is needed")?;
+    Ok(MessageId::new(&id))
 }
 
 fn from_hex(name: &str, text: &str) -> Result<Bytes, String> {

@@ -77,6 +77,8 @@ impl Session {
             Command::Sync => self.input(Input::SendSync).map(drop),
             Command::Sweep => self.input(Input::Timeout).map(drop),
             Command::Met { ids } => self.input(Input::DependenciesMet(ids)).map(drop),
+            Command::Resend { id } => self.input(Input::Resend(id)).map(drop),
+            Command::Withdraw { id } => self.input(Input::Withdraw(id)).map(drop),
             Command::Clock { ms } => {
                 if let Err(error) = self.time.set(ms) {
                     self.told.push(Told::error(error));
