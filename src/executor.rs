@@ -12,12 +12,14 @@
 //! - Whoever closes, removes or shuts down from inside a callback does not wait for callbacks, and holds up nobody else.
 
 mod effect;
+mod ending;
 mod lane;
 mod live;
 mod memory;
 mod owed;
 mod step;
 mod told;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -13,10 +13,12 @@ use tracing::debug;
 use super::effect::{
     Answer, CallId, Caller, Common, Effect, ExecutorError, Generation, Input, Moment, Order, Unfinished,
 };
-use super::live::{End, Live, Turn};
+use super::ending::End;
+use super::live::Live;
 use super::memory::Footprint;
 use super::step::Waiting;
 use super::told::Callbacks;
+use super::turn::Turn;
 use crate::channel::{Channel, Config, Input as ChannelInput, RestoreError};
 use crate::state::ChannelData;
 use crate::store::PersistenceError;

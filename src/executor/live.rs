@@ -11,15 +11,17 @@ use std::time::Duration;
 
 use tracing::{debug, error, trace, warn};
 
-use super::effect::{Answer, CallId, Caller, Common, Effect, ExecutorError, Generation, Moment, OnSaveFailure};
+use super::effect::{Answer, CallId, Caller, Common, Effect, ExecutorError, Generation, OnSaveFailure};
+use super::ending::{End, Ending};
 use super::memory::{Footprint, Memory};
 use super::owed::{Failing, Owed, rewrite};
 use super::step::{Pending, Waiting};
 use super::told::{Callbacks, Telling, Told};
+use super::turn::Turn;
 use crate::channel::{self, Channel, Config, Context};
 use crate::state::{ChannelData, Commit};
 use crate::store::PersistenceError;
-use crate::types::{ChannelId, Dialect, RunningTime, split_mix};
+use crate::types::{Dialect, RunningTime};
 
 /// Steps of one channel that may wait to be carried out or told; later orders wait before their input is handled.
 const MAX_STEPS: usize = 1_024;
@@ -27,21 +29,6 @@ const MAX_STEPS: usize = 1_024;
 const MAX_BATCH: usize = 64;
 /// When to look again at a channel that was full when it was due.
 const BUSY_WAIT: Duration = Duration::from_secs(1);
-
-/// What an input may use of what is around it.
-pub(super) struct Turn<'a> {
-    pub(super) id: &'a ChannelId,
-    pub(super) common: &'a Common,
-    pub(super) moment: &'a Moment,
-    pub(super) callbacks: &'a mut Callbacks,
-    pub(super) effects: &'a mut Vec<Effect>,
-}
-
-impl Turn<'_> {
-    pub(super) fn answer(&mut self, call: CallId, result: Result<Answer, ExecutorError>) {
-        self.effects.push(Effect::Answer { channel: self.id.clone(), call, result });
-    }
-}
 
 /// One opening of a channel.
 #[derive(Debug)]
@@ -81,26 +68,6 @@ struct Saving {
     commit: Option<Arc<Commit>>,
 }
 
-/// The channel takes no more orders.
-#[derive(Debug)]
-pub(super) struct Ending {
-    pub(super) kind: End,
-    pub(super) callers: Vec<Caller>,
-    /// Does not wait for callbacks.
-    pub(super) hurry: bool,
-    pub(super) checkpointed: bool,
-    pub(super) retried: bool,
-    /// Shut down, for good.
-    pub(super) done: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    Close,
-    Remove,
-    ShutDown,
-}
-
 impl Live {
     /// The channel with this saved state. The step that restoring took is queued for these callers.
     pub(super) fn restore(
@@ -112,7 +79,7 @@ impl Live {
     ) -> Result<Self, ExecutorError> {
         let common = turn.common;
         let mut entropy = common.entropy(generation);
-        let context = context(turn.moment, &mut entropy);
+        let context = turn.context(&mut entropy);
         let (dialect, confirms) = (config.dialect, config.confirm_deliveries);
         let restored = catch_unwind(AssertUnwindSafe(|| {
             Channel::restore(turn.id.clone(), common.options.participant.clone(), config, data, &context)
@@ -146,7 +113,7 @@ impl Live {
     /// Takes an order to enter an input.
     pub(super) fn order(&mut self, turn: &mut Turn<'_>, order: Waiting) {
         if let Err(error) = self.check_open() {
-            return refuse(turn, &order, error);
+            return turn.refuse(&order, error);
         }
         let inside = order.caller.is_some_and(|caller| caller.inside);
         // A callback's order must not wait for steps that its own return, or another callback's, would set free.
@@ -214,7 +181,7 @@ impl Live {
     pub(super) fn end(&mut self, turn: &mut Turn<'_>, kind: End, callers: Vec<Caller>) {
         let why = if kind == End::ShutDown { ExecutorError::ShutDown } else { ExecutorError::UnknownChannel };
         for order in std::mem::take(&mut self.waiting) {
-            refuse(turn, &order, why.clone());
+            turn.refuse(&order, why.clone());
         }
         if kind == End::Remove {
             self.owed = Owed::default();
@@ -442,7 +409,7 @@ impl Live {
     /// Handles an input and queues its step.
     fn enter(&mut self, turn: &mut Turn<'_>, order: Waiting) {
         let timeout = order.input == channel::Input::Timeout;
-        let context = context(turn.moment, &mut self.entropy);
+        let context = turn.context(&mut self.entropy);
         let mut step = match self.handle(turn, &context, order.input) {
             Ok(step) => step,
             Err(error) => {
@@ -483,7 +450,7 @@ impl Live {
         let before = self.footprint;
         self.count();
         if let Some((log_bytes, parked_bytes)) = self.memory.excess(before, self.footprint) {
-            let context = context(turn.moment, &mut self.entropy);
+            let context = turn.context(&mut self.entropy);
             if let Ok(step) = self.handle(turn, &context, channel::Input::Shrink { log_bytes, parked_bytes }) {
                 self.steps.push_back(step);
                 self.count();
@@ -549,9 +516,9 @@ impl Live {
         match (failure, step.then) {
             (None, Some(order)) => match self.check_open() {
                 Ok(()) => self.begin(turn, order),
-                Err(error) => refuse(turn, &order, error),
+                Err(error) => turn.refuse(&order, error),
             },
-            (Some(error), Some(order)) => refuse(turn, &order, error.into()),
+            (Some(error), Some(order)) => turn.refuse(&order, error.into()),
             (Some(error), None) => {
                 for call in step.callers {
                     turn.answer(call, Err(error.clone().into()));
@@ -586,14 +553,4 @@ impl Drop for Live {
     fn drop(&mut self) {
         self.memory.leave(self.footprint);
     }
-}
-
-fn refuse(turn: &mut Turn<'_>, order: &Waiting, error: ExecutorError) {
-    if let Some(caller) = order.caller {
-        turn.answer(caller.call, Err(error));
-    }
-}
-
-fn context(moment: &Moment, entropy: &mut u64) -> Context {
-    Context { wall: moment.wall, running: moment.running, entropy: split_mix(entropy) }
 }
