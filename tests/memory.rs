@@ -82,6 +82,9 @@ fn channels_and_operations_stay_within_their_memory() {
         bound("a manager of 10,000 idle channels", idle, 64 << 20);
     }
 
+    #[cfg(all(feature = "manager", feature = "testing"))]
+    unread::stays_within_its_bounds(bound);
+
     let mut peer = Peer::with_unacknowledged(0);
     let mut made = Vec::with_capacity(100);
     // The clock stands still meanwhile: making a new id must not go through all made before.
@@ -92,4 +95,63 @@ fn channels_and_operations_stay_within_their_memory() {
     let mut packets = packets.iter();
     let mut steps = Vec::with_capacity(100);
     bound("allocations of an unwrap", allocations(|| steps.push(peer.unwrap(packets.next().unwrap()))), 20);
+}
+
+/// What an application does not read, and a store does not take.
+#[cfg(all(feature = "manager", feature = "testing"))]
+mod unread {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use reliable_channel::ReliabilityManager;
+    use reliable_channel::channel::Config;
+    use reliable_channel::manager::ManagerBuilder;
+    use reliable_channel::store::{FaultyPersistence, NoPersistence, PersistenceErrorKind};
+
+    use super::held;
+
+    /// Takes in so many messages of this size, of a participant who keeps few.
+    async fn receive(manager: &ReliabilityManager, messages: usize, bytes: usize) {
+        let config = Config { max_resend_attempts: 0, max_message_history: 1, ..Config::default() };
+        let mut bob = ReliabilityManager::builder("bob").config(config.clone()).build().unwrap();
+        bob.ensure_channel("a").await.unwrap();
+        for number in 0..messages {
+            if number % 50 == 49 {
+                // What it has open is not to be counted.
+                bob = ReliabilityManager::builder("bob").config(config.clone()).build().unwrap();
+                bob.ensure_channel("a").await.unwrap();
+            }
+            let packet = bob.wrap_outgoing("a", Bytes::from(vec![7; bytes])).await.unwrap().bytes;
+            manager.unwrap_received(packet).await.unwrap();
+        }
+    }
+
+    pub fn stays_within_its_bounds(bound: impl Fn(&str, usize, usize)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        let open = |builder: ManagerBuilder| {
+            let manager = builder.build().unwrap();
+            runtime.block_on(manager.ensure_channel("a")).unwrap();
+            manager
+        };
+        let small = Config { max_message_history: 10, ..Config::default() };
+
+        let store = FaultyPersistence::new(Arc::new(NoPersistence));
+        store.fail_writes(PersistenceErrorKind::StorageFull);
+        let builder = ReliabilityManager::builder("alice").config(small.clone()).persistence(Arc::new(store));
+        let manager = open(builder);
+        let ((), owed) = held(|| runtime.block_on(receive(&manager, 20_000, 1_000)));
+        bound("what is owed in an outage of 20,000 messages, of which the log keeps 10", owed, 4 << 20);
+
+        let manager = open(ReliabilityManager::builder("alice").config(small));
+        let (events, transmissions) = (manager.events(), manager.transmissions());
+        let ((), unread) = held(|| runtime.block_on(receive(&manager, 300, 900_000)));
+        bound("a stream of 300 files of 900 KB that nobody reads", unread, 96 << 20);
+        drop((events, transmissions));
+
+        let confirming = Config { confirm_deliveries: true, max_message_history: 10, ..Config::default() };
+        let manager = open(ReliabilityManager::builder("alice").config(confirming));
+        let ((), unconfirmed) = held(|| runtime.block_on(receive(&manager, 300, 900_000)));
+        bound("300 files of 900 KB that nobody confirms", unconfirmed, 96 << 20);
+    }
 }

@@ -16,6 +16,7 @@ use super::effect::{
 use super::ending::End;
 use super::live::Live;
 use super::memory::Footprint;
+use super::memory::Queued;
 use super::step::Waiting;
 use super::told::Callbacks;
 use super::turn::Turn;
@@ -33,6 +34,7 @@ pub struct Lane {
     line: VecDeque<Transition>,
     callbacks: Callbacks,
     shut_down: bool,
+    queued: Queued,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,14 @@ impl Lane {
     /// A channel of which nothing is known.
     #[must_use]
     pub fn new(id: ChannelId) -> Self {
-        Self { id, phase: Phase::Absent, line: VecDeque::new(), callbacks: Callbacks::default(), shut_down: false }
+        Self {
+            id,
+            phase: Phase::Absent,
+            line: VecDeque::new(),
+            callbacks: Callbacks::default(),
+            shut_down: false,
+            queued: Queued::default(),
+        }
     }
 
     /// Takes one input in, and adds what the driver has to do.
@@ -135,6 +144,8 @@ impl Lane {
             }
         }
         self.advance(common, moment, effects);
+        let bytes = self.live().map_or(0, Live::queued_bytes) + self.callbacks.bytes();
+        self.queued.set(&common.memory, bytes);
     }
 
     /// When to hand in [`Input::Timeout`].

@@ -15,7 +15,7 @@ use super::effect::{Answer, CallId, Caller, Common, Effect, ExecutorError, Gener
 use super::ending::{End, Ending};
 use super::memory::{Footprint, Memory};
 use super::owed::{Failing, Owed, rewrite};
-use super::step::{Pending, Waiting};
+use super::step::{Pending, Steps, Waiting};
 use super::told::{Callbacks, Telling, Told};
 use super::turn::Turn;
 use crate::channel::{self, Channel, Config, Context};
@@ -25,6 +25,8 @@ use crate::types::{Dialect, RunningTime};
 
 /// Steps of one channel that may wait to be carried out or told; later orders wait before their input is handled.
 const MAX_STEPS: usize = 1_024;
+/// Bytes that these may keep in memory, beyond the first that exceeds them.
+const MAX_STEP_BYTES: usize = 32 << 20;
 /// Steps that share one commit at most.
 const MAX_BATCH: usize = 64;
 /// When to look again at a channel that was full when it was due.
@@ -47,7 +49,7 @@ pub(super) struct Live {
     /// Orders that wait before their input is handled.
     waiting: VecDeque<Waiting>,
     /// Steps to carry out.
-    steps: VecDeque<Pending>,
+    steps: Steps,
     saving: Option<Saving>,
     owed: Owed,
     failing: Option<Failing>,
@@ -64,6 +66,8 @@ pub(super) struct Live {
 #[derive(Debug)]
 struct Saving {
     batch: Vec<Pending>,
+    /// What the batch keeps in memory.
+    bytes: usize,
     /// `None` while what the store has is loaded, to write all of the channel anew.
     commit: Option<Arc<Commit>>,
 }
@@ -97,7 +101,7 @@ impl Live {
             memory: common.memory.clone(),
             foreign_told: false,
             waiting: VecDeque::new(),
-            steps: VecDeque::from([Pending { callers, ..Pending::new(step, dialect, false) }]),
+            steps: Steps::default(),
             saving: None,
             owed: Owed::default(),
             failing: None,
@@ -106,6 +110,7 @@ impl Live {
             not_before: RunningTime::default(),
             ending: None,
         };
+        live.steps.push(Pending { callers, ..Pending::new(step, dialect, false) });
         live.measure(turn);
         Ok(live)
     }
@@ -174,7 +179,7 @@ impl Live {
     /// Queues a step that does nothing but save what is owed.
     pub(super) fn retry(&mut self) {
         self.retry_queued = true;
-        self.steps.push_back(Pending::retry(None));
+        self.steps.push(Pending::retry(None));
     }
 
     /// Takes no more orders. On removal what is queued is discarded.
@@ -188,7 +193,7 @@ impl Live {
             self.failing = None;
             self.held.clear();
             turn.callbacks.discard();
-            for call in std::mem::take(&mut self.steps).iter_mut().flat_map(Pending::take_calls) {
+            for call in self.steps.take().iter_mut().flat_map(Pending::take_calls) {
                 turn.answer(call, Err(why.clone()));
             }
         }
@@ -207,7 +212,7 @@ impl Live {
             }
             steps = saving.batch;
         }
-        steps.extend(std::mem::take(&mut self.steps));
+        steps.extend(self.steps.take());
         for mut step in steps {
             for call in step.take_calls() {
                 turn.answer(call, Err(ExecutorError::ShutDown));
@@ -225,7 +230,7 @@ impl Live {
     /// Whoever waits for a step, which then answers nobody.
     pub(super) fn take_callers(&mut self) -> Vec<CallId> {
         let saving = self.saving.iter_mut().flat_map(|saving| &mut saving.batch);
-        saving.chain(&mut self.steps).flat_map(Pending::take_calls).collect()
+        saving.chain(self.steps.iter_mut()).flat_map(Pending::take_calls).collect()
     }
 
     /// Begins to save the next steps; those that have nothing to save are carried out at once.
@@ -236,14 +241,14 @@ impl Live {
             let (mut adds, mut retry) = (false, false);
             // A step that waits for no save does not wait for those behind it either.
             while batch.is_empty() || (owing || adds) && batch.len() < MAX_BATCH {
-                let Some(mut step) = self.steps.pop_front() else { break };
+                let Some(mut step) = self.steps.pop() else { break };
                 adds |= !step.save.is_empty();
                 retry |= step.retry;
                 self.owed.push(std::mem::take(&mut step.save));
                 batch.push(step);
             }
             // What a defect left half changed must not be saved as a whole.
-            if owing && !self.failed && self.owed.exceeds(self.rows()) {
+            if owing && !self.failed && self.owed.exceeds(self.rows(), self.state_bytes()) {
                 self.owed.owe_everything();
             }
             let tries = if owing {
@@ -254,7 +259,8 @@ impl Live {
             if !tries {
                 self.settle(turn, batch, None);
             } else if self.owed.is_everything() {
-                self.saving = Some(Saving { batch, commit: None });
+                let bytes = batch.iter().map(|step| step.bytes).sum();
+                self.saving = Some(Saving { batch, bytes, commit: None });
                 turn.effects.push(Effect::Load { channel: turn.id.clone(), generation: self.generation });
             } else {
                 let commit = self.owed.take();
@@ -273,7 +279,7 @@ impl Live {
             (Ok(_), Some(error)) if self.failed => self.settle(turn, saving.batch, Some(Err(error))),
             (Ok(stored), _) => {
                 // What is queued has changed the channel already, so it is saved with it.
-                for mut step in std::mem::take(&mut self.steps) {
+                for mut step in self.steps.take() {
                     step.save = Commit::default();
                     saving.batch.push(step);
                 }
@@ -293,7 +299,8 @@ impl Live {
     fn commit(&mut self, turn: &mut Turn<'_>, batch: Vec<Pending>, commit: Commit) {
         trace!(channel = %turn.id, puts = commit.history.put.len(), deletes = commit.history.delete.len(), "save");
         let commit = Arc::new(commit);
-        self.saving = Some(Saving { batch, commit: Some(commit.clone()) });
+        let bytes = batch.iter().map(|step| step.bytes).sum();
+        self.saving = Some(Saving { batch, bytes, commit: Some(commit.clone()) });
         turn.effects.push(Effect::Commit { channel: turn.id.clone(), generation: self.generation, commit });
     }
 
@@ -358,10 +365,18 @@ impl Live {
         self.waiting.len() < before
     }
 
-    /// Whether further orders wait.
+    /// Whether further orders wait: for their number, for what they keep in memory, or for what all channels keep.
     pub(super) fn is_full(&self, callbacks: &Callbacks) -> bool {
         let saving = self.saving.as_ref().map_or(0, |saving| saving.batch.len());
+        let bytes = self.queued_bytes() + callbacks.bytes();
         self.steps.len() + saving + callbacks.len() >= MAX_STEPS
+            || bytes >= MAX_STEP_BYTES
+            || bytes > 0 && self.memory.is_queue_full()
+    }
+
+    /// What steps that wait or are being saved keep in memory.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.steps.bytes() + self.saving.as_ref().map_or(0, |saving| saving.bytes)
     }
 
     fn has_room(&self, turn: &Turn<'_>) -> bool {
@@ -372,6 +387,10 @@ impl Live {
         let counts = self.channel.meta().counts;
         let rows = counts.messages + counts.parked + counts.stubs + counts.outgoing + counts.requests;
         usize::try_from(rows + counts.responses + counts.marks).unwrap_or(usize::MAX)
+    }
+
+    fn state_bytes(&self) -> usize {
+        usize::try_from(self.footprint.log.saturating_add(self.footprint.parked)).unwrap_or(usize::MAX)
     }
 
     fn is_removed(&self) -> bool {
@@ -403,7 +422,7 @@ impl Live {
         } else {
             Pending::retry(Some(order))
         };
-        self.steps.push_back(step);
+        self.steps.push(step);
     }
 
     /// Handles an input and queues its step.
@@ -425,7 +444,7 @@ impl Live {
         step.callers.extend(order.caller.map(|caller| caller.call));
         step.retry = timeout && self.failing.is_some() && !self.retry_queued;
         self.retry_queued |= step.retry;
-        self.steps.push_back(step);
+        self.steps.push(step);
         self.measure(turn);
     }
 
@@ -452,7 +471,7 @@ impl Live {
         if let Some((log_bytes, parked_bytes)) = self.memory.excess(before, self.footprint) {
             let context = turn.context(&mut self.entropy);
             if let Ok(step) = self.handle(turn, &context, channel::Input::Shrink { log_bytes, parked_bytes }) {
-                self.steps.push_back(step);
+                self.steps.push(step);
                 self.count();
             }
         }

@@ -1,12 +1,16 @@
-//! How much memory all channels together take: two sums, of log and of parked bytes, with a bound each.
+//! How much memory all channels together take: sums of log, of parked bytes, and of what is queued, with a bound each.
 //!
 //! 10,000 channels of 32 MiB would be 320 GB. Every input's growth is added; when a sum is over its bound, the channel that
 //! grew gives the excess up, but keeps an equal share. If it has no more than that, a pass over all channels takes from
 //! those that have, until an eighth of the bound is free, so that passes are rare.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::channel::{Input, Stats};
+
+/// Bytes that steps and callbacks of all channels together may keep while they wait.
+const MAX_QUEUED: u64 = 256 << 20;
 
 /// Bytes one channel takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,12 +32,18 @@ impl From<Stats> for Footprint {
 pub struct Memory {
     log: Sum,
     parked: Sum,
+    queued: Sum,
     channels: AtomicUsize,
 }
 
 impl Memory {
     pub(super) fn new(max_log: u64, max_parked: u64) -> Self {
-        Self { log: Sum::new(max_log), parked: Sum::new(max_parked), channels: AtomicUsize::new(0) }
+        Self {
+            log: Sum::new(max_log),
+            parked: Sum::new(max_parked),
+            queued: Sum::new(MAX_QUEUED),
+            channels: AtomicUsize::new(0),
+        }
     }
 
     /// Counts a channel that takes no memory yet.
@@ -50,6 +60,11 @@ impl Memory {
     pub(super) fn change(&self, from: Footprint, to: Footprint) {
         self.log.change(from.log, to.log);
         self.parked.change(from.parked, to.parked);
+    }
+
+    /// Whether what is queued in all channels exceeds its bound: channels that have something queued take no more.
+    pub(super) fn is_queue_full(&self) -> bool {
+        self.queued.excess(self.queued.max) > 0
     }
 
     /// Whether something must be given up.
@@ -77,6 +92,31 @@ impl Memory {
         let parked = self.parked.bound(from.parked, to.parked, channels);
         (log.is_some() || parked.is_some())
             .then(|| (log.map_or(usize::MAX, to_usize), parked.map_or(usize::MAX, to_usize)))
+    }
+}
+
+/// What one channel has queued, counted into the sum.
+#[derive(Debug, Default)]
+pub(super) struct Queued {
+    bytes: u64,
+    memory: Option<Arc<Memory>>,
+}
+
+impl Queued {
+    pub(super) fn set(&mut self, memory: &Arc<Memory>, bytes: usize) {
+        let before = std::mem::replace(&mut self.bytes, bytes as u64);
+        if before != self.bytes {
+            memory.queued.change(before, self.bytes);
+            self.memory.get_or_insert_with(|| memory.clone());
+        }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        if let Some(memory) = &self.memory {
+            memory.queued.change(self.bytes, 0);
+        }
     }
 }
 

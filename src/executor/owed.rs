@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::step::bytes_of;
 use crate::state::{ChannelData, Commit, HistoryUpdate, Row, RowKey};
 use crate::store::PersistenceError;
 use crate::types::RunningTime;
@@ -18,6 +19,8 @@ use crate::types::RunningTime;
 const SMALL: usize = 64;
 /// Rows that may be owed whatever the size of the channel.
 const MANY: usize = 1_024;
+/// Bytes that may be owed whatever the size of the channel.
+const MANY_BYTES: usize = 1 << 20;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -26,6 +29,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct Owed {
     commits: Vec<Commit>,
     rows: usize,
+    bytes: usize,
     /// Rows owed when a save was last tried.
     tried: usize,
     /// The channel as a whole is owed, instead of commits.
@@ -46,6 +50,7 @@ impl Owed {
     pub(super) fn push(&mut self, later: Commit) {
         if !later.is_empty() && !self.everything {
             self.rows += size(&later);
+            self.bytes += bytes_of(&later);
             self.commits.push(later);
         }
     }
@@ -54,6 +59,7 @@ impl Owed {
     pub(super) fn give_back(&mut self, older: Commit) {
         if !self.everything {
             self.rows += size(&older);
+            self.bytes += bytes_of(&older);
             self.commits.insert(0, older);
         }
     }
@@ -63,9 +69,10 @@ impl Owed {
         *self = Self { everything: true, ..Self::default() };
     }
 
-    /// Whether so much is owed that a channel of this many rows is better written anew.
-    pub(super) fn exceeds(&self, rows: usize) -> bool {
+    /// Whether so much is owed that a channel of this many rows and bytes is better written anew.
+    pub(super) fn exceeds(&self, rows: usize, bytes: usize) -> bool {
         self.rows > MANY.saturating_add(rows.saturating_mul(4))
+            || self.bytes > MANY_BYTES.saturating_add(bytes.saturating_mul(2))
     }
 
     /// Whether an operation should try to save, without being asked to by the timer.
@@ -88,7 +95,7 @@ impl Owed {
             commits = pairs;
         }
         let all = commits.pop().unwrap_or_default();
-        self.rows = 0;
+        (self.rows, self.bytes) = (0, 0);
         self.tried = size(&all);
         all
     }
@@ -207,7 +214,7 @@ mod tests {
         for number in 0..1_500 {
             owed.push(put(&number.to_string(), number));
         }
-        assert!(!owed.exceeds(120) && owed.exceeds(110));
+        assert!(!owed.exceeds(120, usize::MAX) && owed.exceeds(110, usize::MAX));
         owed.owe_everything();
         owed.push(put("more", 1));
         owed.give_back(put("before", 1));

@@ -1,10 +1,15 @@
 //! A step on its way through an open channel: what it saves, what it tells, and who waits for it.
 
+use std::collections::VecDeque;
+
 use super::effect::{CallId, Caller};
 use super::told::{Telling, Told};
 use crate::channel::{self, ChannelError, Outcome, Step, TransmitKind};
-use crate::state::Commit;
+use crate::state::{Commit, Row};
 use crate::types::{Dialect, Message};
+
+/// What a row, or something told, takes in memory beyond its content.
+pub(super) const ITEM_BYTES: usize = 256;
 
 /// A step to carry out.
 #[derive(Debug)]
@@ -20,6 +25,54 @@ pub(super) struct Pending {
     pub(super) callers: Vec<CallId>,
     /// An order that is begun once what is owed was saved.
     pub(super) then: Option<Waiting>,
+    /// What it keeps in memory.
+    pub(super) bytes: usize,
+}
+
+/// Steps to carry out, and what they keep in memory.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    queue: VecDeque<Pending>,
+    bytes: usize,
+}
+
+impl Steps {
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn push(&mut self, step: Pending) {
+        self.bytes += step.bytes;
+        self.queue.push_back(step);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Pending> {
+        let step = self.queue.pop_front()?;
+        self.bytes -= step.bytes;
+        if self.queue.is_empty() {
+            // Steps are large, and of many channels most are idle.
+            self.queue = VecDeque::new();
+        }
+        Some(step)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
+        self.queue.iter_mut()
+    }
+
+    /// Takes all of them.
+    pub(super) fn take(&mut self) -> VecDeque<Pending> {
+        self.bytes = 0;
+        std::mem::take(&mut self.queue)
+    }
 }
 
 /// An order to enter an input that was not begun.
@@ -38,11 +91,14 @@ impl Pending {
         let content = own.as_ref().filter(|own| own.kind == TransmitKind::Content);
         let hint_for = content.filter(|_| hints).map(|own| own.message.id.clone());
         let told = step.events.into_iter().map(Told::Event).collect();
+        let telling = Telling { dialect, transmit: step.transmit, told, hint_for };
         Self {
+            // What is delivered is mostly what is saved.
+            bytes: bytes_of(&step.save).max(telling.bytes()),
             save: step.save,
             retry: false,
             own: own.map(|own| own.message),
-            telling: Telling { dialect, transmit: step.transmit, told, hint_for },
+            telling,
             outcome: step.outcome,
             callers: Vec::new(),
             then: None,
@@ -59,6 +115,7 @@ impl Pending {
             outcome: Ok(Outcome::Done),
             callers: Vec::new(),
             then,
+            bytes: ITEM_BYTES,
         }
     }
 
@@ -68,6 +125,17 @@ impl Pending {
         calls.extend(self.then.take().and_then(|order| order.caller).map(|caller| caller.call));
         calls
     }
+}
+
+/// What a commit keeps in memory.
+pub(super) fn bytes_of(commit: &Commit) -> usize {
+    let content = commit.history.put.iter().map(|row| match row {
+        Row::Message(logged) => logged.body.content.len(),
+        Row::Parked(parked) => parked.body.content.len(),
+        _ => 0,
+    });
+    let items = commit.history.put.len() + commit.history.delete.len() + commit.hints.len();
+    items * ITEM_BYTES + content.sum::<usize>()
 }
 
 /// Whether the caller alone gets this message; all others go out by themselves.

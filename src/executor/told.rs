@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Answer;
 use super::effect::{CallId, Effect, ExecutorError, Generation, Wants};
+use super::step::ITEM_BYTES;
 use crate::channel::{Event, Transmit};
 use crate::store::PersistenceError;
 use crate::types::{ChannelId, Dialect, MessageId};
@@ -52,6 +53,17 @@ impl Telling {
             || wants.hints && self.hint_for.is_some()
     }
 
+    /// What it keeps in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let transmitted = self.transmit.iter().map(|transmit| transmit.message.content.len());
+        let told = self.told.iter().map(|told| match told {
+            Told::Event(Event::MessageDelivered(delivery)) => delivery.body.content.len(),
+            Told::Event(Event::EphemeralReceived { content, .. }) => content.len(),
+            _ => 0,
+        });
+        (self.transmit.len() + self.told.len()) * ITEM_BYTES + transmitted.chain(told).sum::<usize>()
+    }
+
     /// The number of the last delivery told.
     pub(super) fn last_delivery(&self) -> Option<u64> {
         self.told.iter().rev().find_map(|told| match told {
@@ -65,6 +77,8 @@ impl Telling {
 #[derive(Debug, Default)]
 pub(super) struct Callbacks {
     queue: VecDeque<(Generation, Arc<Telling>)>,
+    /// What those that wait or run keep in memory.
+    bytes: usize,
     running: Option<(Generation, Arc<Telling>)>,
     /// Who is answered when nothing of that opening is running any more.
     until_returned: Vec<(Generation, CallId, Result<Answer, ExecutorError>)>,
@@ -75,6 +89,7 @@ impl Callbacks {
     /// Has the callbacks told, where they want to hear of it.
     pub(super) fn push(&mut self, wants: Wants, generation: Generation, telling: &Arc<Telling>) {
         if telling.concerns(wants) {
+            self.bytes += telling.bytes();
             self.queue.push_back((generation, telling.clone()));
         }
     }
@@ -91,12 +106,20 @@ impl Callbacks {
 
     /// The one that was running has returned.
     pub(super) fn returned(&mut self, generation: Generation) -> Option<Arc<Telling>> {
-        self.running.take_if(|(running, _)| *running == generation).map(|(_, telling)| telling)
+        let (_, telling) = self.running.take_if(|(running, _)| *running == generation)?;
+        self.bytes -= telling.bytes();
+        Some(telling)
     }
 
     /// Forgets what was not begun.
     pub(super) fn discard(&mut self) {
         self.queue.clear();
+        self.bytes = self.running.as_ref().map_or(0, |(_, telling)| telling.bytes());
+    }
+
+    /// What tellings that wait or run keep in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Tellings that wait or run.

@@ -269,6 +269,8 @@ impl Carrier {
             {
                 let mut state = self.cell.lock();
                 if state.effects.is_empty() {
+                    // Of many channels most are idle, and keep no room.
+                    state.effects = Vec::new();
                     state.carrying = false;
                     let vacant = state.lane.is_vacant();
                     drop(state);

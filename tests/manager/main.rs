@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod batches;
+mod bounds;
 mod callbacks;
 mod cancel;
 mod clock;
