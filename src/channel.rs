@@ -10,6 +10,7 @@ pub mod event;
 pub mod view;
 
 mod batch;
+mod budget;
 mod clock;
 mod company;
 mod cycle;
@@ -309,6 +310,7 @@ pub struct Channel {
     unconfirmed: unconfirmed::Unconfirmed,
     incoming: incoming::Incoming,
     outgoing: outgoing::Outgoing,
+    budget: budget::Budget,
     requests: repair::Requests,
     refill: timeout::Refill,
     responses: repair::Responses,

@@ -136,6 +136,47 @@ impl ReceivedFilter {
         }
     }
 
+    /// The share of all ids that this filter hits by accident: (bits set / bits) to the power of its hash functions.
+    #[must_use]
+    pub fn accidental_hits(&self) -> f64 {
+        let (fill, k) = self.fill();
+        // Multiplied out, because `powi` may differ between platforms.
+        (0..k).fold(1.0, |hits, _| hits * fill)
+    }
+
+    /// What a test takes, in units of one against a half-full filter: a miss is found at the first position not set, which
+    /// comes late in a filter that is nearly full.
+    #[must_use]
+    pub fn test_cost(&self) -> u64 {
+        let (fill, k) = self.fill();
+        let until_missed = (1.0 / (1.0 - fill).max(f64::EPSILON)).min(f64::from(k));
+        // Between 1 and `MAX_HASHES`.
+        1 + until_missed as u64 / 8
+    }
+
+    /// Bits set of all bits, in 0 to 1, and hash functions.
+    fn fill(&self) -> (f64, u32) {
+        match &self.0 {
+            Layout::Compact(reader) => reader.fill(),
+            Layout::Interop(reader) => reader.fill(),
+        }
+    }
+
+    /// Bytes of the bits as they came, in any layout.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Layout::Compact(reader) => reader.bytes(),
+            Layout::Interop(reader) => reader.bytes(),
+        }
+    }
+
+    /// Whether there are no bits, which no filter that parses has.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Bytes of the bit array; 0 in layouts with fixed hashes.
     #[must_use]
     pub fn bytes(&self) -> usize {

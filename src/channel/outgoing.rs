@@ -10,6 +10,7 @@ use crate::filter::{self, IdHash, ReceivedFilter};
 use crate::state::{Evidence, LogKey, Outgoing as Entry};
 use crate::types::{ParticipantId, RunningTime, WallTime, millis};
 
+use super::budget::Allowance;
 use super::probes::Probes;
 use super::tested::{Tested, Watch};
 use super::{Config, FilterEvidence};
@@ -61,6 +62,16 @@ impl Finding {
     }
 }
 
+/// What came of a filter.
+#[derive(Debug)]
+pub(super) struct Reviewed {
+    pub(super) findings: Vec<Finding>,
+    /// Units of testing that it took.
+    pub(super) tests: u64,
+    /// It was tested against everything that it can show anything new of.
+    pub(super) whole: bool,
+}
+
 /// The outgoing buffer.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
@@ -68,6 +79,8 @@ pub(super) struct Outgoing {
     schedule: BTreeSet<(RunningTime, LogKey)>,
     probes: Probes,
     tested: Tested,
+    /// Where a review goes on that cannot test a filter against everything: the number of a message.
+    review_from: u64,
     /// Bytes of messages not given up.
     bytes: usize,
     active: usize,
@@ -128,43 +141,67 @@ impl Outgoing {
         Some(&open.entry)
     }
 
-    /// Tests a received filter against everything open, as far as it can show anything new. Also says how many tests that
-    /// took.
+    /// Tests a received filter against everything open, as far as it can show anything new and is allowed. What is not
+    /// tested now is tested first with the next filter that is not tested against everything.
     pub(super) fn review(
         &mut self,
         filter: &ReceivedFilter,
         sender: &ParticipantId,
         filters_heard: u64,
         rule: FilterEvidence,
-    ) -> (Vec<Finding>, u64) {
+        allowance: Allowance,
+    ) -> Reviewed {
         if self.open.len() < MANY {
             self.tested = Tested::default();
         }
+        let most = usize::try_from(allowance.tests / filter.test_cost()).unwrap_or(usize::MAX);
+        if most == 0 && self.open.len() > 0 {
+            return Reviewed { findings: Vec::new(), tests: 0, whole: false };
+        }
         let (mut due, mut watch) = self.tested.resume(sender, filter, self.open.len());
+        let mut whole = due.len() + self.probes.count(watch.from) <= most;
+        if !whole {
+            // A watch leaves nothing out, so that none is kept of this one.
+            due.clear();
+            let from = if self.probes.count(self.review_from) > 0 { self.review_from } else { 0 };
+            watch = Watch::starting_at(from);
+        }
         due.sort_unstable();
         let ids = self.probes.select(&due, watch.from);
-        let tests = ids.len() as u64;
-        let hits = filter.sift(&ids, &mut watch.missed);
-        let doubted = self.probes.with_evidence(&due, watch.from);
+        let ids = &ids[..ids.len().min(most)];
+        let tests = ids.len() as u64 * filter.test_cost();
+        let last = ids.last().map_or(watch.from, |(number, _)| number + 1);
+        let hits = filter.sift(ids, &mut watch.missed);
+        let doubted = self.probes.with_evidence(&due, watch.from..last.max(watch.from));
+        // Hits have the order of what was tested: by number.
+        let missed =
+            doubted.into_iter().filter(|number| hits.binary_search(number).is_err()).map(|number| (number, false));
+        let mut changes: Vec<(u64, bool)> = missed.chain(hits.iter().map(|number| (*number, true))).collect();
+        changes.sort_unstable();
+        let mut stopped_at = (!whole).then_some(last);
+        if let Some((number, _)) = usize::try_from(allowance.changes).ok().and_then(|most| changes.get(most)) {
+            stopped_at = Some(*number);
+            let most = changes.partition_point(|(other, _)| other < number);
+            changes.truncate(most);
+            whole = false;
+        }
         watch.from = self.probes.next();
         let (open, probes, findings, displaced) = (&mut self.open, &mut self.probes, Vec::new(), Vec::new());
         let mut review = Review { filter, sender, filters_heard, rule, open, probes, watch, findings, displaced };
-        // Hits have the order of what was tested: by number.
-        for number in doubted.into_iter().filter(|number| hits.binary_search(number).is_err()) {
-            review.take_back(number);
-        }
-        for number in &hits {
-            review.hit(*number);
+        for (number, hit) in changes {
+            if hit { review.hit(number) } else { review.take_back(number) }
         }
         let Review { watch, mut findings, displaced, .. } = review;
-        if filter.witness().is_some() && self.open.len() >= MANY {
+        if let Some(number) = stopped_at {
+            self.review_from = number;
+        } else if filter.witness().is_some() && self.open.len() >= MANY {
             self.tested.put(sender, filter, watch);
         }
         for sender in displaced {
             self.tested.forget(&sender);
         }
         findings.sort_by(|a, b| a.key().cmp(b.key()));
-        (findings, tests)
+        Reviewed { findings, tests, whole }
     }
 
     /// The filter that this sender sent last, where it is known.

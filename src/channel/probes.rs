@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use crate::filter::IdHash;
 use crate::state::LogKey;
@@ -68,10 +69,15 @@ impl Probes {
         open.chain(self.ids[start..].iter().copied()).collect()
     }
 
-    /// Those of them of which a miss may take something back.
-    pub(super) fn with_evidence(&self, due: &[u64], from: u64) -> Vec<u64> {
+    /// How many messages there are from the number `from` on, gaps among them.
+    pub(super) fn count(&self, from: u64) -> usize {
+        self.ids.len() - self.ids.partition_point(|(number, _)| *number < from)
+    }
+
+    /// Those of the messages numbered `due`, and of those numbered `range`, of which a miss may take something back.
+    pub(super) fn with_evidence(&self, due: &[u64], range: Range<u64>) -> Vec<u64> {
         let due = due.iter().filter(|number| self.with_evidence.contains(number));
-        due.chain(self.with_evidence.range(from..)).copied().collect()
+        due.chain(self.with_evidence.range(range)).copied().collect()
     }
 
     pub(super) fn set_evidence(&mut self, number: u64, evidence: bool) {
@@ -142,7 +148,7 @@ mod tests {
                 let selected = probes.select(due, from).into_owned();
                 assert_eq!(selected, meant.iter().map(|number| (*number, expected[number].0)).collect::<Vec<_>>());
                 let doubted: Vec<u64> = meant.into_iter().filter(|number| expected[number].1).collect();
-                assert_eq!(probes.with_evidence(due, from), doubted);
+                assert_eq!(probes.with_evidence(due, from..probes.next()), doubted);
             }
             let some = draw(number + 1);
             let found = probes.get(some).map(|(found, hash)| (found.clone(), hash));

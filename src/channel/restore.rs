@@ -158,6 +158,7 @@ impl Channel {
             unconfirmed: super::unconfirmed::Unconfirmed::default(),
             incoming: incoming::Incoming::new(keys),
             outgoing: outgoing::Outgoing::default(),
+            budget: super::budget::Budget::default(),
             requests: repair::Requests::new(keys),
             refill: super::timeout::Refill::default(),
             responses: repair::Responses::new(keys),

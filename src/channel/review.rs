@@ -11,6 +11,9 @@ use crate::types::{Message, MessageId, ParticipantId};
 use super::outgoing::Finding;
 use super::{Channel, DeliveryState, Event, Limit, repair};
 
+/// A filter that hits more than this share of all ids by accident is not looked into.
+const MOST_ACCIDENTAL_HITS: f64 = 0.5;
+
 impl Channel {
     /// Takes in everything a message says of others' messages. Messages of our own say nothing.
     pub(super) fn review(&mut self, message: &Message) {
@@ -47,11 +50,18 @@ impl Channel {
                 return;
             }
         };
+        // A filter that hits nearly everything proves nothing.
+        if filter.accidental_hits() > MOST_ACCIDENTAL_HITS {
+            return;
+        }
+        let allowance = self.budget.allow(&message.sender, filter.len(), self.now.running);
         self.meta.filters_heard += 1;
         let (heard, rule) = (self.meta.filters_heard, self.config.filter_evidence);
-        let (findings, tests) = self.outgoing.review(&filter, &message.sender, heard, rule);
-        self.stats.work += tests;
-        for finding in findings {
+        let reviewed = self.outgoing.review(&filter, &message.sender, heard, rule, allowance);
+        self.budget.spend(&message.sender, reviewed.tests);
+        self.stats.work += reviewed.tests;
+        self.stats.reviews_cut += u64::from(!reviewed.whole);
+        for finding in reviewed.findings {
             match finding {
                 Finding::Acknowledged(key) => self.acknowledged(&key, &message.sender),
                 Finding::Possibly(key, chance) => {

@@ -151,6 +151,11 @@ impl Tested {
 }
 
 impl Watch {
+    /// Of a filter that is tested against messages numbered from here on.
+    pub(super) fn starting_at(from: u64) -> Self {
+        Self { from, ..Self::default() }
+    }
+
     /// Takes in what this filter missed; once there is twice as much as before, leaves out what was tested again since.
     fn take_in_missed(&mut self, filter: &ReceivedFilter) {
         let missed = std::mem::take(&mut self.missed);

@@ -106,6 +106,8 @@ pub struct Stats {
     pub lost: u64,
     /// Filters ignored because they do not parse or are absurd.
     pub filters_ignored: u64,
+    /// Filters tested against a part of the messages open, because all of them would take too long.
+    pub reviews_cut: u64,
     /// Limits hit.
     pub limits_hit: u64,
     /// Units of work done: map operations, filter tests, rows written. For tests of growth.

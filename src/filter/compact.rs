@@ -71,7 +71,7 @@ pub(super) struct CompactReader {
     seed: [u8; 8],
     positions: Positions,
     bits: Bytes,
-    /// Bits set, counted at the first hit.
+    /// Bits set, counted when first asked for.
     ones: OnceLock<u64>,
 }
 
@@ -192,9 +192,16 @@ impl CompactReader {
         if unset.is_some() {
             return None;
         }
-        let ones =
-            *self.ones.get_or_init(|| self.bits.chunks(8).map(|bytes| u64::from(word(bytes).count_ones())).sum());
-        Some(worth(all.into_iter(), self.positions.k, ones as f64, self.bits.len() as f64 * 8.0, self.alike()))
+        Some(worth(all.into_iter(), self.positions.k, self.ones(), self.bits.len() as f64 * 8.0, self.alike()))
+    }
+
+    pub(super) fn fill(&self) -> (f64, u32) {
+        (self.ones() / (self.bits.len() as f64 * 8.0), self.positions.k)
+    }
+
+    fn ones(&self) -> f64 {
+        let count = || self.bits.chunks(8).map(|bytes| u64::from(word(bytes).count_ones())).sum();
+        *self.ones.get_or_init(count) as f64
     }
 }
 

@@ -135,7 +135,7 @@ pub(super) struct InteropReader {
     peer: Peer,
     shape: Shape,
     words: Bytes,
-    /// Bits set, counted at the first hit: a filter of 18 KB comes with every message.
+    /// Bits set, counted when first asked for.
     ones: OnceLock<u64>,
 }
 
@@ -172,6 +172,15 @@ impl InteropReader {
 
     fn new(peer: Peer, shape: Shape, words: Bytes) -> Self {
         Self { peer, shape, words, ones: OnceLock::new() }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.words.len()
+    }
+
+    pub(super) fn fill(&self) -> (f64, u32) {
+        // Words may have more bits than are in use.
+        ((self.ones() / self.shape.m as f64).min(1.0), self.shape.k)
     }
 
     fn ones(&self) -> f64 {

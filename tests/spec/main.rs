@@ -17,6 +17,7 @@ mod section_06_deliveries;
 mod section_06_order;
 mod section_06_retention;
 mod section_07_acknowledgement;
+mod section_07_budget;
 mod section_07_deadline;
 mod section_08_pending;
 mod section_08_resend;
