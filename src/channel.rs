@@ -15,6 +15,7 @@ mod clock;
 mod company;
 mod cycle;
 mod delivery;
+mod echoes;
 mod effects;
 mod hints;
 mod incoming;
@@ -319,6 +320,7 @@ pub struct Channel {
     filter: RollingFilter,
     sync: sync::Schedule,
     company: company::Company,
+    echoes: echoes::Echoes,
     batches: batch::Batches,
     answers: waits::Answers,
     pace: repair::Pace,

@@ -99,6 +99,12 @@ pub enum Event {
         /// Application content.
         content: Bytes,
     },
+    /// A message under our own name was not sent from here: another device uses this sender id, or the store was lost or
+    /// is an old copy. Told once an opening. Each device needs a sender id of its own.
+    SharedIdentity {
+        /// The message.
+        id: MessageId,
+    },
     /// A sync message.
     SyncReceived {
         /// Its sender.

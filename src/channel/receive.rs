@@ -29,9 +29,16 @@ impl Channel {
         }
         self.stats.received += 1;
         let id = message.id.clone();
-        if !self.is_own(&message.sender) {
+        let own = self.is_own(&message.sender);
+        let echo = own && self.is_echo(&message, kind);
+        if own && !echo {
+            self.tell_shared_identity(&message);
+        }
+        if !echo {
             let random = self.now.random();
-            self.company.heard(&message.sender, self.now.running);
+            if !own {
+                self.company.heard(&message.sender, self.now.running);
+            }
             // A sync message that does not name what ours would name is no reason to keep silent; one that names nothing
             // at all, an ephemeral one, is none either.
             let speaks_for_us = match kind {
@@ -47,17 +54,17 @@ impl Channel {
         let forward =
             relay.then(|| Message { filter: FilterField::Absent, repair_request: Vec::new(), ..message.clone() });
         let fate = match kind {
-            MessageKind::Ephemeral if self.is_own(&message.sender) => Fate::Echo,
+            MessageKind::Ephemeral if echo => Fate::Echo,
             MessageKind::Ephemeral => {
                 let Message { id, sender, content, .. } = message;
                 self.effects.tell(Event::EphemeralReceived { id, sender, content });
                 Fate::Ephemeral
             }
             MessageKind::Sync => {
-                self.take_sync(&message);
+                self.take_sync(&message, echo);
                 Fate::Sync
             }
-            MessageKind::Content => self.take_content(message),
+            MessageKind::Content => self.take_content(message, echo),
         };
         if let Some(mut message) = forward
             && !matches!(fate, Fate::Duplicate | Fate::Echo | Fate::Conflict | Fate::TooOld)
@@ -143,11 +150,11 @@ impl Channel {
     }
 
     /// A sync message names what its sender has: what we miss of it is asked for.
-    fn take_sync(&mut self, message: &Message) {
+    fn take_sync(&mut self, message: &Message, echo: bool) {
         self.effects.tell(Event::SyncReceived { sender: message.sender.clone() });
         let lamport = message.lamport.unwrap_or(Lamport(0));
         let key = LogKey { lamport, id: message.id.clone() };
-        if self.is_own(&message.sender) || self.is_old(&key) {
+        if echo || self.is_old(&key) {
             return;
         }
         let mut named = BTreeSet::from([&message.id]);
@@ -168,17 +175,17 @@ impl Channel {
         }
     }
 
-    fn take_content(&mut self, message: Message) -> Fate {
+    fn take_content(&mut self, message: Message, echo: bool) -> Fate {
         let lamport = message.lamport.unwrap_or(Lamport(0));
         let key = LogKey { lamport, id: message.id.clone() };
         let own = self.is_own(&message.sender);
         if self.known.standing(&key.id) != Standing::Unknown {
-            return self.take_known(&message, &key, own);
+            return self.take_known(&message, &key, echo);
         }
         if self.is_withdrawn(&key.id) {
             return self.take_withdrawn(message, own);
         }
-        if self.meta.stub_floor.as_ref().is_some_and(|floor| key <= *floor) {
+        if self.is_too_old(&message) {
             return self.take_too_old(key.id, message.sender);
         }
         let since = self.requests.get(&key.id).map_or(self.meta.age_ms, |missing| missing.request.since_age_ms);
@@ -210,7 +217,7 @@ impl Channel {
     }
 
     /// A message known already, or another one under its id.
-    fn take_known(&mut self, message: &Message, key: &LogKey, own: bool) -> Fate {
+    fn take_known(&mut self, message: &Message, key: &LogKey, echo: bool) -> Fate {
         if !self.is_same(message, key) {
             let (id, sender) = (key.id.clone(), message.sender.clone());
             self.effects.tell(Event::IdConflict { id, sender });
@@ -219,11 +226,11 @@ impl Channel {
         self.stats.duplicates += 1;
         self.take_into_filter(&key.id);
         self.end_response(&key.id);
-        if own {
+        if echo {
             return Fate::Echo;
         }
         // With a filter it comes from its sender, who still waits; without one it is somebody's repair answer.
-        if message.filter != FilterField::Absent {
+        if message.filter != FilterField::Absent && !self.is_own(&message.sender) {
             self.acknowledge_soon(&key.id, &message.sender);
         }
         Fate::Duplicate
@@ -244,6 +251,12 @@ impl Channel {
                 .map_or_else(|| self.log.stub_sender(key) == Some(&message.sender), |logged| same(&logged.body)),
             Standing::Unknown => false,
         }
+    }
+
+    /// Whether a message lies below everything still remembered.
+    pub(super) fn is_too_old(&self, message: &Message) -> bool {
+        let place = (message.lamport.unwrap_or(Lamport(0)), &message.id);
+        self.meta.stub_floor.as_ref().is_some_and(|floor| place <= (floor.lamport, &floor.id))
     }
 
     /// A message below all memory. Who waits for it, waits in vain; who waits for one of another sender under its id does

@@ -167,6 +167,7 @@ impl Channel {
             filter,
             sync,
             company: super::company::Company::default(),
+            echoes: super::echoes::Echoes::new(keys),
             batches: super::batch::Batches::default(),
             answers: super::waits::Answers::new(&config),
             pace,
@@ -329,6 +330,7 @@ impl Channel {
         self.drop_marks();
         // After all that may deliver: what waited since another date may lie beyond the limit.
         self.mend_clock();
+        self.echoes.opened(self.meta.lamport);
         self.effects.released.clear();
     }
 

@@ -15,8 +15,11 @@ use super::{Channel, DeliveryState, Event, Limit, repair};
 const MOST_ACCIDENTAL_HITS: f64 = 0.5;
 
 impl Channel {
-    /// Takes in everything a message says of others' messages. Messages of our own say nothing.
+    /// Takes in everything a message says of others' messages. Under our own name it only asks: it never acknowledges.
     pub(super) fn review(&mut self, message: &Message) {
+        if self.is_own(&message.sender) {
+            return self.review_requests(message);
+        }
         for entry in &message.causal_history {
             self.sync.acknowledged_by(&entry.id, &message.sender);
             if self.outgoing.len() > 0

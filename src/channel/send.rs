@@ -70,6 +70,7 @@ impl Channel {
         let (id, _) = self.new_id(&content);
         let message = self.bare_message(id.clone(), None, content);
         self.check_size(&message)?;
+        self.echoes.sent(&id);
         self.effects.transmit(TransmitKind::Ephemeral, message);
         Ok(Outcome::Sent(id))
     }
@@ -98,6 +99,7 @@ impl Channel {
         self.meta.lamport = lamport;
         self.requests_went_out(&message);
         self.stats.syncs += 1;
+        self.echoes.sent(&message.id);
         self.effects.transmit(TransmitKind::Sync, message);
     }
 

@@ -12,6 +12,7 @@ mod section_03_clock;
 mod section_04_send;
 mod section_05_dependencies;
 mod section_05_joining;
+mod section_05_own_name;
 mod section_05_receive;
 mod section_06_deliveries;
 mod section_06_order;

@@ -103,7 +103,9 @@ fn own_messages_are_not_delivered_to_their_sender() {
 fn message_acknowledged_is_told_once_by_the_first_who_names_it() {
     let mut alice = peer("alice");
     let own = alice.send_as(Some("own"), "text");
-    assert_eq!(told(&mut alice, &Message { sender: by("alice"), ..sync("alice", 1, &["own"], &[]) }).len(), 1);
+    let ours = sync("alice", 1, &["own"], &[]);
+    let expected = [Event::SharedIdentity { id: ours.id.clone() }, Event::SyncReceived { sender: by("alice") }];
+    assert_eq!(told(&mut alice, &ours), expected);
     assert_eq!(alice.channel.delivery_state(&own.id), Some(DeliveryState::Unacknowledged), "not by ourselves");
     let events = told(&mut alice, &sync("bob", 2, &["own"], &[]));
     let expected = Event::MessageAcknowledged { id: own.id.clone(), by: by("bob"), after_failure: false };
@@ -263,11 +265,11 @@ fn deliveries_since_reads_again_exactly_what_was_told() {
         alice.send("own");
     }
     alice.restart();
-    let read = alice.channel.deliveries_since(1);
+    let read = alice.since(1);
     let order: Vec<(u64, String)> =
         read.deliveries.iter().map(|delivery| (delivery.number, delivery.body.key.id.to_string())).collect();
     assert_eq!(order, [(2, "m1".to_owned()), (3, "m2".to_owned())]);
-    assert_eq!((read.evicted, alice.channel.deliveries_since(3).deliveries.len()), (0, 0));
+    assert_eq!((read.evicted, alice.since(3).deliveries.len()), (0, 0));
 }
 
 #[test]

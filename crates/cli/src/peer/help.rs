@@ -65,7 +65,8 @@ mod tests {
             Told::RepairRequested { .. } => Told::RepairAnswered { id: id() },
             Told::RepairAnswered { .. } => Told::Limit { limit: text(), id: Some(id()), by: Some(by()) },
             Told::Limit { .. } => Told::ClockReset { from: 1, to: 2 },
-            Told::ClockReset { .. } => Told::StateMended { what: text() },
+            Told::ClockReset { .. } => Told::SharedIdentity { id: id() },
+            Told::SharedIdentity { .. } => Told::StateMended { what: text() },
             Told::StateMended { .. } => Told::ForeignDialect { heard: "js" },
             Told::ForeignDialect { .. } => Told::Other { what: text() },
             Told::Other { .. } => Told::State(Box::new(State {

@@ -113,6 +113,10 @@ pub(super) enum Told {
         from: u64,
         to: u64,
     },
+    SharedIdentity {
+        #[serde(flatten)]
+        id: Named,
+    },
     StateMended {
         what: String,
     },
@@ -240,6 +244,7 @@ impl From<Event> for Told {
                 id: id.as_ref().map(Named::id),
                 by: by.as_ref().map(Named::by),
             },
+            Event::SharedIdentity { id } => Self::SharedIdentity { id: Named::id(&id) },
             Event::ClockReset { from, to } => Self::ClockReset { from: from.0, to: to.0 },
             Event::StateMended { what } => Self::StateMended { what },
             other => Self::Other { what: format!("{other:?}") },
