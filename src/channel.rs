@@ -18,6 +18,7 @@ mod delivery;
 mod echoes;
 mod effects;
 mod hints;
+mod incarnations;
 mod incoming;
 mod known;
 mod log;
@@ -49,7 +50,9 @@ use bytes::Bytes;
 pub use config::{Config, ConfigError, FilterEvidence, Join, response_groups, response_groups_in};
 pub use event::{Delivery, Event, Limit, Position};
 pub use restore::RestoreError;
-pub use view::{Deliveries, DeliveryState, IncomingView, OutgoingView, RequestView, ResponseView, Stats};
+pub use view::{
+    Cursor, Deliveries, DeliveryState, IncomingView, OutgoingView, Renumbered, RequestView, ResponseView, Stats,
+};
 
 use crate::filter::RollingFilter;
 use crate::state::{ChannelMeta, Commit, LogKey, Logged, Row, RowCounts};
@@ -321,6 +324,7 @@ pub struct Channel {
     sync: sync::Schedule,
     company: company::Company,
     echoes: echoes::Echoes,
+    incarnations: incarnations::Incarnations,
     batches: batch::Batches,
     answers: waits::Answers,
     pace: repair::Pace,

@@ -16,9 +16,10 @@
 //!
 //! # Crashes
 //! What a call or an event tells was saved before (see [`OnSaveFailure`] for stores that fail). A crash between the two
-//! leaves messages that are saved as delivered but were not told. So an application keeps the number of the last
-//! [`Delivery`](crate::channel::Delivery) it has dealt with, and after a start asks
-//! [`deliveries_since`](ReliabilityManager::deliveries_since) that number: each delivery reaches it at least once.
+//! leaves messages that are saved as delivered but were not told. So an application keeps the
+//! [`cursor`](crate::channel::Delivery::cursor) of the last delivery it has dealt with, and after a start asks
+//! [`deliveries_since`](ReliabilityManager::deliveries_since) it: each delivery reaches it at least once. Where the store
+//! is an older copy, the answer says from where on nobody can tell what was dealt with.
 
 mod builder;
 mod callbacks;

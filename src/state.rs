@@ -153,6 +153,15 @@ pub struct Mark {
     pub sequence: u64,
 }
 
+/// The deliveries of one opening. Their numbers belong to it, for after an older copy of the store they are given anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incarnation {
+    /// Which one: a random number, as eight bytes.
+    pub id: MessageId,
+    /// The number of its first delivery.
+    pub first: u64,
+}
+
 /// One saved value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Row {
@@ -170,9 +179,11 @@ pub enum Row {
     Response(Response),
     /// A dependency given up or declared met.
     Mark(Mark),
+    /// To which opening delivery numbers belong.
+    Incarnation(Incarnation),
 }
 
-/// The five kinds of place a row can take; a message, a parked message and a stub share one.
+/// The kinds of place a row can take; a message, a parked message and a stub share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Place {
@@ -186,6 +197,8 @@ pub enum Place {
     Response = 3,
     /// [`Row::Mark`]; its Lamport time is 0.
     Mark = 4,
+    /// [`Row::Incarnation`]; its Lamport time is 0.
+    Incarnation = 5,
 }
 
 /// The sortable key of a row.
@@ -237,6 +250,7 @@ impl Row {
             Self::Request(row) => (Place::Request, Lamport(0), &row.entry.id),
             Self::Response(row) => (Place::Response, Lamport(0), &row.id),
             Self::Mark(row) => (Place::Mark, Lamport(0), &row.id),
+            Self::Incarnation(row) => (Place::Incarnation, Lamport(0), &row.id),
         }
     }
 }
@@ -412,6 +426,8 @@ impl ChannelData {
                 Row::Request(_) => &mut counts.requests,
                 Row::Response(_) => &mut counts.responses,
                 Row::Mark(_) => &mut counts.marks,
+                // Where one is missing, cursors are doubted, and that is all.
+                Row::Incarnation(_) => continue,
             } += 1;
             if let Row::Message(logged) = row
                 && !logged.below_floor

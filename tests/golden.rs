@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use common::{every_kind, meta_for};
 use proptest::prelude::*;
-use reliable_channel::state::{ChannelMeta, Evidence, MarkKind, Outgoing, Place, Request, Row, RowKey, Stub};
+use reliable_channel::state::{
+    ChannelMeta, Evidence, Incarnation, MarkKind, Outgoing, Place, Request, Row, RowKey, Stub,
+};
 use reliable_channel::store::{PersistenceErrorKind, snapshot};
 use reliable_channel::types::{ChannelId, Dialect, HistoryEntry, Lamport, MessageId, ParticipantId};
 
@@ -51,6 +53,7 @@ fn name(row: &Row) -> &'static str {
         Row::Response(_) => "response.hex",
         Row::Mark(mark) if mark.kind == MarkKind::Lost => "mark_lost.hex",
         Row::Mark(_) => "mark_declared_met.hex",
+        Row::Incarnation(_) => "incarnation.hex",
     }
 }
 
@@ -70,6 +73,16 @@ fn a_mark_may_say_that_a_message_was_withdrawn() {
     let row = common::mark("withdrawn", MarkKind::Withdrawn);
     let value = snapshot::encode_row(&channel(), &row);
     assert!(value.ends_with(&[0x08, 3, 0x10, 12]), "kind 3, which 0.1 did not write: {value:x?}");
+    assert_eq!(snapshot::decode_row(&channel(), &row.key(), value.into()), Ok(row));
+}
+
+#[test]
+fn an_incarnation_lies_in_a_place_of_its_own() {
+    let row = Row::Incarnation(Incarnation { id: MessageId::new(7_u64.to_be_bytes()), first: 5 });
+    let (key, value) = (snapshot::row_key(&row.key()), snapshot::encode_row(&channel(), &row));
+    assert_eq!(key, [&[5][..], &[0; 8], &[0, 0, 0, 0, 0, 0, 0, 7]].concat(), "place 5, which 0.1 did not write");
+    assert!(value.ends_with(&[0x4a, 2, 0x08, 5]), "{value:x?}");
+    assert_eq!(snapshot::parse_row_key(&key), Ok(row.key()));
     assert_eq!(snapshot::decode_row(&channel(), &row.key(), value.into()), Ok(row));
 }
 

@@ -17,7 +17,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use reliable_channel::channel::{Config, Delivery, Event, Fate, Join};
+use reliable_channel::channel::{Config, Cursor, Delivery, Event, Fate, Join};
 use reliable_channel::manager::{
     Clock, EventStream, ManagerError, ManagerEvent, OnSaveFailure, Relayed, TransmitStream,
 };
@@ -98,7 +98,7 @@ struct Member {
     transmissions: TransmitStream,
     repeats: Repeats,
     /// Number of the last delivery that was dealt with.
-    told: u64,
+    told: Cursor,
 }
 
 impl Bridge {
@@ -197,7 +197,7 @@ impl Bridge {
 
     /// Relays one delivery on the other side, then confirms it here.
     async fn carry_one(&mut self, side: Side, delivery: &Delivery, again: bool) -> Result<(), Failure> {
-        if delivery.number <= self.members[side.at()].told {
+        if delivery.number <= self.members[side.at()].told.number {
             return Ok(());
         }
         let to = side.other();
@@ -212,7 +212,7 @@ impl Bridge {
             None => self.relay(to, &delivery.body, &there, again).await?,
         }
         let member = &mut self.members[side.at()];
-        member.told = delivery.number;
+        member.told = delivery.cursor();
         member.manager.confirm_deliveries(&self.channel, delivery.number).await?;
         Ok(())
     }
@@ -263,6 +263,6 @@ impl Member {
         // Before the channel opens: what was not confirmed is told then.
         let (events, transmissions) = (manager.events(), manager.transmissions());
         manager.ensure_channel(channel.clone()).await?;
-        Ok(Self { manager, events, transmissions, repeats: Repeats::default(), told: 0 })
+        Ok(Self { manager, events, transmissions, repeats: Repeats::default(), told: Cursor::default() })
     }
 }

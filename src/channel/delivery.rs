@@ -38,8 +38,7 @@ impl Channel {
             self.meta.highest_received = self.meta.highest_received.max(key.lamport);
         }
         self.meta.lamport = self.meta.lamport.max(key.lamport);
-        let number = self.meta.next_delivery;
-        self.meta.next_delivery += 1;
+        let number = self.next_number();
         let below_floor = self.meta.floor.as_ref().is_some_and(|floor| key <= *floor);
         let marked = self.marks_forget(&key.id);
         let late = below_floor || marked || self.log.newest().is_some_and(|newest| key < *newest);
@@ -55,7 +54,8 @@ impl Channel {
         self.stats.delivered += 1;
         self.stats.work += 1 + self.incoming.met(&key.id) as u64;
         self.effects.released.push(key.id);
-        self.effects.tell(Event::MessageDelivered(Delivery { number, body, position, late, missing }));
+        let incarnation = self.incarnations.of(number);
+        self.effects.tell(Event::MessageDelivered(Delivery { number, incarnation, body, position, late, missing }));
     }
 
     /// Keeps a delivered message: in the log, or below the floor as long as the application may need it again.

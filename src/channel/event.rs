@@ -7,11 +7,15 @@ use bytes::Bytes;
 use crate::state::Body;
 use crate::types::{HistoryEntry, Lamport, MessageId, ParticipantId};
 
+use super::Cursor;
+
 /// A message handed to the application: once per message, in causal order, numbered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Number of this delivery in its channel, from 1, without gaps.
     pub number: u64,
+    /// To which opening of the channel the number belongs; 0 for those before the last 64 openings that delivered.
+    pub incarnation: u64,
     /// The message: id, Lamport time, sender, causal history, content.
     pub body: Arc<Body>,
     /// Where it stands in the log.
@@ -20,6 +24,14 @@ pub struct Delivery {
     pub late: bool,
     /// Dependencies that were lost.
     pub missing: Vec<MessageId>,
+}
+
+impl Delivery {
+    /// Where to go on from once this is dealt with.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        Cursor { incarnation: self.incarnation, number: self.number }
+    }
 }
 
 /// Where a delivered message stands in the log.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use crate::state::{ChannelData, ChannelMeta, Logged, Row};
 use crate::types::{ChannelId, ParticipantId};
 
-use super::{Channel, Config, Deliveries, DeliveryState, IncomingView, OutgoingView, RequestView, ResponseView, Stats};
+use super::{
+    Channel, Config, Cursor, Deliveries, DeliveryState, IncomingView, OutgoingView, Renumbered, RequestView,
+    ResponseView, Stats,
+};
 
 impl Channel {
     /// The channel's id.
@@ -37,9 +40,20 @@ impl Channel {
         self.log.iter()
     }
 
-    /// Deliveries numbered above `number`, in order, as far as the log still has them.
+    /// Where the last delivery stands.
     #[must_use]
-    pub fn deliveries_since(&self, number: u64) -> Deliveries {
+    pub fn cursor(&self) -> Cursor {
+        let number = self.meta.next_delivery.saturating_sub(1);
+        Cursor { incarnation: self.incarnations.of(number), number }
+    }
+
+    /// Deliveries after a cursor, in order, as far as the log still has them.
+    ///
+    /// # Errors
+    /// [`Renumbered`] for a cursor that is not of this store's past.
+    pub fn deliveries_since(&self, cursor: Cursor) -> Result<Deliveries, Renumbered> {
+        self.check_cursor(cursor)?;
+        let number = cursor.number;
         let mut deliveries: Vec<_> = self
             .log
             .iter()
@@ -52,7 +66,7 @@ impl Channel {
         deliveries.sort_by_key(|delivery| delivery.number);
         let made = self.meta.next_delivery.saturating_sub(1).saturating_sub(number);
         let evicted = made.saturating_sub(deliveries.len() as u64);
-        Deliveries { deliveries, evicted }
+        Ok(Deliveries { deliveries, evicted })
     }
 
     /// Own messages nobody acknowledged yet, given-up ones among them, in log order.
@@ -130,6 +144,7 @@ impl Channel {
         rows.extend(self.requests.iter().map(|missing| Row::Request(missing.as_saved())));
         rows.extend(self.responses.iter().map(|(_, response)| Row::Response(response)));
         rows.extend(self.marks.iter().map(Row::Mark));
+        rows.extend(self.incarnations.rows());
         rows.sort_by_cached_key(Row::key);
         let mut hints: Vec<_> = self.hints.iter().map(|(id, hint)| (id.clone(), hint.clone())).collect();
         hints.sort();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::filter::{IdHash, RollingFilter, RollingFilterConfig};
 use crate::state::{
-    ChannelData, ChannelMeta, LogKey, Logged, Outgoing, Parked, Request, Response, Row, RowCounts, RowKey,
+    ChannelData, ChannelMeta, LogKey, Logged, Outgoing, Parked, Place, Request, Response, Row, RowCounts, RowKey,
 };
 use crate::types::{ChannelId, Dialect, MessageId, ParticipantId, RunningTime, WallTime, millis};
 
@@ -168,6 +168,7 @@ impl Channel {
             sync,
             company: super::company::Company::default(),
             echoes: super::echoes::Echoes::new(keys),
+            incarnations: super::incarnations::Incarnations::new(context),
             batches: super::batch::Batches::default(),
             answers: super::waits::Answers::new(&config),
             pace,
@@ -209,6 +210,12 @@ impl Channel {
                 Row::Mark(mark) => {
                     self.meta.marks_set = self.meta.marks_set.max(mark.sequence.saturating_add(1));
                     self.marks.insert(&mark);
+                }
+                Row::Incarnation(row) => {
+                    if !self.incarnations.load(&row) {
+                        self.mended(format!("incarnation {} has no number", row.id));
+                        self.effects.delete(RowKey::by_id(Place::Incarnation, &row.id));
+                    }
                 }
                 Row::Outgoing(_) | Row::Request(_) | Row::Response(_) => open.push(row),
             }
@@ -409,7 +416,8 @@ impl Channel {
             Some(successor) => Position::Before(successor.clone()),
         };
         let (body, missing) = (logged.body.clone(), logged.missing.clone());
-        Some(Delivery { number, body, position, late: logged.late, missing })
+        let incarnation = self.incarnations.of(number);
+        Some(Delivery { number, incarnation, body, position, late: logged.late, missing })
     }
 
     /// The running time of a wall time on disk, at most `longest` away; overdue ones keep their order.

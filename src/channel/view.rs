@@ -67,6 +67,25 @@ pub struct ResponseView {
     pub due: RunningTime,
 }
 
+/// How far an application has come in a channel's deliveries, to go on from there at any time. The default is the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// To which opening the number belongs, see [`Delivery::incarnation`].
+    pub incarnation: u64,
+    /// The number of the last delivery that was dealt with.
+    pub number: u64,
+}
+
+/// A cursor's number has been given to another delivery, or to none yet: the store is an older copy, or a crash took what
+/// it had not saved. Nobody can say which of the deliveries since were seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("deliveries were numbered anew after {}", valid_to.number)]
+#[non_exhaustive]
+pub struct Renumbered {
+    /// Up to here all is as it was. What comes after this may be new to the application, or may be known to it.
+    pub valid_to: Cursor,
+}
+
 /// Deliveries read again from the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deliveries {

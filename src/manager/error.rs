@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::channel::{ChannelError, ConfigError, RestoreError};
+use crate::channel::{ChannelError, ConfigError, Renumbered, RestoreError};
 use crate::executor::{ExecutorError, Unfinished};
 use crate::store::PersistenceError;
 use crate::types::ChannelId;
@@ -45,6 +45,9 @@ pub enum ManagerError {
     /// The peer's fault: these bytes are no message.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// The store's fault: it is an older copy, or lost what it had not saved.
+    #[error(transparent)]
+    Renumbered(#[from] Renumbered),
     /// The store's fault.
     #[error(transparent)]
     Persistence(#[from] Arc<PersistenceError>),
@@ -104,7 +107,7 @@ impl ManagerError {
                 | ChannelError::PeerLimit { .. }
                 | ChannelError::ClockDrift { .. },
             ) => Fault::Peer,
-            Self::Persistence(_) | Self::Entropy(_) | Self::Unfinished { .. } => Fault::Backend,
+            Self::Persistence(_) | Self::Renumbered(_) | Self::Entropy(_) | Self::Unfinished { .. } => Fault::Backend,
             Self::ChannelFailed(_) => Fault::Library,
             Self::UnknownChannel(_)
             | Self::TooManyChannels { .. }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{ManagerError, ReliabilityManager};
-use crate::channel::{Deliveries, DeliveryState, IncomingView, OutgoingView, RequestView, ResponseView, Stats};
+use crate::channel::{Cursor, Deliveries, DeliveryState, IncomingView, OutgoingView, RequestView, ResponseView, Stats};
 use crate::state::{ChannelData, Logged};
 use crate::store::PersistenceError;
 use crate::types::{ChannelId, MessageId};
@@ -15,10 +15,16 @@ use crate::types::{ChannelId, MessageId};
 /// Looking at channels: every method fails with [`ManagerError::UnknownChannel`] for a channel that is not open.
 #[allow(clippy::missing_errors_doc)]
 impl ReliabilityManager {
-    /// Deliveries with numbers above `number`, in order, as the events told them: for a start after a crash (see the
-    /// module page) and for a stream's reader that was told it [`Lagged`](super::Lagged).
-    pub fn deliveries_since(&self, channel: &ChannelId, number: u64) -> Result<Deliveries, ManagerError> {
-        self.cell(channel)?.read(|channel| channel.deliveries_since(number))
+    /// Deliveries after a cursor, in order, as the events told them: for a start after a crash (see the module page) and
+    /// for a stream's reader that was told it [`Lagged`](super::Lagged). [`ManagerError::Renumbered`] for a cursor that is
+    /// not of this store's past: go on from what it names.
+    pub fn deliveries_since(&self, channel: &ChannelId, cursor: Cursor) -> Result<Deliveries, ManagerError> {
+        Ok(self.cell(channel)?.read(|channel| channel.deliveries_since(cursor))??)
+    }
+
+    /// Where the last delivery stands.
+    pub fn cursor(&self, channel: &ChannelId) -> Result<Cursor, ManagerError> {
+        self.cell(channel)?.read(|channel| channel.cursor())
     }
 
     /// The log, in the order all participants share.

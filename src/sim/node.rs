@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::channel::{Channel, Config, Event, Input, Outcome};
+use crate::channel::{Channel, Config, Cursor, Event, Input, Outcome};
 use crate::state::{ChannelData, ChannelMeta, LogKey};
 use crate::types::{ChannelId, Message, MessageId};
 
@@ -51,8 +51,8 @@ pub struct Node {
     /// When the world will look at its timers.
     pub(super) armed: Option<u64>,
     pub(super) keep_events: bool,
-    /// Highest delivery number told.
-    told: u64,
+    /// The delivery with the highest number told.
+    told: Cursor,
     bug: Option<Bug>,
     asked: BTreeSet<MessageId>,
     early_meta: Option<Bytes>,
@@ -89,7 +89,7 @@ impl Node {
             bad: false,
             armed: None,
             keep_events: true,
-            told: 0,
+            told: Cursor::default(),
             bug: None,
             asked: BTreeSet::new(),
             early_meta: None,
@@ -154,7 +154,8 @@ impl Node {
 
     /// The number up to which the application could confirm deliveries now.
     pub(super) fn unconfirmed(&self) -> Option<u64> {
-        (self.channel().config().confirm_deliveries && self.channel().meta().told < self.told).then_some(self.told)
+        (self.channel().config().confirm_deliveries && self.channel().meta().told < self.told.number)
+            .then_some(self.told.number)
     }
 
     /// Carries one input out: save, then transmit, then tell.
@@ -198,10 +199,15 @@ impl Node {
         self.driven = driven;
         self.asked.clear();
         // The application reads again what it was not told: docs/protocol.md section 5.
-        let from = if self.bug == Some(Bug::DeliveredAgain) { self.told.saturating_sub(1) } else { self.told };
+        let mut from = self.told;
+        if self.bug == Some(Bug::DeliveredAgain) {
+            from.number = from.number.saturating_sub(1);
+        }
         if !self.channel().config().confirm_deliveries {
-            let unread = self.channel().deliveries_since(from).deliveries;
-            carried.events.extend(unread.into_iter().map(Event::MessageDelivered));
+            let channel = self.channel();
+            let unread =
+                channel.deliveries_since(from).or_else(|renumbered| channel.deliveries_since(renumbered.valid_to));
+            carried.events.extend(unread.unwrap_or_default().deliveries.into_iter().map(Event::MessageDelivered));
         }
         let carried = self.tell(carried);
         assert!(carried.transmit.is_empty(), "restoring transmits nothing");
@@ -220,7 +226,9 @@ impl Node {
         }
         for event in &carried.events {
             if let Event::MessageDelivered(delivery) = event {
-                self.told = self.told.max(delivery.number);
+                if delivery.number > self.told.number {
+                    self.told = delivery.cursor();
+                }
                 self.delivered.push(delivery.body.key.id.clone());
             }
         }

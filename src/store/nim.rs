@@ -258,7 +258,7 @@ impl Reader<'_> {
                 Row::Outgoing(_) => counts.outgoing += 1,
                 Row::Request(_) => counts.requests += 1,
                 Row::Response(_) => counts.responses += 1,
-                Row::Stub(_) | Row::Mark(_) => {}
+                Row::Stub(_) | Row::Mark(_) | Row::Incarnation(_) => {}
             }
         }
         let meta = ChannelMeta {

@@ -53,7 +53,7 @@ pub fn parse_row_key(bytes: &[u8]) -> Result<RowKey, PersistenceErrorKind> {
     let Some((&[place, a, b, c, d, e, f, g, h], id)) = bytes.split_first_chunk::<KEY_HEADER>() else {
         return Err(damaged("too short"));
     };
-    let place = [Place::Body, Place::Outgoing, Place::Request, Place::Response, Place::Mark]
+    let place = [Place::Body, Place::Outgoing, Place::Request, Place::Response, Place::Mark, Place::Incarnation]
         .into_iter()
         .find(|known| *known as u8 == place)
         .ok_or_else(|| damaged("unknown place"))?;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use reliable_channel::channel::{Channel, Config, Context, Delivery, Event, Input, Join};
+use reliable_channel::channel::{Channel, Config, Context, Cursor, Delivery, Event, Input, Join};
 use reliable_channel::state::Commit;
 use reliable_channel::store::{MemoryPersistence, Persistence};
 use reliable_channel::types::{ChannelId, Message, MessageId, RunningTime, WallTime};
@@ -47,6 +47,8 @@ struct Node {
     store: MemoryPersistence,
     /// What the application has seen, by number; it outlives crashes, as a database would.
     seen: BTreeMap<u64, MessageId>,
+    /// And how far it has come.
+    last: Cursor,
     told_again: usize,
 }
 
@@ -85,7 +87,7 @@ impl World {
         for name in NAMES {
             let channel = Channel::new("c", name, world.config.clone(), &world.context()).unwrap();
             let (store, seen) = (MemoryPersistence::new(), BTreeMap::new());
-            world.nodes.push(Node { channel, store, seen, told_again: 0 });
+            world.nodes.push(Node { channel, store, seen, last: Cursor::default(), told_again: 0 });
         }
         world
     }
@@ -136,8 +138,8 @@ impl World {
         self.nodes[at].channel = channel;
         if !self.config.confirm_deliveries {
             // The application knows how far it came and reads on from there.
-            let last = self.nodes[at].seen.last_key_value().map_or(0, |(number, _)| *number);
-            let read = self.nodes[at].channel.deliveries_since(last);
+            let last = self.nodes[at].last;
+            let read = self.nodes[at].channel.deliveries_since(last).unwrap();
             assert_eq!(read.evicted, 0);
             read.deliveries.iter().for_each(|delivery| self.nodes[at].see(delivery));
         }
@@ -218,6 +220,7 @@ impl World {
 impl Node {
     fn see(&mut self, delivery: &Delivery) {
         let id = &delivery.body.key.id;
+        self.last = delivery.cursor();
         match self.seen.insert(delivery.number, id.clone()) {
             None => assert!(self.seen.range(delivery.number + 1..).next().is_none(), "out of order"),
             Some(before) => {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use reliable_channel::channel::{ChannelError, Fate, TransmitKind};
+use reliable_channel::channel::{ChannelError, Cursor, Fate, TransmitKind};
 use reliable_channel::manager::{Fault, ManagerError};
 use tokio::task::LocalSet;
 
@@ -122,7 +122,8 @@ fn a_crash_between_commit_and_events_loses_no_delivery() {
 
     runtime().block_on(async {
         let manager = opened(builder("alice").persistence(Arc::new(store.clone()))).await;
-        let again = manager.deliveries_since(&channel(), 1).unwrap();
+        let first = Cursor { number: 1, ..manager.cursor(&channel()).unwrap() };
+        let again = manager.deliveries_since(&channel(), first).unwrap();
         assert_eq!(again.evicted, 0);
         assert_eq!(again.deliveries.len(), 1);
         assert_eq!(again.deliveries[0].number, 2);

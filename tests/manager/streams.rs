@@ -1,5 +1,6 @@
 //! Streams: complete for who keeps up, honest to who does not, and they end.
 
+use reliable_channel::channel::Cursor;
 use reliable_channel::manager::Lagged;
 
 use super::*;
@@ -19,6 +20,7 @@ async fn a_lagging_reader_is_told_how_many_it_missed_and_resumes() {
     }
     assert_eq!(events.next().await.map(|item| item.is_err()), Some(true));
     let last = known.last().unwrap().0;
+    let last = Cursor { number: last, ..manager.cursor(&channel()).unwrap() };
     let again = manager.deliveries_since(&channel(), last).unwrap();
     assert_eq!(again.evicted, 0);
     known.extend(again.deliveries.iter().map(|delivery| (delivery.number, delivery.body.key.id.clone())));

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reliable_channel::channel::{
-    Channel, ChannelError, Config, Context, Event, Fate, Input, Join, Outcome, Received, Transmit, TransmitKind,
+    Channel, ChannelError, Config, Context, Cursor, Deliveries, Event, Fate, Input, Join, Outcome, Received, Transmit,
+    TransmitKind,
 };
 use reliable_channel::state::{ChannelData, Commit, Row, RowKey};
 use reliable_channel::types::{
@@ -154,6 +155,12 @@ impl Peer {
         change(&mut config);
         let name = self.channel.participant().to_string();
         *self = open(&name, config, self.saved.clone(), self.now, self.wall_offset);
+    }
+
+    /// Deliveries after this number, which the last opening made.
+    pub fn since(&self, number: u64) -> Deliveries {
+        let incarnation = self.channel.cursor().incarnation;
+        self.channel.deliveries_since(Cursor { incarnation, number }).unwrap()
     }
 
     pub fn log(&self) -> Vec<String> {

@@ -14,6 +14,7 @@ mod section_05_dependencies;
 mod section_05_joining;
 mod section_05_own_name;
 mod section_05_receive;
+mod section_06_cursors;
 mod section_06_deliveries;
 mod section_06_order;
 mod section_06_retention;

@@ -232,7 +232,7 @@ fn others_messages_that_name_a_withdrawn_one_wait_for_nothing() {
     alice.receive(&message("bob", "b2", 2, &["m", "b1"]));
     alice.receive(&sync("carol", 3, &["m"], &[]));
     assert_eq!(alice.log(), ["b1", "b2"]);
-    let delivered = alice.channel.deliveries_since(0).deliveries;
+    let delivered = alice.since(0).deliveries;
     assert!(delivered.iter().all(|delivery| delivery.missing.is_empty()), "nothing was lost");
     assert!(alice.asked().is_empty() && alice.parked().is_empty());
 }

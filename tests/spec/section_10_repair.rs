@@ -512,6 +512,7 @@ fn one_commit_takes_few_of_the_requests_heard_along() {
     let mut alice = peer("alice");
     let names: Vec<String> = (0..16).map(|n| format!("missing {n:0200}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    alice.receive(&message("bob", "first", 1, &[]));
     alice.receive(&message("bob", "m", 2, &names));
     alice.receive(&sync("carol", 3, &[], &names));
     let rows = |peer: &Peer| peer.commits.last().unwrap().history.put.len();

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use super::proto::{self, row::Kind};
 use crate::state::{
-    Body, ChannelMeta, Evidence, LogKey, Logged, Mark, MarkKind, Outgoing, Parked, Place, Request, Response, Row,
-    RowCounts, RowKey, Stub,
+    Body, ChannelMeta, Evidence, Incarnation, LogKey, Logged, Mark, MarkKind, Outgoing, Parked, Place, Request,
+    Response, Row, RowCounts, RowKey, Stub,
 };
 use crate::types::{Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
 
@@ -58,6 +58,7 @@ pub(super) fn to_kind(row: &Row) -> Kind {
             };
             Kind::Mark(proto::Mark { kind: kind.into(), sequence: row.sequence })
         }
+        Row::Incarnation(row) => Kind::Incarnation(proto::Incarnation { first: row.first }),
     }
 }
 
@@ -108,6 +109,7 @@ pub(super) fn from_kind(key: &RowKey, kind: Option<Kind>) -> Result<Row, String>
             };
             Row::Mark(Mark { id, kind, sequence: row.sequence })
         }
+        (Place::Incarnation, Kind::Incarnation(row)) => Row::Incarnation(Incarnation { id, first: row.first }),
         (_, kind) => return Err(format!("it holds a row of another place ({})", name(&kind))),
     })
 }
@@ -252,5 +254,6 @@ fn name(kind: &Kind) -> &'static str {
         Kind::Request(_) => "request",
         Kind::Response(_) => "response",
         Kind::Mark(_) => "mark",
+        Kind::Incarnation(_) => "incarnation",
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use reliable_channel::channel::{ChannelError, Config, Delivery, Event};
+use reliable_channel::channel::{ChannelError, Config, Cursor, Delivery, Event};
 use reliable_channel::manager::{
     EventStream, Lagged, ManagerError, ManagerEvent, ManualClock, OnSaveFailure, ReliabilityManager, TransmitStream,
 };
@@ -50,8 +50,8 @@ struct Running {
     manager: ReliabilityManager,
     transmissions: TransmitStream,
     events: Option<EventStream>,
-    /// Highest number delivered.
-    told: u64,
+    /// What was delivered last.
+    told: Cursor,
 }
 
 /// What came of a turn.
@@ -89,7 +89,7 @@ impl Participant {
         // From here on: what was told before the crash is not told again.
         let events = self.watched.then(|| manager.events());
         let log = manager.log(&CHANNEL.into())?;
-        let told = log.iter().filter_map(|logged| logged.delivery).max().unwrap_or(0);
+        let told = manager.cursor(&CHANNEL.into())?;
         self.running = Some(Running { manager, transmissions, events, told });
         Ok(log.len())
     }
@@ -122,7 +122,8 @@ impl Participant {
     /// Deliveries that are not in the log, which holds each once: there must be none.
     pub(super) fn deliveries_beyond_log(&self) -> u64 {
         let running = self.running.as_ref();
-        let since = running.and_then(|running| running.manager.deliveries_since(&CHANNEL.into(), 0).ok());
+        let since =
+            running.and_then(|running| running.manager.deliveries_since(&CHANNEL.into(), Cursor::default()).ok());
         since.map_or(0, |deliveries| deliveries.evicted)
     }
 
@@ -184,15 +185,15 @@ impl Running {
             match next {
                 Ok(ManagerEvent::Channel { event: Event::MessageDelivered(delivery), .. }) => {
                     // What was read again after a lag may come as an event too.
-                    if delivery.number > self.told {
-                        self.told = delivery.number;
+                    if delivery.number > self.told.number {
+                        self.told = delivery.cursor();
                         turned.delivered.push(delivery);
                     }
                 }
                 Ok(_) => {}
                 Err(Lagged(_)) => {
                     let missed = self.manager.deliveries_since(&ChannelId::from(CHANNEL), self.told)?;
-                    self.told = missed.deliveries.last().map_or(self.told, |delivery| delivery.number);
+                    self.told = missed.deliveries.last().map_or(self.told, Delivery::cursor);
                     turned.delivered.extend(missed.deliveries);
                 }
             }

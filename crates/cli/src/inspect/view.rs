@@ -190,7 +190,7 @@ impl ChannelView {
                 Row::Stub(stub) => drop(met.insert(&stub.key.id)),
                 Row::Mark(mark) => drop(met.insert(&mark.id)),
                 Row::Parked(waiting) => drop(parked.insert(&waiting.body.key.id)),
-                Row::Outgoing(_) | Row::Request(_) | Row::Response(_) => {}
+                Row::Outgoing(_) | Row::Request(_) | Row::Response(_) | Row::Incarnation(_) => {}
             }
         }
         for row in &data.rows {
@@ -232,6 +232,8 @@ impl ChannelView {
                 self.marks.push(MarkView { id: Id::new(&mark.id), kind });
             }
             Row::Stub(_) => self.stubs += 1,
+            // Of use to cursors alone.
+            Row::Incarnation(_) => {}
         }
     }
 }
