@@ -20,6 +20,7 @@ mod effects;
 mod hints;
 mod incarnations;
 mod incoming;
+mod join;
 mod known;
 mod log;
 mod marks;
@@ -327,6 +328,7 @@ pub struct Channel {
     incarnations: incarnations::Incarnations,
     batches: batch::Batches,
     answers: waits::Answers,
+    joining: join::Joining,
     pace: repair::Pace,
     /// In the next message that must be trimmed, names come before our filter.
     names_first: bool,

@@ -140,6 +140,8 @@ pub enum MarkKind {
     DeclaredMet,
     /// An own message that was taken back: it is not kept, and not taken in again.
     Withdrawn,
+    /// From before this participant joined: news does not wait for it (docs/protocol.md section 5, "Joining").
+    History,
 }
 
 /// A dependency that counts as met.
@@ -268,9 +270,11 @@ pub struct ChannelMeta {
     pub next_delivery: u64,
     /// Highest delivery number known to have reached the application; saved with the next change.
     pub told: u64,
-    /// Lamport time of the first message heard (docs/protocol.md section 5, "Joining").
+    /// What lies at or below is from before this participant joined (docs/protocol.md section 5, "Joining").
     pub horizon: Option<Lamport>,
-    /// Older messages that may still be chased before the horizon is set.
+    /// The channel's age when the horizon was set; `None` where it was not, or by an older version.
+    pub joined_at_age_ms: Option<u64>,
+    /// Older messages that may still be fetched.
     pub backfill_left: u64,
     /// Highest key evicted.
     pub floor: Option<LogKey>,

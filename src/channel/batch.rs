@@ -11,6 +11,7 @@ use crate::state::LogKey;
 use crate::types::{Message, MessageId, RunningTime};
 
 use super::Channel;
+use super::known::Standing;
 
 /// Answers for which it is remembered what else their requester lacks.
 const MAX_REQUESTERS: usize = 16;
@@ -81,7 +82,7 @@ impl Channel {
                     work.extend(super::log::references(&logged.body));
                 }
                 // What is only parked here says nothing of what was delivered before it.
-                None if self.is_waiting(id) => {}
+                None if self.known.standing(id) == Standing::Parked => {}
                 _ => newest = newest.max(Some(key)),
             }
         }

@@ -5,14 +5,24 @@ use std::time::Duration;
 use crate::types::{Dialect, Limits};
 
 /// What a newcomer does about history it never had (docs/protocol.md section 5, "Joining").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// A newcomer has sent, delivered and loaded nothing. Whoever has sent something gets all that follows, whatever this says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Join {
-    /// Show the first message heard at once; what it refers to counts as met.
-    #[default]
+    /// Show the first message heard at once, and fetch nothing older.
     FromNow,
-    /// Chase up to this many older messages before giving up on the rest.
-    /// `Backfill(u64::MAX)` is right for founding members of a channel: everything counts.
+    /// Show the first message heard at once, and fetch up to so many older ones in the background; they come marked as
+    /// history, each at its place. The default, with 100.
+    Recent(u64),
+    /// Show the first message when up to so many older ones are there.
+    /// With `Backfill(u64::MAX)` there is no beginning: everything that was ever sent counts, and is waited for.
     Backfill(u64),
+}
+
+impl Default for Join {
+    fn default() -> Self {
+        Self::Recent(100)
+    }
 }
 
 /// When filter hits make a message acknowledged (docs/protocol.md section 7).

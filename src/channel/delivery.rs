@@ -40,9 +40,11 @@ impl Channel {
         self.meta.lamport = self.meta.lamport.max(key.lamport);
         let number = self.next_number();
         let below_floor = self.meta.floor.as_ref().is_some_and(|floor| key <= *floor);
-        let marked = self.marks_forget(&key.id);
+        let marked = self.marks.get(&key.id).is_some_and(|kind| kind != MarkKind::History);
+        self.marks_forget(&key.id);
         let late = below_floor || marked || self.log.newest().is_some_and(|newest| key < *newest);
         let missing = self.lost_dependencies(&body);
+        let history = self.is_history(&key);
         let position = match self.log.successor(&key) {
             _ if below_floor => Position::BelowFloor,
             None => Position::Newest,
@@ -55,7 +57,7 @@ impl Channel {
         self.stats.work += 1 + self.incoming.met(&key.id) as u64;
         self.effects.released.push(key.id);
         let incarnation = self.incarnations.of(number);
-        self.effects.tell(Event::MessageDelivered(Delivery { number, incarnation, body, position, late, missing }));
+        self.effects.tell(Event::MessageDelivered(Delivery { number, incarnation, body, position, late, missing, history }));
     }
 
     /// Keeps a delivered message: in the log, or below the floor as long as the application may need it again.
@@ -119,7 +121,7 @@ impl Channel {
         self.log.get(&key).map(|logged| logged.seen.as_millis())
     }
 
-    /// Everything up to this key is old: the floor or the horizon, whichever is higher.
+    /// Everything below this key is old: below the floor or the horizon, whichever is higher.
     pub(super) fn old_up_to(&self) -> Option<LogKey> {
         let horizon = self
             .meta
@@ -128,12 +130,11 @@ impl Channel {
         self.meta.floor.clone().max(horizon)
     }
 
-    /// Parked messages that have become old, since this was [`old_up_to`](Self::old_up_to), wait no longer for what was
-    /// never received: some may be ready.
-    pub(super) fn release_old(&mut self, before: Option<&LogKey>) {
-        let Some(bound) = self.old_up_to() else { return };
+    /// Parked messages above `before` and up to `bound`, which have become old, wait no longer for what was never received:
+    /// some may be ready.
+    pub(super) fn release_old(&mut self, before: Option<&LogKey>, bound: &LogKey) {
         let mut freed = Vec::new();
-        for (key, waiting) in self.incoming.between(before, &bound) {
+        for (key, waiting) in self.incoming.between(before, bound) {
             self.stats.work += 1;
             for id in waiting.unmet.iter().filter(|id| self.known.standing(id) == Standing::Unknown) {
                 freed.push((key.clone(), id.clone()));
@@ -148,11 +149,16 @@ impl Channel {
     /// Gives a dependency up, or takes the application's word for it: who waits for it, waits no longer.
     pub(super) fn set_mark(&mut self, id: &MessageId, kind: MarkKind) {
         self.arrived(id);
+        self.put_mark(id, kind);
+        self.incoming.met(id);
+    }
+
+    /// Remembers what an id that was not delivered is.
+    pub(super) fn put_mark(&mut self, id: &MessageId, kind: MarkKind) {
         let mark = Mark { id: id.clone(), kind, sequence: self.meta.marks_set };
         self.meta.marks_set += 1;
         self.marks.insert(&mark);
         self.effects.put(Row::Mark(mark));
-        self.incoming.met(id);
         self.drop_marks();
     }
 
@@ -197,12 +203,17 @@ impl Channel {
             if self.outgoing.remove(&key).is_some() {
                 self.effects.delete(RowKey::outgoing(&key));
             }
-            let before = (self.incoming.len() > 0).then(|| self.old_up_to());
-            self.meta.floor = self.meta.floor.take().max(Some(key));
-            self.leave_stub(&logged);
-            if let Some(before) = before {
-                self.release_old(before.as_ref());
-                self.settle();
+            let before = self.meta.floor.take();
+            if before.as_ref() < Some(&key) {
+                self.meta.floor = Some(key.clone());
+                self.leave_stub(&logged);
+                if self.incoming.len() > 0 {
+                    self.release_old(before.as_ref(), &key);
+                    self.settle();
+                }
+            } else {
+                self.meta.floor = before;
+                self.leave_stub(&logged);
             }
         }
         if let Some(highest) = for_bytes {

@@ -24,6 +24,8 @@ pub struct Delivery {
     pub late: bool,
     /// Dependencies that were lost.
     pub missing: Vec<MessageId>,
+    /// It is from before this participant joined: no news.
+    pub history: bool,
 }
 
 impl Delivery {
@@ -87,6 +89,13 @@ pub enum Event {
     DependencyLost {
         /// The dependency.
         id: MessageId,
+    },
+    /// The first message of others was heard: what counts from here on is shown. Told before that message.
+    Joined {
+        /// That message.
+        first: MessageId,
+        /// So many older messages are fetched at most; they come marked as history.
+        history: u64,
     },
     /// A message lies below everything still remembered, and was not delivered.
     TooOld {

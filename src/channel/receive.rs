@@ -12,14 +12,27 @@ use crate::types::{
     Dialect, FilterField, HistoryEntry, Lamport, Message, MessageId, MessageKind, ParticipantId, millis,
 };
 
+use super::join::{Part, Way};
 use super::known::Standing;
-use super::{Channel, ChannelError, Event, Fate, Join, Limit, Outcome, Received, TransmitKind, clock, repair};
+use super::{Channel, ChannelError, Event, Fate, Limit, Outcome, Received, TransmitKind, clock, repair};
 
 /// Steps from a message that would give way to one that waits for it.
 const MAX_CLIMB: usize = 64;
 
+/// What a message needs of one that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Nothing.
+    Met,
+    /// It is on its way: here and waiting itself, or asked for.
+    Waits,
+    /// It was never received.
+    Missing,
+}
+
 impl Channel {
     pub(super) fn receive(&mut self, message: Message, relay: bool) -> Result<Outcome, ChannelError> {
+        let live = relay || message.filter != FilterField::Absent;
         let mut message = self.as_spoken_here(message);
         let kind = self.check_received(&message).inspect_err(|_| self.stats.refused += 1)?;
         let named = message.causal_history.iter_mut().filter_map(|entry| entry.sender.as_mut());
@@ -62,9 +75,10 @@ impl Channel {
             }
             MessageKind::Sync => {
                 self.take_sync(&message, echo);
+                self.settle();
                 Fate::Sync
             }
-            MessageKind::Content => self.take_content(message, echo),
+            MessageKind::Content => self.take_content(message, live, echo),
         };
         if let Some(mut message) = forward
             && !matches!(fate, Fate::Duplicate | Fate::Echo | Fate::Conflict | Fate::TooOld)
@@ -157,6 +171,9 @@ impl Channel {
         if echo || self.is_old(&key) {
             return;
         }
+        if self.is_newcomer() {
+            return self.ask_for_newest(&message.causal_history, &message.sender);
+        }
         let mut named = BTreeSet::from([&message.id]);
         let missing: Vec<_> = message
             .causal_history
@@ -164,7 +181,7 @@ impl Channel {
             .filter(|entry| self.is_missing(&entry.id) && named.insert(&entry.id))
             .cloned()
             .collect();
-        if missing.is_empty() || !self.may_chase(&missing, lamport, false) {
+        if missing.is_empty() {
             return;
         }
         let age = self.meta.age_ms;
@@ -175,7 +192,7 @@ impl Channel {
         }
     }
 
-    fn take_content(&mut self, message: Message, echo: bool) -> Fate {
+    fn take_content(&mut self, message: Message, live: bool, echo: bool) -> Fate {
         let lamport = message.lamport.unwrap_or(Lamport(0));
         let key = LogKey { lamport, id: message.id.clone() };
         let own = self.is_own(&message.sender);
@@ -188,6 +205,7 @@ impl Channel {
         if self.is_too_old(&message) {
             return self.take_too_old(key.id, message.sender);
         }
+        let asked = self.requests.get(&key.id).is_some();
         let since = self.requests.get(&key.id).map_or(self.meta.age_ms, |missing| missing.request.since_age_ms);
         if let Some(asked) = self.requests.get(&key.id).and_then(|missing| missing.asked) {
             self.answers.answered(asked, self.now.running, &self.config);
@@ -197,23 +215,42 @@ impl Channel {
         if !own {
             self.acknowledge_soon(&key.id, &message.sender);
         }
+        let way = Way { live, new: self.is_new(lamport), asked };
         let Message { sender, mut causal_history, content, .. } = message;
-        let (unmet, missing) = self.dependencies(&key, &mut causal_history);
+        for entry in &mut causal_history {
+            self.known.recognise(&mut entry.id);
+        }
         let body = Arc::new(Body { key: key.clone(), sender, causal_history, content });
         self.take_into_filter(&key.id);
         let parked = Parked { body, seen: self.now.wall, parked_at_age_ms: since };
-        if unmet.is_empty() {
-            if self.incoming.is_ready() {
-                // Setting the horizon has made others ready: the lowest goes first.
-                let expiry = self.loss_age(since);
-                self.incoming.park(parked, unmet, expiry);
-            } else {
-                self.deliver(parked);
-            }
+        let part = self.part_of(&key, way);
+        let fate = self.admit(parked, part, way);
+        if part != Part::Held {
+            self.release_held();
             self.settle();
-            return Fate::Delivered;
         }
-        self.park(parked, unmet, missing)
+        fate
+    }
+
+    /// Delivers a new message or lets it wait, as what it is.
+    pub(super) fn admit(&mut self, parked: Parked, part: Part, way: Way) -> Fate {
+        if part == Part::Held {
+            return self.hold(parked);
+        }
+        let (body, since) = (parked.body.clone(), parked.parked_at_age_ms);
+        let (unmet, missing) = self.dependencies(&body, part, way);
+        if !unmet.is_empty() {
+            return self.park(parked, unmet, missing);
+        }
+        if self.incoming.is_ready() {
+            // Others have become ready: the lowest goes first.
+            self.incoming.park(parked, unmet, self.loss_age(since));
+        } else {
+            self.deliver(parked);
+        }
+        self.ask_for(&missing, since, &body.sender);
+        self.settle();
+        Fate::Delivered
     }
 
     /// A message known already, or another one under its id.
@@ -282,38 +319,54 @@ impl Channel {
         waiter.parked.body.causal_history.iter().find(|entry| entry.id == *id)?.sender.as_ref()
     }
 
-    /// Sorts a new message's dependencies: all that are not met, and those of them that were never received.
-    fn dependencies(
-        &mut self,
-        key: &LogKey,
-        causal_history: &mut [HistoryEntry],
-    ) -> (BTreeSet<MessageId>, Vec<HistoryEntry>) {
-        let mut unmet = BTreeSet::new();
-        let mut missing = Vec::new();
-        for entry in causal_history.iter_mut().filter(|entry| entry.id != key.id) {
+    /// Sorts a new message's dependencies: all that it waits for, and those of them that must be asked for.
+    fn dependencies(&mut self, body: &Body, part: Part, way: Way) -> (BTreeSet<MessageId>, Vec<HistoryEntry>) {
+        let key = &body.key;
+        let (mut unmet, mut named, mut missing) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        for entry in body.causal_history.iter().filter(|entry| entry.id != key.id) {
             self.stats.work += 1;
-            match self.known.recognise(&mut entry.id) {
-                Standing::Delivered => {}
-                _ if self.marks.get(&entry.id).is_some() => {}
-                Standing::Parked => drop(unmet.insert(entry.id.clone())),
-                Standing::Unknown => {
-                    if unmet.insert(entry.id.clone()) {
-                        missing.push(entry.clone());
-                    }
-                }
+            match self.need(&entry.id, key, self.requests.get(&entry.id).is_some()) {
+                Need::Met => {}
+                Need::Waits => drop(unmet.insert(entry.id.clone())),
+                Need::Missing if named.insert(&entry.id) => missing.push(entry.clone()),
+                Need::Missing => {}
             }
         }
-        if self.is_old(key) || !self.may_chase(&missing, key.lamport, true) {
+        if self.meta.floor.as_ref().is_some_and(|floor| key <= floor) {
             // Only what is parked is waited for.
-            unmet.retain(|id| self.is_waiting(id));
-            missing.clear();
+            unmet.retain(|id| self.known.standing(id) == Standing::Parked);
+            return (unmet, Vec::new());
+        }
+        if part != Part::News {
+            if part == Part::History {
+                self.spend_on_arrival(way);
+            }
+            missing = self.spend_on_history(missing);
+        }
+        if part == Part::First && !self.news_waits_for_history() {
+            unmet.clear();
+        } else {
+            unmet.extend(missing.iter().map(|entry| entry.id.clone()));
         }
         (unmet, missing)
     }
 
-    /// Whether a message is here but waits itself, so that who depends on it must wait too.
-    pub(super) fn is_waiting(&self, id: &MessageId) -> bool {
-        self.known.standing(id) == Standing::Parked && self.marks.get(id).is_none()
+    /// What a message at this place needs of a dependency, which is `asked` for or not.
+    pub(super) fn need(&self, id: &MessageId, key: &LogKey, asked: bool) -> Need {
+        let waits_for_history = || self.is_history(key) || self.news_waits_for_history();
+        match (self.known.standing(id), self.marks.get(id)) {
+            (Standing::Delivered, _) | (_, Some(MarkKind::Lost | MarkKind::DeclaredMet | MarkKind::Withdrawn)) => {
+                Need::Met
+            }
+            (Standing::Parked, _) => {
+                let history = self.known.key(id).is_some_and(|named| self.is_history(&named));
+                if history && !waits_for_history() { Need::Met } else { Need::Waits }
+            }
+            (Standing::Unknown, Some(MarkKind::History)) if asked && waits_for_history() => Need::Waits,
+            (Standing::Unknown, None) if asked && self.is_history(key) => Need::Waits,
+            (Standing::Unknown, Some(MarkKind::History)) => Need::Met,
+            (Standing::Unknown, None) => Need::Missing,
+        }
     }
 
     /// Whether a message was never received and counts.
@@ -321,37 +374,14 @@ impl Channel {
         self.known.standing(id) == Standing::Unknown && self.marks.get(id).is_none()
     }
 
-    /// Whether a newcomer chases these missing messages, each counted once (docs/protocol.md section 5, "Joining"); where not,
-    /// the horizon is set, unless it is a sync message that names them, and what lies at or below it counts as met.
-    fn may_chase(&mut self, missing: &[HistoryEntry], lamport: Lamport, content: bool) -> bool {
-        if self.meta.horizon.is_some()
-            || matches!(self.config.join, Join::Backfill(_)) && self.meta.backfill_left == u64::MAX
-        {
-            return true;
-        }
-        let chased = |id| self.incoming.is_awaited(id) || self.requests.get(id).is_some();
-        let fresh = missing.iter().filter(|entry| !chased(&entry.id)).count() as u64;
-        if matches!(self.config.join, Join::Backfill(_)) && self.meta.backfill_left >= fresh {
-            self.meta.backfill_left -= fresh;
-            return true;
-        }
-        if content {
-            let before = self.old_up_to();
-            self.meta.horizon = Some(lamport);
-            self.release_old(before.as_ref());
-        }
-        false
-    }
-
     fn park(&mut self, parked: Parked, unmet: BTreeSet<MessageId>, missing: Vec<HistoryEntry>) -> Fate {
         let body = parked.body.clone();
         let key = &body.key;
-        self.stats.work += unmet.len() as u64;
-        self.known.set(key, Standing::Parked);
-        self.effects.put(Row::Parked(parked.clone()));
         let since = parked.parked_at_age_ms;
-        let expiry = self.loss_age(since);
-        self.incoming.park(parked, unmet, expiry);
+        self.keep_parked(parked, unmet);
+        if self.is_history(key) {
+            self.strike_for_news(&key.id);
+        }
         self.ask_for(&missing, since, &body.sender);
         self.settle();
         self.enforce_parked(self.config.limits.max_parked, self.config.limits.max_parked_bytes);
@@ -364,9 +394,18 @@ impl Channel {
                 }
                 Fate::Parked { missing: ids }
             }
-            // Setting the horizon may have met the last dependency.
+            // Something else may have met the last dependency.
             _ => Fate::Delivered,
         }
+    }
+
+    /// Puts a message into the incoming buffer.
+    pub(super) fn keep_parked(&mut self, parked: Parked, unmet: BTreeSet<MessageId>) {
+        self.stats.work += unmet.len() as u64;
+        self.known.set(&parked.body.key, Standing::Parked);
+        self.effects.put(Row::Parked(parked.clone()));
+        let expiry = self.loss_age(parked.parked_at_age_ms);
+        self.incoming.park(parked, unmet, expiry);
     }
 
     /// The age at which what began to wait at age `since` is looked at for a cycle.
@@ -381,6 +420,7 @@ impl Channel {
             self.effects.limit(Limit::RepairRequestsPerMessage, None, Some(namer.clone()));
             self.refill_later();
         }
+        missing.iter().skip(max).for_each(|entry| self.stop_waiting_for_history(&entry.id));
         let namer = Some(namer.clone());
         for entry in missing.iter().take(max) {
             if let Some(known) = self.requests.get(&entry.id) {
@@ -397,6 +437,7 @@ impl Channel {
                 && let Some((by, id)) = self.requests.shares().displaced_by(&namer)
             {
                 self.arrived(&id);
+                self.stop_waiting_for_history(&id);
                 self.effects.limit(Limit::RepairRequests, Some(id), by);
                 self.refill_later();
             }
@@ -418,6 +459,12 @@ impl Channel {
             self.effects.put(Row::Request(request.clone()));
             self.requests.insert(request, due, namer.clone());
         }
+    }
+
+    /// Lets a request go out with the next message, and a sync message carry it.
+    pub(super) fn ask_now(&mut self, id: &MessageId) {
+        let (running, wall) = (self.now.running, self.now.wall);
+        self.requests.change(id, |missing| (missing.due, missing.request.due) = (running, wall));
     }
 
     /// Makes room in the incoming buffer: the costliest sender's highest message gives way and stays in repair; or what

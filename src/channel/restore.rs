@@ -16,9 +16,10 @@ use crate::types::{ChannelId, Dialect, MessageId, ParticipantId, RunningTime, Wa
 
 use super::effects::Effects;
 use super::known::{Keyed, Known, Standing};
+use super::receive::Need;
 use super::{
-    Channel, Config, ConfigError, Context, Delivery, Event, Join, Now, Outcome, Position, Stats, Step, clock, incoming,
-    log, marks, outgoing, repair, sync,
+    Channel, Config, ConfigError, Context, Delivery, Event, Now, Outcome, Position, Stats, Step, clock, incoming, log,
+    marks, outgoing, repair, sync,
 };
 
 /// Ids beyond the acknowledgement window that a restored filter still holds.
@@ -131,10 +132,7 @@ impl Channel {
         let meta = meta.unwrap_or_else(|| ChannelMeta {
             lamport: config.dialect.lamport_at(context.wall),
             next_delivery: 1,
-            backfill_left: match config.join {
-                Join::FromNow => 0,
-                Join::Backfill(messages) => messages,
-            },
+            backfill_left: config.join.budget(),
             counts: RowCounts { hints: Some(0), ..RowCounts::default() },
             ..ChannelMeta::default()
         });
@@ -171,6 +169,7 @@ impl Channel {
             incarnations: super::incarnations::Incarnations::new(context),
             batches: super::batch::Batches::default(),
             answers: super::waits::Answers::new(&config),
+            joining: super::join::Joining::default(),
             pace,
             names_first: true,
             id_made: None,
@@ -225,7 +224,11 @@ impl Channel {
         if let Some(newest) = self.log.newest().filter(|newest| newest.lamport <= limit) {
             self.meta.lamport = self.meta.lamport.max(newest.lamport);
         }
-        self.load_parked(parked);
+        let asked = open
+            .iter()
+            .filter_map(|row| if let Row::Request(request) = row { Some(request.entry.id.clone()) } else { None })
+            .collect();
+        self.load_parked(parked, &asked);
         for row in open {
             let key = row.key();
             let fits = match row {
@@ -256,10 +259,12 @@ impl Channel {
             .map(|logged| logged.body.key.lamport)
             .max();
         self.meta.horizon = self.meta.horizon.max(horizon);
-        self.release_old(None);
+        if let Some(bound) = self.old_up_to() {
+            self.release_old(None, &bound);
+        }
     }
 
-    fn load_parked(&mut self, parked: Vec<Parked>) {
+    fn load_parked(&mut self, parked: Vec<Parked>, asked: &BTreeSet<MessageId>) {
         let (fresh, delivered): (Vec<_>, Vec<_>) =
             parked.into_iter().partition(|row| self.known.standing(&row.body.key.id) == Standing::Unknown);
         for row in delivered {
@@ -275,10 +280,17 @@ impl Channel {
         for key in fresh.keys() {
             self.known.set(key, Standing::Parked);
         }
+        if self.begins_here() {
+            return self.hold_again(fresh);
+        }
         for row in fresh.into_values() {
-            let old = self.is_old(&row.body.key);
+            let key = &row.body.key;
             let unmet: BTreeSet<MessageId> = log::references(&row.body)
-                .filter(|id| self.is_waiting(id) || (!old && self.is_missing(id)))
+                .filter(|id| match self.need(id, key, asked.contains(*id)) {
+                    Need::Met => false,
+                    Need::Waits => true,
+                    Need::Missing => !self.is_old(key),
+                })
                 .cloned()
                 .collect();
             let expiry = self.loss_age(row.parked_at_age_ms);
@@ -322,6 +334,7 @@ impl Channel {
     fn resume(&mut self) {
         self.fill_filter();
         self.deliver_again();
+        self.prepare_to_join();
         self.settle();
         // Limits may be lower than in the run before.
         self.enforce_parked(self.config.limits.max_parked, self.config.limits.max_parked_bytes);
@@ -417,7 +430,7 @@ impl Channel {
         };
         let (body, missing) = (logged.body.clone(), logged.missing.clone());
         let incarnation = self.incarnations.of(number);
-        Some(Delivery { number, incarnation, body, position, late: logged.late, missing })
+        Some(Delivery { number, incarnation, body, position, late: logged.late, missing, history: self.is_history(key) })
     }
 
     /// The running time of a wall time on disk, at most `longest` away; overdue ones keep their order.

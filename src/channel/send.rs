@@ -77,8 +77,9 @@ impl Channel {
 
     /// Sends a sync message if there is anything to say (docs/protocol.md section 9) and the dialect has such messages.
     pub(super) fn send_sync(&mut self) {
-        if !self.config.dialect.has_sync() || self.log.len() == 0 && self.requests.len() == 0 && self.filter.is_empty()
-        {
+        // A newcomer has nothing to say but that it is there: others tell it what there is.
+        let nothing = self.log.len() == 0 && self.requests.len() == 0 && self.filter.is_empty() && !self.is_newcomer();
+        if !self.config.dialect.has_sync() || nothing {
             return;
         }
         self.mend_clock();

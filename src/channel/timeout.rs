@@ -31,6 +31,7 @@ pub(super) struct Refill {
 
 impl Channel {
     pub(super) fn timeout(&mut self) {
+        self.join_in_time();
         self.lose_dependencies();
         // First what waits for nothing any more: to wait for such a message is no cycle.
         self.settle();
@@ -66,7 +67,10 @@ impl Channel {
         let loss = self.next_loss();
         let sync = self.config.dialect.has_sync().then(|| self.sync.next_due(self.requests.next_due()));
         let eviction = self.config.max_log_age.and_then(|age| self.next_eviction(age));
-        [resend, response, batch, cycle, loss, sync, eviction, self.refill.at].into_iter().flatten().min()
+        [resend, response, batch, cycle, loss, sync, eviction, self.refill.at, self.next_joining()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The running time at which the channel has this age, or the longest pause that counts, whichever comes first.
@@ -143,6 +147,7 @@ impl Channel {
                 self.ask_for(&[entry], since, &namer);
             }
         }
+        self.settle();
         if self.refill.after.is_some() {
             self.refill.at = Some(self.now.running.after(BATCH_PAUSE));
         } else if self.refill.again {

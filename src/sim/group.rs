@@ -10,7 +10,7 @@ mod stage;
 
 use std::time::Duration;
 
-use crate::channel::{Config, Join};
+use crate::channel::Config;
 use crate::types::Dialect;
 
 use super::Network;
@@ -67,7 +67,7 @@ impl Group {
             burst: false,
             content_bytes: 50,
             network: Network { loss, ..Network::default() },
-            config: Config { join: Join::Backfill(u64::MAX), response_groups: groups, ..Config::default() },
+            config: Config { response_groups: groups, ..Config::default() },
             mixed_settings: false,
             cut_off: None,
             rejoin: None,

@@ -40,6 +40,11 @@ impl Dialect {
         self != Self::NimSds
     }
 
+    /// Whether the newest message stands last in a causal history, as the peers write it; we name the newest first.
+    pub(crate) fn names_newest_last(self) -> bool {
+        self != Self::Lip109
+    }
+
     /// Milliseconds in the unit in which clocks count: every Lamport time of the dialect is a multiple of it.
     #[must_use]
     pub fn tick_ms(self) -> u64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reliable_channel::channel::{Channel, Config, Context, Event, Input, Join, Limit, Step};
-use reliable_channel::state::{ChannelData, ChannelMeta, Commit, LogKey, Place, Row, RowKey};
+use reliable_channel::state::{ChannelData, ChannelMeta, Commit, LogKey, MarkKind, Place, Row, RowKey};
 use reliable_channel::types::{
     ChannelId, FilterField, HistoryEntry, Lamport, Message, MessageId, ParticipantId, RunningTime, WallTime,
 };
@@ -175,27 +175,47 @@ impl World {
             Row::Mark(mark) => Some(mark.id.clone()),
             _ => None,
         }));
-        for event in &step.events {
-            // A mark that gave way to the next one within the same step met its dependency all the same.
-            if let Event::DependencyLost { id } | Event::LimitReached { limit: Limit::Marks, id: Some(id), .. } = event
-            {
-                self.marked.insert(id.clone());
+        // A mark that gave way to the next one within the same step met its dependency all the same.
+        self.marked.extend(step.events.iter().filter_map(|event| match event {
+            Event::DependencyLost { id } | Event::LimitReached { limit: Limit::Marks, id: Some(id), .. } => {
+                Some(id.clone())
             }
+            _ => None,
+        }));
+        for event in &step.events {
             let Event::MessageDelivered(delivery) = event else { continue };
             let body = &delivery.body;
             assert_eq!(delivery.number, self.next_number, "numbered without gaps");
             self.next_number += 1;
             assert!(self.delivered.insert(body.key.clone()), "{:?} was delivered twice", body.key);
             let meta = self.channel.meta();
-            let old = meta.horizon.is_some_and(|horizon| body.key.lamport <= horizon)
+            // Whoever made or lowered the horizon lies just above it, and waits for nothing either.
+            let old = meta.horizon.is_some_and(|horizon| body.key.lamport.0 <= horizon.0.saturating_add(1))
                 || meta.floor.as_ref().is_some_and(|floor| body.key <= *floor);
             for id in body.causal_history.iter().map(|entry| &entry.id).filter(|id| **id != body.key.id) {
-                let met = self.had.contains(id) || self.marked.contains(id) || reaches(waits, id, &body.key.id);
+                let met = self.had.contains(id)
+                    || self.marked.contains(id)
+                    || self.is_history(id)
+                    || reaches(waits, id, &body.key.id);
                 // What was unknown when an old message came counts as met, also if it was parked since.
                 assert!(met || old, "{:?} was delivered before {id}, {step:?}", body.key);
             }
             self.had.insert(body.key.id.clone());
         }
+    }
+
+    /// Whether this is history, which news waits for with [`Join::Backfill`] alone, while it is fetched.
+    fn is_history(&self, id: &MessageId) -> bool {
+        let Some(horizon) = self.channel.meta().horizon else { return false };
+        let here = |row: &Row| match row {
+            Row::Message(logged) => (logged.body.key.id == *id).then_some(logged.body.key.lamport),
+            Row::Parked(parked) => (parked.body.key.id == *id).then_some(parked.body.key.lamport),
+            Row::Stub(stub) => (stub.key.id == *id).then_some(stub.key.lamport),
+            _ => None,
+        };
+        let old = self.disk.rows.values().find_map(here).is_some_and(|lamport| lamport <= horizon);
+        let fetched = self.channel.requests().iter().any(|request| request.entry.id == *id);
+        old && !(matches!(self.channel.config().join, Join::Backfill(_)) && fetched)
     }
 
     fn check_sizes(&self) {
@@ -226,7 +246,8 @@ impl World {
                 let met = self.disk.rows.values().any(|row| match row {
                     Row::Message(logged) => logged.body.key.id == *id,
                     Row::Stub(stub) => stub.key.id == *id,
-                    Row::Mark(mark) => mark.id == *id,
+                    // History is waited for by history while it is asked for.
+                    Row::Mark(mark) => mark.id == *id && mark.kind != MarkKind::History,
                     _ => false,
                 });
                 assert!(!met, "{} waits for {id}, which is met", waiting.id);
@@ -257,9 +278,10 @@ fn reaches(waits: &BTreeMap<MessageId, Vec<MessageId>>, from: &MessageId, to: &M
 }
 
 fn config(rng: &mut Rng) -> Config {
-    let join = match rng.below(3) {
+    let join = match rng.below(4) {
         0 => Join::FromNow,
-        1 => Join::Backfill(rng.below(20)),
+        1 => Join::Recent(rng.below(20)),
+        2 => Join::Backfill(rng.below(20)),
         _ => Join::Backfill(u64::MAX),
     };
     let mut config = Config { join, ..Config::default() };

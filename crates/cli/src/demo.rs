@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use reliable_channel::channel::{Config, Join};
+use reliable_channel::channel::Config;
 use reliable_channel::manager::ManualClock;
 use reliable_channel::types::WallTime;
 
@@ -37,13 +37,14 @@ const EPOCH_MS: u64 = 1_700_000_000_000;
 /// Virtual time after the last line in which everybody must have everything. At a loss of 0.9 one message in a hundred
 /// is asked for and answered at the first attempt, so that some take hours.
 const PATIENCE_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Bytes a message takes in a log besides its content, more or less: ids and causal history.
-const MESSAGE_BYTES: usize = 4 << 10;
+/// Above this loss the default options give up, now and then, what the demo waits for.
+const MOST_LOSS_BY_DEFAULT: f64 = 0.6;
 
 /// Several participants chat over a network that drops, duplicates and reorders; all end with the same log.
 ///
 /// Messages come from stdin when something is piped in: a line is a message, `bob: hello` is said by bob where bob is
-/// a participant, all other lines are said in turns. Without input, a short script is played. Midway one participant
+/// a participant, all other lines are said in turns. All options are the library's defaults, a log of 1,000 messages
+/// among them, but above a loss of 0.6 everybody is more patient. Without input, a short script is played. Midway one participant
 /// is cut off for a while, and one crashes and comes back from its store. Time is virtual, so that it ends in seconds.
 /// The exit code is 0 only when all logs are identical and complete.
 #[derive(Debug, clap::Args)]
@@ -92,9 +93,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     if let Some(dir) = &args.data {
         check_empty(dir)?;
     }
-    let config = Config::default();
+    let config = options(args.loss);
     let lines = script::read(&names, config.limits.max_content_bytes)?;
-    let config = holding(config, &lines);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let outcome = runtime.block_on(async {
         tokio::select! {
@@ -175,23 +175,16 @@ async fn play(args: &Args, names: &[String], lines: Vec<Line>, config: Config) -
     screen.end()
 }
 
-/// Options that keep everything that will be said, and with which founders of a channel have all of it.
-fn holding(defaults: Config, lines: &[Line]) -> Config {
-    let bytes = lines.iter().map(|line| line.text.len() + MESSAGE_BYTES).sum::<usize>();
-    let mut limits = defaults.limits;
-    limits.max_parked = limits.max_parked.max(lines.len());
-    limits.max_parked_bytes = limits.max_parked_bytes.max(bytes);
-    limits.max_outgoing = limits.max_outgoing.max(lines.len());
-    limits.max_outgoing_bytes = limits.max_outgoing_bytes.max(bytes);
+/// The options that everybody gets, unless so much is lost that waiting must be longer.
+fn options(loss: f64) -> Config {
+    let defaults = Config::default();
+    if loss <= MOST_LOSS_BY_DEFAULT {
+        return defaults;
+    }
     Config {
-        join: Join::Backfill(u64::MAX),
-        max_message_history: defaults.max_message_history.max(lines.len()),
-        max_log_bytes: defaults.max_log_bytes.max(bytes),
-        // Nothing is given up while the demo still waits for it, and an idle channel does not go to sleep.
         lost_timeout: 2 * Duration::from_millis(PATIENCE_MS),
         max_resend_attempts: 20,
         max_sync_interval: 2 * defaults.sync_interval,
-        limits,
         ..defaults
     }
 }

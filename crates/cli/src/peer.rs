@@ -64,9 +64,10 @@ pub(crate) struct Args {
     /// Wait for a missing message before it is given up
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     lost: Option<u64>,
-    /// In a channel without stored state, ask for up to so many messages older than the first one heard
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    backfill: u64,
+    /// In a channel without stored state, show the first message only when up to so many older ones are there; 0 shows it at
+    /// once and asks for nothing older; without this, it is shown at once and 100 older ones follow as history
+    #[arg(long, value_name = "N")]
+    backfill: Option<u64>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -109,9 +110,11 @@ impl Args {
     /// The dialect's options, and what the command line says.
     fn config(&self) -> Config {
         let mut config = Config::of(self.dialect());
-        if self.backfill > 0 {
-            config.join = Join::Backfill(self.backfill);
-        }
+        config.join = match self.backfill {
+            None => config.join,
+            Some(0) => Join::FromNow,
+            Some(messages) => Join::Backfill(messages),
+        };
         let millis = |ms: Option<u64>, default| ms.map_or(default, Duration::from_millis);
         config.t_min = millis(self.tmin, config.t_min);
         config.t_max = millis(self.tmax, config.t_max);

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::channel::{Channel, Context, Delivery, Event, Fate, Input, Outcome, Stats, Step, TransmitKind};
-use crate::state::{ChannelData, ChannelMeta, Commit, LogKey, Place, Row, RowKey};
-use crate::types::{Dialect, FilterField, Limits, Message, MessageId};
+use crate::channel::{Channel, Context, Delivery, Event, Fate, Input, Join, Outcome, Stats, Step, TransmitKind};
+use crate::state::{ChannelData, ChannelMeta, Commit, LogKey, MarkKind, Place, Row, RowKey};
+use crate::types::{Dialect, FilterField, Lamport, Limits, Message, MessageId};
 use crate::wire;
 
 /// Units of work that a step may do for every row saved and entry named.
@@ -22,6 +22,10 @@ pub(super) struct Watch {
     delivered: BTreeMap<LogKey, u64>,
     /// Ids delivered or sent, lost or declared met.
     met: BTreeSet<MessageId>,
+    /// Ids that were marked as history.
+    history: BTreeSet<MessageId>,
+    /// The highest horizon there was.
+    horizon: Option<Lamport>,
     failed: BTreeSet<MessageId>,
     acknowledged: BTreeSet<MessageId>,
     last_number: u64,
@@ -56,7 +60,12 @@ impl Watch {
         for event in &step.events {
             match event {
                 Event::MessageDelivered(delivery) => {
-                    self.deliver(channel, delivery, matches!(input, Input::Timeout).then_some(&parked));
+                    self.deliver(
+                        channel,
+                        delivery,
+                        matches!(input, Input::Timeout).then_some(&parked),
+                        &step.save.history.put,
+                    );
                     new.push(delivery.body.key.id.clone());
                 }
                 Event::StateMended { what } => panic!("nothing to mend while running: {what}"),
@@ -98,7 +107,7 @@ impl Watch {
                     let told = self.meta.as_ref().map_or(0, |meta| meta.told);
                     assert!(delivery.number > told, "told already: {delivery:?}");
                 }
-                Event::MessageDelivered(delivery) => self.deliver(channel, delivery, None),
+                Event::MessageDelivered(delivery) => self.deliver(channel, delivery, None, &step.save.history.put),
                 Event::StateMended { what } => panic!("what was saved fits together: {what}"),
                 other => self.note(other),
             }
@@ -114,7 +123,7 @@ impl Watch {
 
     /// A delivery: the first of this message, next in number, after all it depends on. In a timeout, messages that
     /// wait for each other may go ahead: those in `cycles`.
-    fn deliver(&mut self, channel: &Channel, delivery: &Delivery, cycles: Option<&BTreeSet<MessageId>>) {
+    fn deliver(&mut self, channel: &Channel, delivery: &Delivery, cycles: Option<&BTreeSet<MessageId>>, saved: &[Row]) {
         let Delivery { number, body, .. } = delivery;
         assert_eq!(*number, self.last_number + 1, "numbers have no gaps");
         self.last_number = *number;
@@ -127,13 +136,33 @@ impl Watch {
         });
         assert!(!known, "{} is in the log already", body.key.id);
         let meta = channel.meta();
-        let old = meta.horizon.is_some_and(|horizon| body.key.lamport <= horizon)
+        // Whoever made or lowered the horizon lies just above it.
+        let old = meta.horizon.is_some_and(|horizon| body.key.lamport.0 <= horizon.0.saturating_add(1))
             || meta.floor.as_ref().is_some_and(|floor| body.key <= *floor);
         for entry in body.causal_history.iter().filter(|entry| entry.id != body.key.id && !old) {
-            let met = self.met.contains(&entry.id) || cycles.is_some_and(|parked| parked.contains(&entry.id));
+            let met = self.met.contains(&entry.id)
+                || cycles.is_some_and(|parked| parked.contains(&entry.id))
+                || self.is_history(channel, &entry.id, saved);
             assert!(met, "{} before {}, on which it depends", body.key.id, entry.id);
         }
         self.met.insert(body.key.id.clone());
+    }
+
+    /// Whether this is history, which news waits for with [`Join::Backfill`] alone, while it is fetched.
+    fn is_history(&mut self, channel: &Channel, id: &MessageId, saved: &[Row]) -> bool {
+        self.horizon = self.horizon.max(channel.meta().horizon);
+        let below = |key: &LogKey| key.id == *id && Some(key.lamport) <= self.horizon;
+        let marked = |row: &Row| matches!(row, Row::Mark(mark) if mark.id == *id && mark.kind == MarkKind::History);
+        let history = self.history.contains(id)
+            || saved.iter().any(marked)
+            || self.rows.values().chain(saved).any(|row| match row {
+                Row::Message(row) => below(&row.body.key),
+                Row::Parked(row) => below(&row.body.key),
+                Row::Stub(row) => below(&row.key),
+                _ => false,
+            });
+        let backfill = matches!(channel.config().join, Join::Backfill(_));
+        history && !(backfill && channel.requests().iter().any(|request| request.entry.id == *id))
     }
 
     fn note(&mut self, event: &Event) {
@@ -176,6 +205,10 @@ impl Watch {
     }
 
     fn apply(&mut self, commit: Commit) {
+        self.history.extend(commit.history.put.iter().filter_map(|row| match row {
+            Row::Mark(mark) if mark.kind == MarkKind::History => Some(mark.id.clone()),
+            _ => None,
+        }));
         for key in &commit.history.delete {
             self.rows.remove(key);
             if key.place == Place::Body {

@@ -13,9 +13,6 @@ use crate::types::{Lamport, Message, MessageKind};
 use super::past::Begun;
 use super::{Invariant, Scene, Seen};
 
-/// Until the core keeps it.
-const STRICT: bool = false;
-
 #[derive(Debug, Default)]
 pub(super) struct Bounds {
     logs: Vec<Log>,
@@ -111,7 +108,7 @@ impl Log {
             (None, Some(horizon)) if first.is_none() && handed.is_none() => {
                 Err(format!("the horizon is {horizon}, where nothing was received or sent"))
             }
-            (_, Some(horizon)) if STRICT && newcomer && first.is_some_and(|first| horizon > first) => {
+            (_, Some(horizon)) if newcomer && first.is_some_and(|first| horizon > first) => {
                 Err(format!("the horizon is {horizon}, above what was sent or shown first: {first:?}"))
             }
             // What is below the floor is the past in any case.

@@ -1,12 +1,14 @@
 //! docs/protocol.md section 5: a message is delivered after everything it depends on.
 //!
 //! A dependency counts as met without delivery when it is lost (and then the delivery names it) or declared met, and for
-//! messages at or below floor or horizon. Exempt are dependencies that a hostile member made up, for it may make cycles.
+//! messages at or below floor or horizon; news does not wait for what lies below the
+//! horizon, but for what is fetched with `Join::Backfill`. Exempt are dependencies that a hostile member made up, for it may make cycles.
 
 use std::collections::BTreeSet;
 
-use crate::channel::Event;
+use crate::channel::{Event, Join};
 use crate::state::LogKey;
+use crate::types::Lamport;
 
 use super::{Invariant, Scene, Seen};
 
@@ -26,18 +28,29 @@ impl Invariant for Causality {
         let Some(index) = registry.find(&key.id) else { return Ok(()) };
         let message = registry.message(index);
         let meta = scene.nodes[*node].channel().meta();
-        // The horizon lies just below the first message, which is shown whatever it names.
-        let old = meta.horizon.is_some_and(|horizon| key.lamport.0 <= horizon.0.saturating_add(1))
+        // The horizon may have been lowered since; what was history stays that.
+        let first = registry.begun(*node).first().map(|first| Lamport(first.0.saturating_sub(1)));
+        let horizon = meta.horizon.max(first);
+        // It lies just below the first message, which is shown whatever it names.
+        let old = horizon.is_some_and(|horizon| key.lamport.0 <= horizon.0.saturating_add(1))
             || meta.floor.as_ref().is_some_and(|floor| key <= floor);
         if message.contested || message.hostile || old {
             return Ok(());
         }
+        let channel = scene.nodes[*node].channel();
+        let waits_for_history = matches!(channel.config().join, Join::Backfill(_));
+        let is_history = |key: Option<&LogKey>| {
+            let below = |key: &LogKey| horizon.is_some_and(|horizon| key.lamport <= horizon);
+            let fetched = |key: &LogKey| channel.requests().iter().any(|request| request.entry.id == key.id);
+            key.is_some_and(|key| below(key) && !(waits_for_history && fetched(key)))
+        };
         let missing: BTreeSet<_> = delivery.missing.iter().collect();
         for name in message.names.iter().filter(|name| **name != index) {
             let dependency = registry.message(*name);
             let met = registry.has(*node, *name)
                 || registry.is_declared(*node, *name)
                 || (registry.is_lost(*node, *name) && missing.contains(&dependency.id))
+                || is_history(dependency.key.as_ref())
                 || dependency.contested
                 || dependency.hostile;
             if !met {

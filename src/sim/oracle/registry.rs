@@ -235,7 +235,9 @@ impl Registry {
             Seen::Told { node, event: Event::MessageDelivered(delivery), .. } => {
                 let index = self.intern(&delivery.body.key.id);
                 set(&mut self.taken, *node, index);
-                self.begun[*node].heard.get_or_insert((index, delivery.body.key.lamport));
+                if !delivery.history {
+                    self.begun[*node].heard.get_or_insert((index, delivery.body.key.lamport));
+                }
                 self.delivered += 1;
                 if self.hold(*node, index) && self.messages[index].from.is_some() {
                     let after = now_ms.saturating_sub(self.messages[index].sent_ms);

@@ -126,6 +126,7 @@ pub(super) fn meta_for(rows: &[Row]) -> ChannelMeta {
         next_delivery: 8,
         told: 7,
         horizon: Some(Lamport(3)),
+        joined_at_age_ms: None,
         backfill_left: 9,
         floor: Some(key(4, "floor")),
         stub_floor: Some(key(2, "stub floor")),

@@ -55,6 +55,7 @@ pub(super) fn to_kind(row: &Row) -> Kind {
                 MarkKind::Lost => proto::MarkKind::Lost,
                 MarkKind::DeclaredMet => proto::MarkKind::DeclaredMet,
                 MarkKind::Withdrawn => proto::MarkKind::Withdrawn,
+                MarkKind::History => proto::MarkKind::History,
             };
             Kind::Mark(proto::Mark { kind: kind.into(), sequence: row.sequence })
         }
@@ -105,6 +106,7 @@ pub(super) fn from_kind(key: &RowKey, kind: Option<Kind>) -> Result<Row, String>
                 Ok(proto::MarkKind::Lost) => MarkKind::Lost,
                 Ok(proto::MarkKind::DeclaredMet) => MarkKind::DeclaredMet,
                 Ok(proto::MarkKind::Withdrawn) => MarkKind::Withdrawn,
+                Ok(proto::MarkKind::History) => MarkKind::History,
                 Ok(proto::MarkKind::Unspecified) | Err(_) => return Err("unknown kind of mark".into()),
             };
             Row::Mark(Mark { id, kind, sequence: row.sequence })
@@ -124,6 +126,7 @@ pub(super) fn to_meta(schema: u32, meta: &ChannelMeta) -> proto::Meta {
         next_delivery: meta.next_delivery,
         horizon: meta.horizon.map(|horizon| horizon.0),
         backfill_left: meta.backfill_left,
+        joined_at_age_ms: meta.joined_at_age_ms,
         floor: meta.floor.as_ref().map(to_log_key),
         stub_floor: meta.stub_floor.as_ref().map(to_log_key),
         age_ms: meta.age_ms,
@@ -146,6 +149,7 @@ pub(super) fn from_meta(meta: proto::Meta) -> Result<ChannelMeta, String> {
         highest_received: Lamport(meta.highest_received),
         next_delivery: meta.next_delivery,
         horizon: meta.horizon.map(Lamport),
+        joined_at_age_ms: meta.joined_at_age_ms,
         backfill_left: meta.backfill_left,
         floor: meta.floor.map(from_log_key).transpose()?,
         stub_floor: meta.stub_floor.map(from_log_key).transpose()?,

@@ -18,8 +18,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{channel}: {} says {:?}", delivery.body.sender, delivery.body.content);
         }))
         .build()?;
-    // Both are there from the start. How much a newcomer sees of what was said before is `Join`, in `Config::join`, from
-    // nothing (`FromNow`) to everything (`Backfill(u64::MAX)`); the table of guarantees below says more.
+    // Who comes later sees what is said from then on, and up to 100 older messages, marked as history: that is
+    // `Join::Recent(100)`, the default of `Config::join`. The table of guarantees below says more.
     for manager in [&alice, &bob] {
         manager.ensure_channel("lobby").await?;
         manager.start_periodic_tasks(); // resends, acknowledges, repairs when it is time to

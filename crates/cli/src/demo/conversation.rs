@@ -35,6 +35,8 @@ pub(super) struct Conversation {
     pub(super) now_ms: u64,
     /// What was said, by id.
     pub(super) said: HashMap<MessageId, Line>,
+    /// How many of these each participant said.
+    sent: Vec<usize>,
     clock: ManualClock,
     pace_ms: u64,
     total: usize,
@@ -57,6 +59,7 @@ impl Conversation {
             network,
             now_ms: 0,
             said: HashMap::with_capacity(total),
+            sent: vec![0; count],
             clock,
             pace_ms: pace,
             total,
@@ -81,17 +84,27 @@ impl Conversation {
             self.clock.advance(Duration::from_millis(tick));
             self.accidents(narrator).await?;
             self.turns(narrator).await?;
-            narrator.progress(|| self.participants.iter().map(Participant::log_len).sum());
+            narrator.progress(|| (0..self.participants.len()).map(|index| self.has(index)).sum());
         }
         Ok(())
     }
 
-    /// Whether all was said, all accidents have happened, and everybody's log has as many messages as were said.
+    /// Whether all was said, all accidents have happened, and everybody said or received as many messages as were said.
     fn is_over(&self) -> bool {
         self.all_said_ms.is_some()
             && self.cut.is_over()
             && self.crash.is_over()
-            && self.participants.iter().all(|participant| participant.log_len() == self.total)
+            && (0..self.participants.len()).all(|index| self.has(index) == self.total)
+    }
+
+    /// Messages that a participant said or received.
+    pub(super) fn has(&self, index: usize) -> usize {
+        self.sent(index) + self.participants[index].received()
+    }
+
+    /// Messages that a participant said.
+    pub(super) fn sent(&self, index: usize) -> usize {
+        self.sent[index]
     }
 
     async fn accidents(&mut self, narrator: &mut Narrator) -> anyhow::Result<()> {
@@ -171,6 +184,7 @@ impl Conversation {
             narrator.message(self.now_ms, &self.participants[index].name, &line.text, false);
         }
         self.said.insert(id, line);
+        self.sent[index] += 1;
         Ok(())
     }
 

@@ -52,6 +52,8 @@ struct Running {
     events: Option<EventStream>,
     /// What was delivered last.
     told: Cursor,
+    /// Deliveries of earlier runs.
+    before: u64,
 }
 
 /// What came of a turn.
@@ -90,7 +92,7 @@ impl Participant {
         let events = self.watched.then(|| manager.events());
         let log = manager.log(&CHANNEL.into())?;
         let told = manager.cursor(&CHANNEL.into())?;
-        self.running = Some(Running { manager, transmissions, events, told });
+        self.running = Some(Running { manager, transmissions, events, before: told.number, told });
         Ok(log.len())
     }
 
@@ -109,22 +111,16 @@ impl Participant {
         Ok(turned)
     }
 
-    pub(super) fn log_len(&self) -> usize {
-        let running = self.running.as_ref();
-        running.and_then(|running| running.manager.stats(&CHANNEL.into()).ok()).map_or(0, |stats| stats.log_len)
+    /// Messages delivered so far, in all runs.
+    pub(super) fn received(&self) -> usize {
+        let Some(running) = &self.running else { return 0 };
+        let here = running.manager.stats(&CHANNEL.into()).map_or(0, |stats| stats.delivered);
+        usize::try_from(running.before + here).unwrap_or(usize::MAX)
     }
 
     /// The log, in the order all participants share.
     pub(super) fn log(&self) -> Vec<Logged> {
         self.running.as_ref().and_then(|running| running.manager.log(&CHANNEL.into()).ok()).unwrap_or_default()
-    }
-
-    /// Deliveries that are not in the log, which holds each once: there must be none.
-    pub(super) fn deliveries_beyond_log(&self) -> u64 {
-        let running = self.running.as_ref();
-        let since =
-            running.and_then(|running| running.manager.deliveries_since(&CHANNEL.into(), Cursor::default()).ok());
-        since.map_or(0, |deliveries| deliveries.evicted)
     }
 
     /// Ends in an orderly way.

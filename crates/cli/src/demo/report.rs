@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::conversation::Conversation;
 use super::narrator::time;
+use super::participant::Participant;
 use crate::screen::{self, Screen};
 
 /// Missing messages that are named.
@@ -45,35 +46,44 @@ struct Row {
     messages: usize,
     sent: usize,
     restarts: u32,
+    /// Of the part of the log that all have kept.
     digest: String,
+    /// Messages in that part.
+    kept: usize,
     /// What is wrong with the log.
     faults: Vec<String>,
 }
 
 impl Report {
     pub(super) fn new(conversation: &Conversation) -> Self {
-        let rows: Vec<Row> = conversation
-            .participants
-            .iter()
-            .map(|participant| {
-                let log = participant.log();
-                let mut faults = faults(&log, conversation);
-                match participant.deliveries_beyond_log() {
-                    0 => {}
-                    more => faults.push(format!("was told {more} messages that the log does not have")),
+        let logs: Vec<Vec<Logged>> = conversation.participants.iter().map(Participant::log).collect();
+        let total = conversation.said.len();
+        // Below this, some log has evicted what others may still have.
+        let evicting = logs.iter().enumerate().filter(|(index, log)| log.len() < conversation.has(*index));
+        let common = evicting.filter_map(|(_, log)| log.first()).map(|logged| logged.body.key.clone()).max();
+        let rows: Vec<Row> = (0..logs.len())
+            .map(|index| {
+                let (participant, log) = (&conversation.participants[index], &logs[index]);
+                let kept = log.iter().filter(|logged| Some(&logged.body.key) >= common.as_ref());
+                let kept: Vec<&Logged> = kept.collect();
+                let messages = conversation.has(index);
+                let mut faults = faults(log, conversation, total - messages.min(total));
+                if messages > total {
+                    faults.push(format!("has {messages} messages of {total}"));
                 }
                 Row {
                     name: participant.name.clone(),
-                    messages: log.len(),
-                    sent: log.iter().filter(|logged| logged.delivery.is_none()).count(),
+                    messages,
+                    sent: conversation.sent(index),
                     restarts: participant.restarts,
-                    digest: digest(&log),
+                    digest: digest(&kept),
+                    kept: kept.len(),
                     faults,
                 }
             })
             .collect();
         let counts = conversation.network.counts;
-        let messages = conversation.said.len();
+        let messages = total;
         let per_message = counts.bytes as f64 / messages.max(1) as f64;
         Self {
             participants: rows.len(),
@@ -120,13 +130,15 @@ impl Report {
             time(self.virtual_ms).trim_start(),
         ));
         if self.fault().is_none() {
-            screen.line(format!("All {} logs are identical and complete.", self.participants));
+            let kept = self.rows.iter().map(|row| row.kept).max().unwrap_or(0);
+            let part = if kept < self.messages { format!(" in the {kept} newest messages") } else { String::new() };
+            screen.line(format!("All {} logs are identical{part} and complete.", self.participants));
         }
     }
 }
 
-/// What a log lacks, or has and should not.
-fn faults(log: &[Logged], conversation: &Conversation) -> Vec<String> {
+/// What a log lacks, or has and should not; so many messages never came.
+fn faults(log: &[Logged], conversation: &Conversation, lacking: usize) -> Vec<String> {
     let mut faults = Vec::new();
     let mut missing: BTreeMap<&MessageId, (&str, &Bytes)> =
         conversation.said.keys().filter_map(|id| Some((id, conversation.line(id)?))).collect();
@@ -138,13 +150,15 @@ fn faults(log: &[Logged], conversation: &Conversation) -> Vec<String> {
         });
         wrong += usize::from(!right);
     }
-    if !missing.is_empty() {
+    if lacking > 0 {
         let quote = |(sender, text): &(&str, &Bytes)| {
             format!("{sender}'s \"{}\"", screen::shortened(&String::from_utf8_lossy(text), 20))
         };
-        let named: Vec<String> = missing.values().take(NAMED).map(quote).collect();
-        let more = if missing.len() > NAMED { ", ..." } else { "" };
-        faults.push(format!("lacks {} of {}: {}{more}", missing.len(), conversation.said.len(), named.join(", ")));
+        // What was evicted is missing in the log, too; then it cannot be said which never came.
+        let named: Vec<String> =
+            missing.values().take(if missing.len() == lacking { NAMED } else { 0 }).map(quote).collect();
+        let more = if lacking > NAMED { ", ..." } else { "" };
+        faults.push(format!("lacks {lacking} of {}: {}{more}", conversation.said.len(), named.join(", ")));
     }
     if wrong > 0 {
         faults.push(format!("has {wrong} messages that nobody sent"));
@@ -153,7 +167,7 @@ fn faults(log: &[Logged], conversation: &Conversation) -> Vec<String> {
 }
 
 /// SHA-256 over ids and contents in log order, each after its length: the first 16 hex digits.
-fn digest(log: &[Logged]) -> String {
+fn digest(log: &[&Logged]) -> String {
     let mut hash = Sha256::new();
     for logged in log {
         for part in [logged.body.key.id.as_bytes(), &logged.body.content] {

@@ -228,6 +228,7 @@ impl ChannelView {
                     MarkKind::Lost => "lost",
                     MarkKind::DeclaredMet => "declared met",
                     MarkKind::Withdrawn => "withdrawn",
+                    MarkKind::History => "history",
                 };
                 self.marks.push(MarkView { id: Id::new(&mark.id), kind });
             }

@@ -39,12 +39,14 @@ mod tests {
         let Some(told) = told else { return Some(Told::Ready { channel: text(), sender: text(), dialect: "nim" }) };
         Some(match told {
             Told::Ready { .. } => Told::Out { kind: "sync", id: id(), hex: text() },
-            Told::Out { .. } => Told::Delivered {
+            Told::Out { .. } => Told::Joined { id: id(), history: 100 },
+            Told::Joined { .. } => Told::Delivered {
                 id: id(),
                 content: content(),
                 sender: sender(),
                 lamport: 1,
                 late: true,
+                history: false,
                 missing: ids(),
             },
             Told::Delivered { .. } => Told::Duplicate { id: id() },

@@ -33,7 +33,13 @@ pub(super) enum Told {
         sender: Named,
         lamport: u64,
         late: bool,
+        history: bool,
         missing: Vec<Plain>,
+    },
+    Joined {
+        #[serde(flatten)]
+        id: Named,
+        history: u64,
     },
     Duplicate {
         #[serde(flatten)]
@@ -218,6 +224,7 @@ impl From<Event> for Told {
                 sender: Named::sender(&delivery.body.sender),
                 lamport: delivery.body.key.lamport.0,
                 late: delivery.late,
+                history: delivery.history,
                 missing: delivery.missing.iter().map(Plain::new).collect(),
             },
             Event::MessageAcknowledged { id, by, .. } => Self::Acked { id: Named::id(&id), by: Named::by(&by) },
@@ -231,6 +238,7 @@ impl From<Event> for Told {
                 entries: missing.iter().map(Entry::new).collect(),
             },
             Event::DependencyLost { id } => Self::Lost { ids: vec![Plain::new(&id)] },
+            Event::Joined { first, history } => Self::Joined { id: Named::id(&first), history },
             Event::TooOld { id, sender } => Self::TooOld { id: Named::id(&id), sender: Named::sender(&sender) },
             Event::IdConflict { id, sender } => Self::IdConflict { id: Named::id(&id), sender: Named::sender(&sender) },
             Event::EphemeralReceived { sender, content, .. } => {
