@@ -17,6 +17,7 @@ mod cycle;
 mod delivery;
 mod echoes;
 mod effects;
+mod gap;
 mod hints;
 mod incarnations;
 mod incoming;
@@ -329,6 +330,7 @@ pub struct Channel {
     batches: batch::Batches,
     answers: waits::Answers,
     joining: join::Joining,
+    gap: gap::Gap,
     pace: repair::Pace,
     /// In the next message that must be trimmed, names come before our filter.
     names_first: bool,

@@ -140,6 +140,8 @@ pub enum MarkKind {
     DeclaredMet,
     /// An own message that was taken back: it is not kept, and not taken in again.
     Withdrawn,
+    /// Waited for no longer, and still asked for (docs/protocol.md section 10, "Overdue").
+    Overdue,
     /// From before this participant joined: news does not wait for it (docs/protocol.md section 5, "Joining").
     History,
 }

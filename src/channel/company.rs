@@ -27,6 +27,11 @@ impl Company {
         self.0.push((now, sender.clone()));
     }
 
+    /// When another participant was heard last.
+    pub(super) fn last_heard(&self) -> Option<RunningTime> {
+        self.0.iter().map(|(heard, _)| *heard).max()
+    }
+
     /// Whether no more than a few were heard within this time.
     pub(super) fn is_small(&self, now: RunningTime, window: Duration) -> bool {
         self.0.iter().filter(|(heard, _)| now.since(*heard) <= window).count() <= FEW

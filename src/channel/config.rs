@@ -97,6 +97,9 @@ pub struct Config {
     pub response_groups: u32,
     /// Rate of repair answers. Default 256 KiB/s.
     pub repair_bytes_per_second: u32,
+    /// Running time after which a message is delivered without what it waits for, if that was asked for often enough; it is
+    /// still asked for until `lost_timeout`. Default 60 s; in nim-sds's dialect never.
+    pub wait_timeout: Duration,
     /// Running time after which what a message waits for is given up. Default 30 min.
     pub lost_timeout: Duration,
 
@@ -125,6 +128,7 @@ impl Config {
                 t_min: seconds(30),
                 t_max: seconds(300),
                 fastest_t_min: seconds(30),
+                wait_timeout: Duration::MAX,
                 lost_timeout: Duration::MAX,
                 max_clock_drift: seconds(10 * 365 * 24 * 60 * 60),
                 ..ours
@@ -161,6 +165,7 @@ impl Default for Config {
             max_batch: 32,
             response_groups: 1,
             repair_bytes_per_second: 256 << 10,
+            wait_timeout: Duration::from_secs(60),
             lost_timeout: Duration::from_secs(30 * 60),
             confirm_deliveries: false,
             max_clock_drift: Duration::from_secs(24 * 60 * 60),
@@ -234,6 +239,7 @@ impl Config {
             ("t_max", self.t_max.is_zero()),
             ("response_groups", self.response_groups == 0),
             ("repair_bytes_per_second", self.repair_bytes_per_second == 0),
+            ("wait_timeout", self.wait_timeout.is_zero()),
             ("lost_timeout", self.lost_timeout.is_zero()),
             ("max_log_age", self.max_log_age.is_some_and(|age| age.is_zero())),
             ("limits.max_id_bytes", limits.max_id_bytes == 0),

@@ -44,6 +44,9 @@ impl Channel {
         self.marks_forget(&key.id);
         let late = below_floor || marked || self.log.newest().is_some_and(|newest| key < *newest);
         let missing = self.lost_dependencies(&body);
+        if !missing.is_empty() {
+            self.gap.shown(&key);
+        }
         let history = self.is_history(&key);
         let position = match self.log.successor(&key) {
             _ if below_floor => Position::BelowFloor,
@@ -184,8 +187,9 @@ impl Channel {
         if self.marks.len() == 0 {
             return Vec::new();
         }
-        let lost: BTreeSet<&MessageId> =
-            super::log::references(body).filter(|id| self.marks.get(id) == Some(MarkKind::Lost)).collect();
+        let lost: BTreeSet<&MessageId> = super::log::references(body)
+            .filter(|id| matches!(self.marks.get(id), Some(MarkKind::Lost | MarkKind::Overdue)))
+            .collect();
         lost.into_iter().cloned().collect()
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::state::Body;
+use crate::state::{Body, LogKey};
 use crate::types::{HistoryEntry, Lamport, MessageId, ParticipantId};
 
 use super::Cursor;
@@ -22,7 +22,7 @@ pub struct Delivery {
     pub position: Position,
     /// It sorts below the newest message of the log, or was given up as lost before it arrived.
     pub late: bool,
-    /// Dependencies that were lost.
+    /// Dependencies that are lost or overdue.
     pub missing: Vec<MessageId>,
     /// It is from before this participant joined: no news.
     pub history: bool,
@@ -85,7 +85,16 @@ pub enum Event {
         /// What is missing, with hints where known.
         missing: Vec<HistoryEntry>,
     },
-    /// A dependency was given up; what waited for it goes ahead without.
+    /// Messages went ahead without what they had waited for: something is missing before them. It may still come, late.
+    HistoryGap {
+        /// So many messages that others named were not received. How many these name in turn is not known.
+        missing: u64,
+        /// The last message that is here before the gap, if there is one.
+        after: Option<LogKey>,
+        /// The first message that is here after the gap.
+        before: LogKey,
+    },
+    /// A dependency was given up: it is not asked for any more, and what waited for it goes ahead without.
     DependencyLost {
         /// The dependency.
         id: MessageId,

@@ -110,6 +110,11 @@ impl Log {
         self.entries.range::<LogKey, _>(after).next().map(|(key, _)| &key.id)
     }
 
+    /// The message before this place.
+    pub(super) fn predecessor(&self, key: &LogKey) -> Option<&LogKey> {
+        self.entries.range::<LogKey, _>((Bound::Unbounded, Bound::Excluded(key))).next_back().map(|(key, _)| key)
+    }
+
     /// Puts a message where it belongs and keeps heads and references right.
     pub(super) fn insert(&mut self, logged: Logged, known: &mut Known) {
         let body = logged.body.clone();

@@ -215,6 +215,9 @@ impl Channel {
         if !own {
             self.acknowledge_soon(&key.id, &message.sender);
         }
+        if asked || !live {
+            self.gap.repaired(self.now.running);
+        }
         let way = Way { live, new: self.is_new(lamport), asked };
         let Message { sender, mut causal_history, content, .. } = message;
         for entry in &mut causal_history {
@@ -355,9 +358,8 @@ impl Channel {
     pub(super) fn need(&self, id: &MessageId, key: &LogKey, asked: bool) -> Need {
         let waits_for_history = || self.is_history(key) || self.news_waits_for_history();
         match (self.known.standing(id), self.marks.get(id)) {
-            (Standing::Delivered, _) | (_, Some(MarkKind::Lost | MarkKind::DeclaredMet | MarkKind::Withdrawn)) => {
-                Need::Met
-            }
+            (Standing::Delivered, _)
+            | (_, Some(MarkKind::Lost | MarkKind::Overdue | MarkKind::DeclaredMet | MarkKind::Withdrawn)) => Need::Met,
             (Standing::Parked, _) => {
                 let history = self.known.key(id).is_some_and(|named| self.is_history(&named));
                 if history && !waits_for_history() { Need::Met } else { Need::Waits }
@@ -457,7 +459,7 @@ impl Channel {
                 named_at_age_ms: self.meta.age_ms,
             };
             self.effects.put(Row::Request(request.clone()));
-            self.requests.insert(request, due, namer.clone());
+            self.requests.insert(request, due, namer.clone(), false);
         }
     }
 

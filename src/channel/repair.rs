@@ -78,6 +78,10 @@ const ROW_BYTES: usize = 64;
 pub(super) struct Missing {
     pub(super) request: Request,
     pub(super) due: RunningTime,
+    /// When it had been asked for three times.
+    pub(super) asked_thrice: Option<RunningTime>,
+    /// Nobody waits for it any more.
+    pub(super) overdue: bool,
     /// When this participant asked for it, if that was once and nobody else has.
     pub(super) asked: Option<RunningTime>,
     namer: Namer,
@@ -86,7 +90,7 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    fn times_asked(&self) -> u32 {
+    pub(super) fn times_asked(&self) -> u32 {
         self.request.sent.saturating_add(self.request.heard)
     }
 
@@ -107,8 +111,10 @@ pub(super) struct Requests {
     entries: IdMap<MessageId, Missing>,
     schedule: BTreeSet<(RunningTime, MessageId)>,
     shares: Shares,
-    /// When each entry may be given up, in channel age.
+    /// Since when each entry is missed, in channel age.
     ages: BTreeSet<(u64, MessageId)>,
+    /// The same of those that are not overdue.
+    awaited: BTreeSet<(u64, MessageId)>,
     /// Entries sent or heard since they were saved: that waits for another change, or a request of five bytes would write
     /// an entry of a thousand.
     unsaved: BTreeSet<MessageId>,
@@ -121,6 +127,7 @@ impl Requests {
             schedule: BTreeSet::new(),
             shares: Shares::new(keys),
             ages: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             unsaved: BTreeSet::new(),
         }
     }
@@ -138,10 +145,11 @@ impl Requests {
         self.schedule.iter().filter_map(|(_, id)| self.entries.get(id))
     }
 
-    pub(super) fn insert(&mut self, request: Request, due: RunningTime, namer: Namer) {
+    pub(super) fn insert(&mut self, request: Request, due: RunningTime, namer: Namer, overdue: bool) {
         self.remove(&request.entry.id.clone());
         let id = request.entry.id.clone();
-        let missing = Missing { saved: counters(&request), request, due, asked: None, namer };
+        let missing =
+            Missing { saved: counters(&request), request, due, asked: None, asked_thrice: None, overdue, namer };
         self.index(&missing);
         self.entries.insert(id, missing);
     }
@@ -154,6 +162,7 @@ impl Requests {
         self.schedule.remove(&(missing.due, id.clone()));
         self.shares.remove(&missing.namer, missing.times_asked(), id);
         self.ages.remove(&(missing.request.since_age_ms, id.clone()));
+        self.awaited.remove(&(missing.request.since_age_ms, id.clone()));
         self.unsaved.remove(id);
         Some(missing)
     }
@@ -218,11 +227,19 @@ impl Requests {
         self.ages.iter().take_while(move |(since, _)| *since <= age).filter_map(|(_, id)| self.entries.get(id))
     }
 
+    /// Entries that somebody may wait for since this age or longer, oldest first.
+    pub(super) fn awaited_since(&self, age: u64) -> impl Iterator<Item = &Missing> {
+        self.awaited.iter().take_while(move |(since, _)| *since <= age).filter_map(|(_, id)| self.entries.get(id))
+    }
+
     fn index(&mut self, missing: &Missing) {
         let id = &missing.request.entry.id;
         self.schedule.insert((missing.due, id.clone()));
         self.shares.insert(&missing.namer, missing.times_asked(), id);
         self.ages.insert((missing.request.since_age_ms, id.clone()));
+        if !missing.overdue {
+            self.awaited.insert((missing.request.since_age_ms, id.clone()));
+        }
     }
 }
 

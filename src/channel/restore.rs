@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::filter::{IdHash, RollingFilter, RollingFilterConfig};
 use crate::state::{
-    ChannelData, ChannelMeta, LogKey, Logged, Outgoing, Parked, Place, Request, Response, Row, RowCounts, RowKey,
+    ChannelData, ChannelMeta, LogKey, Logged, MarkKind, Outgoing, Parked, Place, Request, Response, Row, RowCounts, RowKey,
 };
 use crate::types::{ChannelId, Dialect, MessageId, ParticipantId, RunningTime, WallTime, millis};
 
@@ -170,6 +170,7 @@ impl Channel {
             batches: super::batch::Batches::default(),
             answers: super::waits::Answers::new(&config),
             joining: super::join::Joining::default(),
+            gap: super::gap::Gap::new(now.running),
             pace,
             names_first: true,
             id_made: None,
@@ -316,7 +317,8 @@ impl Channel {
             let due = self.due_at(request.due, self.config.t_max.max(self.config.t_min).saturating_mul(2));
             let namer = self.incoming.waiters(&request.entry.id).next().and_then(|key| self.incoming.get(key));
             let namer = namer.map(|waiting| waiting.parked.body.sender.clone());
-            self.requests.insert(request, due, namer);
+            let overdue = self.marks.get(&request.entry.id) == Some(MarkKind::Overdue);
+            self.requests.insert(request, due, namer, overdue);
         }
         missing
     }

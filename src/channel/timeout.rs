@@ -32,9 +32,11 @@ pub(super) struct Refill {
 impl Channel {
     pub(super) fn timeout(&mut self) {
         self.join_in_time();
+        self.end_waits();
         self.lose_dependencies();
         // First what waits for nothing any more: to wait for such a message is no cycle.
         self.settle();
+        self.tell_gap();
         self.break_cycles();
         self.settle();
         self.refill_requests();
@@ -64,17 +66,17 @@ impl Channel {
         let response = self.responses.next_due().map(|due| due.max(self.pace.opens_at()));
         let batch = self.batches.next_due().map(|due| due.max(self.pace.opens_at()));
         let cycle = self.incoming.next_expiry().map(|(age, _)| self.at_age(*age).max(self.cycles_allowed));
-        let loss = self.next_loss();
+        let (loss, wait) = (self.next_loss(), self.next_wait_end());
         let sync = self.config.dialect.has_sync().then(|| self.sync.next_due(self.requests.next_due()));
         let eviction = self.config.max_log_age.and_then(|age| self.next_eviction(age));
-        [resend, response, batch, cycle, loss, sync, eviction, self.refill.at, self.next_joining()]
+        [resend, response, batch, cycle, loss, wait, sync, eviction, self.refill.at, self.next_joining()]
             .into_iter()
             .flatten()
             .min()
     }
 
     /// The running time at which the channel has this age, or the longest pause that counts, whichever comes first.
-    fn at_age(&self, age: u64) -> RunningTime {
+    pub(super) fn at_age(&self, age: u64) -> RunningTime {
         let wait = Duration::from_millis(age.saturating_sub(self.meta.age_ms));
         self.now.running.after(wait.min(self.longest_pause()))
     }
@@ -107,6 +109,9 @@ impl Channel {
             .map(|request| request.entry.id.clone())
             .collect();
         for id in lost {
+            if self.marks.get(&id) != Some(MarkKind::Overdue) {
+                self.gap.lost();
+            }
             self.set_mark(&id, MarkKind::Lost);
             self.stats.lost += 1;
             self.effects.tell(Event::DependencyLost { id });

@@ -26,6 +26,7 @@ mod section_08_resend;
 mod section_09_sync;
 mod section_10_batch;
 mod section_10_loss;
+mod section_10_overdue;
 mod section_10_repair;
 mod section_11_limits;
 mod section_12_events;

@@ -73,6 +73,7 @@ impl Mix {
             t_max: t_min + seconds(rng, (0, 50)),
             response_groups: 1,
             repair_bytes_per_second: if chance(rng, 0.3) { 4_000 } else { 256 << 10 },
+            wait_timeout: Duration::from_secs(60),
             lost_timeout: seconds(rng, (180, 900)),
             // Without confirmation, what is below the floor and was not told when it crashed is never told.
             confirm_deliveries: small || chance(rng, 0.3),

@@ -1,6 +1,6 @@
 //! docs/protocol.md section 5: a message is delivered after everything it depends on.
 //!
-//! A dependency counts as met without delivery when it is lost (and then the delivery names it) or declared met, and for
+//! A dependency counts as met without delivery when it is lost or overdue (and then the delivery names it) or declared met, and for
 //! messages at or below floor or horizon; news does not wait for what lies below the
 //! horizon, but for what is fetched with `Join::Backfill`. Exempt are dependencies that a hostile member made up, for it may make cycles.
 
@@ -49,7 +49,7 @@ impl Invariant for Causality {
             let dependency = registry.message(*name);
             let met = registry.has(*node, *name)
                 || registry.is_declared(*node, *name)
-                || (registry.is_lost(*node, *name) && missing.contains(&dependency.id))
+                || missing.contains(&dependency.id)
                 || is_history(dependency.key.as_ref())
                 || dependency.contested
                 || dependency.hostile;

@@ -11,6 +11,8 @@ use super::{Invariant, Scene, Seen};
 
 /// Requests sent or heard before a message may be given up.
 const REQUESTS_BEFORE_LOSS: u32 = 3;
+/// And before others go ahead without it.
+const REQUESTS_BEFORE_OVERDUE: u32 = 6;
 
 #[derive(Debug, Default)]
 pub(super) struct Loss {
@@ -58,6 +60,19 @@ impl Invariant for Loss {
             }
             Seen::Told { node, event: Event::MessageDelivered(delivery), .. } => {
                 registry.find(&delivery.body.key.id).map(|index| self.held.insert((*node, index), scene.now_ms));
+                let wait = millis(scene.nodes[*node].channel().config().wait_timeout);
+                for index in delivery.missing.iter().filter_map(|id| registry.find(id)) {
+                    let at = (*node, index);
+                    let waited = self.named.get(&at).map(|named| scene.now_ms - named);
+                    let asked = self.asked.get(&at).copied().unwrap_or(0);
+                    let overdue = waited.is_none_or(|waited| waited >= wait) && asked >= REQUESTS_BEFORE_OVERDUE;
+                    if !registry.is_lost(*node, index) && !overdue {
+                        let id = &registry.message(index).id;
+                        return Err(format!(
+                            "p{node} goes ahead without {id} after {waited:?} ms and {asked} requests"
+                        ));
+                    }
+                }
                 Ok(())
             }
             // Tiny buffers forget what they asked for.

@@ -32,6 +32,7 @@ impl Watched {
             Event::MessageDelivered(delivery) => {
                 self.shown.extend(registry.find(&delivery.body.key.id).map(|index| (index, now_ms)));
             }
+            Event::HistoryGap { .. } => self.gaps += 1,
             Event::DependencyLost { .. } => self.lost += 1,
             _ => {}
         }

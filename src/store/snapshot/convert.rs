@@ -56,6 +56,7 @@ pub(super) fn to_kind(row: &Row) -> Kind {
                 MarkKind::DeclaredMet => proto::MarkKind::DeclaredMet,
                 MarkKind::Withdrawn => proto::MarkKind::Withdrawn,
                 MarkKind::History => proto::MarkKind::History,
+                MarkKind::Overdue => proto::MarkKind::Overdue,
             };
             Kind::Mark(proto::Mark { kind: kind.into(), sequence: row.sequence })
         }
@@ -107,6 +108,7 @@ pub(super) fn from_kind(key: &RowKey, kind: Option<Kind>) -> Result<Row, String>
                 Ok(proto::MarkKind::DeclaredMet) => MarkKind::DeclaredMet,
                 Ok(proto::MarkKind::Withdrawn) => MarkKind::Withdrawn,
                 Ok(proto::MarkKind::History) => MarkKind::History,
+                Ok(proto::MarkKind::Overdue) => MarkKind::Overdue,
                 Ok(proto::MarkKind::Unspecified) | Err(_) => return Err("unknown kind of mark".into()),
             };
             Row::Mark(Mark { id, kind, sequence: row.sequence })

@@ -229,6 +229,7 @@ impl ChannelView {
                     MarkKind::DeclaredMet => "declared met",
                     MarkKind::Withdrawn => "withdrawn",
                     MarkKind::History => "history",
+                    MarkKind::Overdue => "overdue",
                 };
                 self.marks.push(MarkView { id: Id::new(&mark.id), kind });
             }

@@ -58,7 +58,11 @@ mod tests {
                 let entry = HistoryEntry::new("b");
                 Told::Missing { id: id(), ids: ids(), entries: vec![Entry::new(&entry)] }
             }
-            Told::Missing { .. } => Told::Lost { ids: ids() },
+            Told::Missing { .. } => {
+                let place = || Place::new(&LogKey { lamport: Lamport(1), id: "a".into() });
+                Told::Gap { missing: 1, after: Some(place()), before: place() }
+            }
+            Told::Gap { .. } => Told::Lost { ids: ids() },
             Told::Lost { .. } => Told::TooOld { id: id(), sender: sender() },
             Told::TooOld { .. } => Told::IdConflict { id: id(), sender: sender() },
             Told::IdConflict { .. } => Told::Ephemeral { content: content(), sender: sender() },

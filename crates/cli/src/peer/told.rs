@@ -41,6 +41,13 @@ pub(super) enum Told {
         id: Named,
         history: u64,
     },
+    /// Messages went ahead without what they had waited for.
+    Gap {
+        missing: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after: Option<Place>,
+        before: Place,
+    },
     Duplicate {
         #[serde(flatten)]
         id: Named,
@@ -238,6 +245,9 @@ impl From<Event> for Told {
                 entries: missing.iter().map(Entry::new).collect(),
             },
             Event::DependencyLost { id } => Self::Lost { ids: vec![Plain::new(&id)] },
+            Event::HistoryGap { missing, after, before } => {
+                Self::Gap { missing, after: after.as_ref().map(Place::new), before: Place::new(&before) }
+            }
             Event::Joined { first, history } => Self::Joined { id: Named::id(&first), history },
             Event::TooOld { id, sender } => Self::TooOld { id: Named::id(&id), sender: Named::sender(&sender) },
             Event::IdConflict { id, sender } => Self::IdConflict { id: Named::id(&id), sender: Named::sender(&sender) },

@@ -1,0 +1,110 @@
+//! Messages that waited long enough (docs/protocol.md section 10, "Overdue").
+//!
+//! What they wait for is marked as overdue: they go ahead without it, and it is still asked for. What is missing is told
+//! once for all that go ahead together.
+
+use std::time::Duration;
+
+use crate::state::{LogKey, MarkKind};
+use crate::types::{MessageId, RunningTime, millis};
+
+use super::waits::Waits;
+use super::{Channel, Event};
+
+/// Requests for a missing message before nobody waits for it any more.
+const REQUESTS_BEFORE_OVERDUE: u32 = 6;
+/// Between looks at what is waited for.
+const LOOK_PAUSE: Duration = Duration::from_secs(2);
+/// While missing messages come in, those that wait for them have reason to: no gap is told so long after one came.
+const PROGRESS: Duration = Duration::from_secs(5);
+/// What is overdue is asked for ever more rarely, up to so many T_max apart.
+const PATIENCE: u32 = 12;
+/// Missing messages that become overdue in one look.
+const BATCH: usize = 1_000;
+
+/// What is missing, and the last look at it.
+#[derive(Debug)]
+pub(super) struct Gap {
+    looked: RunningTime,
+    /// When a missing message came in last.
+    repaired: Option<RunningTime>,
+    /// Messages overdue that were not told yet.
+    missing: u64,
+    /// The lowest message delivered without something.
+    before: Option<LogKey>,
+}
+
+impl Gap {
+    pub(super) fn new(now: RunningTime) -> Self {
+        Self { looked: now, repaired: None, missing: 0, before: None }
+    }
+
+    /// A message that was asked for came in.
+    pub(super) fn repaired(&mut self, now: RunningTime) {
+        self.repaired = Some(now);
+    }
+
+    /// A message is given up that was not overdue before.
+    pub(super) fn lost(&mut self) {
+        self.missing += 1;
+    }
+
+    /// A message is delivered without something that it refers to.
+    pub(super) fn shown(&mut self, key: &LogKey) {
+        if self.before.as_ref().is_none_or(|before| key < before) {
+            self.before = Some(key.clone());
+        }
+    }
+}
+
+impl Channel {
+    /// Lets messages go ahead that waited for `wait_timeout`, or twice as long while missing ones come in.
+    pub(super) fn end_waits(&mut self) {
+        let now = self.now.running;
+        self.gap.before = None;
+        if now < self.gap.looked.after(LOOK_PAUSE) {
+            return;
+        }
+        self.gap.looked = now;
+        let progress = self.gap.repaired.is_some_and(|at| now.since(at) < PROGRESS);
+        let wait = self.config.wait_timeout.saturating_mul(if progress { 2 } else { 1 });
+        let Some(age) = self.meta.age_ms.checked_sub(millis(wait)) else { return };
+        let heard = self.company.last_heard();
+        let overdue: Vec<MessageId> = self
+            .requests
+            .awaited_since(age)
+            .filter(|missing| missing.times_asked() >= REQUESTS_BEFORE_OVERDUE)
+            .filter(|missing| missing.asked_thrice.is_some_and(|third| heard.is_some_and(|heard| heard > third)))
+            .take(BATCH)
+            .map(|missing| missing.request.entry.id.clone())
+            .collect();
+        self.gap.missing += overdue.len() as u64;
+        for id in &overdue {
+            self.requests.change(id, |missing| missing.overdue = true);
+            self.put_mark(id, MarkKind::Overdue);
+            self.incoming.met(id);
+        }
+    }
+
+    /// Tells what is missing, if something went ahead without since the waits ended.
+    pub(super) fn tell_gap(&mut self) {
+        if let Some(before) = self.gap.before.take() {
+            let missing = std::mem::take(&mut self.gap.missing);
+            let after = self.log.predecessor(&before).cloned();
+            self.effects.tell(Event::HistoryGap { missing, after, before });
+        }
+    }
+
+    /// When the wait of some message may end.
+    pub(super) fn next_wait_end(&self) -> Option<RunningTime> {
+        let oldest = self.requests.awaited_since(u64::MAX).next()?;
+        let due = self.at_age(oldest.request.since_age_ms.saturating_add(millis(self.config.wait_timeout)));
+        Some(due.max(self.gap.looked.after(LOOK_PAUSE)))
+    }
+
+    /// The waits between requests for what is overdue.
+    pub(super) fn patient_waits(&self) -> Waits {
+        let t_max = self.config.t_max;
+        Waits { t_min: t_max, t_max: t_max.saturating_mul(PATIENCE) }
+    }
+}
