@@ -23,6 +23,7 @@ mod incarnations;
 mod incoming;
 mod join;
 mod known;
+mod laggards;
 mod log;
 mod marks;
 mod names;
@@ -90,6 +91,9 @@ pub enum Input {
     /// Send a sync message now, whether or not one is due. Nothing happens where there is nothing to say, or in the
     /// nim-sds dialect, which has none.
     SendSync,
+    /// The network is back, after sleep too: send again what is pending, say what is here and ask for what is missing, now
+    /// and not when their turns come (docs/protocol.md section 9).
+    Online,
     /// Take in another participant's message and pass it on unchanged (for bridges); in a dialect without sync messages
     /// with our own repair requests, which have no other way out.
     Relay(Message),
@@ -331,6 +335,7 @@ pub struct Channel {
     answers: waits::Answers,
     joining: join::Joining,
     gap: gap::Gap,
+    laggards: laggards::Laggards,
     pace: repair::Pace,
     /// In the next message that must be trimmed, names come before our filter.
     names_first: bool,
@@ -381,6 +386,10 @@ impl Channel {
             Input::SendEphemeral { content } => self.send_ephemeral(content),
             Input::SendSync => {
                 self.send_sync();
+                Ok(Outcome::Done)
+            }
+            Input::Online => {
+                self.online();
                 Ok(Outcome::Done)
             }
             Input::Receive(message) => self.receive(message, false),

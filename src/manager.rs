@@ -410,12 +410,16 @@ impl ReliabilityManager {
     /// # Errors
     /// The first one; the other channels are swept all the same.
     pub async fn sweep_all(&self) -> Result<(), ManagerError> {
+        self.enter_all(&Input::Timeout).await
+    }
+
+    async fn enter_all(&self, input: &Input) -> Result<(), ManagerError> {
         let mut outcome = Ok(());
         let mut sweeps = Vec::new();
         let inside = callbacks::is_inside();
         for cell in self.shared.directory.cells() {
             if cell.look(|lane| lane.is_open() && !lane.is_full()) {
-                let asked = cell.ask(&self.shared, Order::Enter { input: Input::Timeout, heard: None }, inside);
+                let asked = cell.ask(&self.shared, Order::Enter { input: input.clone(), heard: None }, inside);
                 sweeps.push((asked.begin(&self.shared, &cell), cell));
             }
         }
@@ -431,6 +435,15 @@ impl ReliabilityManager {
     /// [`ManagerError::UnknownChannel`]; [`ManagerError::Persistence`] with [`OnSaveFailure::Fail`].
     pub async fn sync_now(&self, channel: impl Into<ChannelId>) -> Result<(), ManagerError> {
         self.call(&channel.into(), Input::SendSync).await.map(|_| ())
+    }
+
+    /// The network is back, or the machine was asleep: in all open channels what is pending is sent again, and what is
+    /// missing is asked for, now and not when their turns come.
+    ///
+    /// # Errors
+    /// The first one; the other channels are told all the same.
+    pub async fn online(&self) -> Result<(), ManagerError> {
+        self.enter_all(&Input::Online).await
     }
 
     /// All events from now on. A reader that is too slow is told how many it missed.

@@ -226,7 +226,12 @@ impl StateMachineTest for Sut {
     fn init_test(_: &Model) -> Sut {
         // Nothing is given up while this lasts: the model knows no loss.
         let lost_timeout = Duration::from_secs(1_000_000);
-        let config = Arc::new(Config { join: Join::Backfill(u64::MAX), lost_timeout, ..Config::default() });
+        let config = Arc::new(Config {
+            join: Join::Backfill(u64::MAX),
+            wait_timeout: lost_timeout,
+            lost_timeout,
+            ..Config::default()
+        });
         let context = Context { wall: WallTime::from_millis(EPOCH), running: RunningTime::from_millis(0), entropy: 1 };
         Sut {
             channel: Channel::new("c", "alice", config.clone(), &context).unwrap(),

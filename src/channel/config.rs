@@ -84,6 +84,9 @@ pub struct Config {
     /// Sync interval to which an idle channel slows down. Default 15 min.
     pub max_sync_interval: Duration,
 
+    /// Say by a sync message what is here when somebody is heard who lacks it. Default true.
+    pub answer_laggards: bool,
+
     /// T_min of SDS-R at most. Default 2 s: see `docs/reliability.md` for what other values do.
     pub t_min: Duration,
     /// T_max of SDS-R at most; it keeps its proportion to T_min. Default 10 s.
@@ -159,6 +162,7 @@ impl Default for Config {
             few_error_rate: 1e-8,
             sync_interval: Duration::from_secs(30),
             max_sync_interval: Duration::from_secs(15 * 60),
+            answer_laggards: true,
             t_min: Duration::from_secs(2),
             t_max: Duration::from_secs(10),
             fastest_t_min: Duration::from_millis(300),

@@ -60,7 +60,15 @@ impl Channel {
         self.stats.work += 1 + self.incoming.met(&key.id) as u64;
         self.effects.released.push(key.id);
         let incarnation = self.incarnations.of(number);
-        self.effects.tell(Event::MessageDelivered(Delivery { number, incarnation, body, position, late, missing, history }));
+        self.effects.tell(Event::MessageDelivered(Delivery {
+            number,
+            incarnation,
+            body,
+            position,
+            late,
+            missing,
+            history,
+        }));
     }
 
     /// Keeps a delivered message: in the log, or below the floor as long as the application may need it again.

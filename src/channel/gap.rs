@@ -18,7 +18,7 @@ const LOOK_PAUSE: Duration = Duration::from_secs(2);
 /// While missing messages come in, those that wait for them have reason to: no gap is told so long after one came.
 const PROGRESS: Duration = Duration::from_secs(5);
 /// What is overdue is asked for ever more rarely, up to so many T_max apart.
-const PATIENCE: u32 = 12;
+const PATIENCE: u32 = 4;
 /// Missing messages that become overdue in one look.
 const BATCH: usize = 1_000;
 

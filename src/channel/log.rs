@@ -110,6 +110,11 @@ impl Log {
         self.entries.range::<LogKey, _>(after).next().map(|(key, _)| &key.id)
     }
 
+    /// The newest heads, the newest first.
+    pub(super) fn newest_heads(&self, max: usize) -> impl Iterator<Item = &LogKey> {
+        self.heads.iter().rev().take(max)
+    }
+
     /// The message before this place.
     pub(super) fn predecessor(&self, key: &LogKey) -> Option<&LogKey> {
         self.entries.range::<LogKey, _>((Bound::Unbounded, Bound::Excluded(key))).next_back().map(|(key, _)| key)

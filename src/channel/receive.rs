@@ -62,6 +62,7 @@ impl Channel {
             if speaks_for_us {
                 self.sync.traffic(kind == MessageKind::Content, &self.config, self.now.running, random);
             }
+            self.notice_laggard(&message, kind);
             self.review(&message);
         }
         let forward =

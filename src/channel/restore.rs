@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::filter::{IdHash, RollingFilter, RollingFilterConfig};
 use crate::state::{
-    ChannelData, ChannelMeta, LogKey, Logged, MarkKind, Outgoing, Parked, Place, Request, Response, Row, RowCounts, RowKey,
+    ChannelData, ChannelMeta, LogKey, Logged, MarkKind, Outgoing, Parked, Place, Request, Response, Row, RowCounts,
+    RowKey,
 };
 use crate::types::{ChannelId, Dialect, MessageId, ParticipantId, RunningTime, WallTime, millis};
 
@@ -170,6 +171,7 @@ impl Channel {
             batches: super::batch::Batches::default(),
             answers: super::waits::Answers::new(&config),
             joining: super::join::Joining::default(),
+            laggards: super::laggards::Laggards::default(),
             gap: super::gap::Gap::new(now.running),
             pace,
             names_first: true,
@@ -432,7 +434,15 @@ impl Channel {
         };
         let (body, missing) = (logged.body.clone(), logged.missing.clone());
         let incarnation = self.incarnations.of(number);
-        Some(Delivery { number, incarnation, body, position, late: logged.late, missing, history: self.is_history(key) })
+        Some(Delivery {
+            number,
+            incarnation,
+            body,
+            position,
+            late: logged.late,
+            missing,
+            history: self.is_history(key),
+        })
     }
 
     /// The running time of a wall time on disk, at most `longest` away; overdue ones keep their order.

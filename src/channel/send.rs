@@ -95,6 +95,7 @@ impl Channel {
         self.sync.requests_sent(self.now.running);
         let random = self.now.random();
         self.sync.sent(false, &self.config, self.now.running, random);
+        self.laggards_served();
         // Longer ids than ours may not fit into `max_transmit_bytes`; then this turn is skipped.
         let Ok(message) = composed else { return };
         self.meta.lamport = lamport;

@@ -12,6 +12,8 @@ use super::Config;
 
 /// Messages waiting for acknowledgement whose mention by others is watched for.
 const MAX_WATCHED: usize = 256;
+/// Turns without news before the interval grows: the last message before a silence may be lost several times.
+const QUIET_TURNS: u32 = 4;
 /// At most one sync a second is sent for repair requests.
 const REQUEST_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -34,6 +36,8 @@ pub(super) struct Schedule {
     traffic: bool,
     /// Content was heard or sent since the last periodic turn.
     news: bool,
+    /// Periodic turns since then.
+    quiet_turns: u32,
     requests_allowed: RunningTime,
 }
 
@@ -46,6 +50,7 @@ impl Schedule {
             interval,
             traffic: false,
             news: false,
+            quiet_turns: 0,
             requests_allowed: now,
         }
     }
@@ -119,6 +124,12 @@ impl Schedule {
         }
     }
 
+    /// Begins with short intervals once more.
+    pub(super) fn begin_anew(&mut self, config: &Config, now: RunningTime, random: u64) {
+        (self.interval, self.quiet_turns) = (config.sync_interval, 0);
+        self.periodic = now.after(randomised(self.interval, random));
+    }
+
     /// A sync message with repair requests was sent.
     pub(super) fn requests_sent(&mut self, now: RunningTime) {
         self.requests_allowed = now.after(REQUEST_SYNC_INTERVAL);
@@ -137,11 +148,12 @@ impl Schedule {
     pub(super) fn turn(&mut self, config: &Config, now: RunningTime, random: u64) {
         self.acknowledgement.take_if(|waiting| waiting.due <= now);
         if self.periodic <= now {
-            self.interval = if self.news {
-                config.sync_interval
-            } else {
-                self.interval.saturating_mul(2).min(config.max_sync_interval)
-            };
+            self.quiet_turns = if self.news { 0 } else { self.quiet_turns.saturating_add(1) };
+            if self.news {
+                self.interval = config.sync_interval;
+            } else if self.quiet_turns >= QUIET_TURNS {
+                self.interval = self.interval.saturating_mul(2).min(config.max_sync_interval);
+            }
             self.periodic = now.after(randomised(self.interval, random));
             (self.traffic, self.news) = (false, false);
         }

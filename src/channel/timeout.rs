@@ -47,7 +47,8 @@ impl Channel {
         self.send_batch();
         self.resend();
         if self.config.dialect.has_sync() {
-            if self.sync.due(self.now.running, self.requests.next_due()) {
+            let (now, requests) = (self.now.running, self.requests.next_due());
+            if self.sync.due(now, requests) || self.laggards.is_due(now) {
                 self.send_sync();
             }
             let random = self.now.random();
@@ -69,10 +70,22 @@ impl Channel {
         let (loss, wait) = (self.next_loss(), self.next_wait_end());
         let sync = self.config.dialect.has_sync().then(|| self.sync.next_due(self.requests.next_due()));
         let eviction = self.config.max_log_age.and_then(|age| self.next_eviction(age));
-        [resend, response, batch, cycle, loss, wait, sync, eviction, self.refill.at, self.next_joining()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            resend,
+            response,
+            batch,
+            cycle,
+            loss,
+            wait,
+            sync,
+            self.laggards.next_due(),
+            eviction,
+            self.refill.at,
+            self.next_joining(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The running time at which the channel has this age, or the longest pause that counts, whichever comes first.

@@ -145,6 +145,8 @@ fn comparable(mut data: ChannelData) -> ChannelData {
     if let Some(meta) = &mut data.meta {
         meta.told = 0;
     }
+    // Each opening is an incarnation of its own.
+    data.rows.retain(|row| !matches!(row, Row::Incarnation(_)));
     // How often a message was asked for, and when next, waits for the next change.
     for row in &mut data.rows {
         if let Row::Request(request) = row {
@@ -173,6 +175,9 @@ impl Pair {
         let never = Duration::from_secs(1 << 30);
         let config = Config {
             max_message_history: 12,
+            // That somebody is behind, and whether others were heard since the third request, is not saved.
+            answer_laggards: false,
+            wait_timeout: Duration::MAX,
             lost_timeout: Duration::from_secs(120),
             confirm_deliveries: confirm,
             acknowledgement_delay: (never, never),

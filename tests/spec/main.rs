@@ -23,6 +23,7 @@ mod section_07_budget;
 mod section_07_deadline;
 mod section_08_pending;
 mod section_08_resend;
+mod section_09_laggards;
 mod section_09_sync;
 mod section_10_batch;
 mod section_10_loss;

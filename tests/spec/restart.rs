@@ -35,6 +35,10 @@ impl Pair {
             let mut peer = peer_with("alice", |config| {
                 config.max_message_history = 12;
                 (config.t_max, config.lost_timeout) = (seconds(20), seconds(120));
+                // Whether others were heard since the third request is not saved: after a crash a message may wait longer.
+                config.wait_timeout = Duration::MAX;
+                // Nor is that somebody is behind.
+                config.answer_laggards = false;
                 config.confirm_deliveries = seed.is_multiple_of(2);
                 // Acknowledging and idle syncs are scheduled at random and anew by every run.
                 config.acknowledgement_delay = (Duration::from_secs(1 << 30), Duration::from_secs(1 << 30));
@@ -117,6 +121,8 @@ fn comparable(peer: &Peer) -> ChannelData {
     if let Some(meta) = &mut data.meta {
         meta.told = 0;
     }
+    // Each opening is an incarnation of its own.
+    data.rows.retain(|row| !matches!(row, Row::Incarnation(_)));
     data
 }
 

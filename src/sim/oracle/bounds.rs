@@ -28,6 +28,8 @@ struct Log {
     left: Option<LogKey>,
     floor: Option<LogKey>,
     horizon: Option<Lamport>,
+    /// Some content was handed in.
+    handed: bool,
     /// A save was cut short once.
     torn: bool,
 }
@@ -100,12 +102,14 @@ impl Log {
     ) -> Result<(), String> {
         let (before, now) = (self.horizon, channel.meta().horizon);
         self.horizon = now;
+        // It may have been put aside for a while.
+        self.handed |= handed.is_some();
         let newcomer = !matches!(channel.config().join, Join::Backfill(_));
         let (first, shown) = (begun.first(), begun.heard.is_some());
         match (before, now) {
             (Some(_), None) => Err("the horizon is gone".to_owned()),
             (Some(before), Some(now)) if now > before => Err(format!("the horizon rises from {before} to {now}")),
-            (None, Some(horizon)) if first.is_none() && handed.is_none() => {
+            (None, Some(horizon)) if first.is_none() && !self.handed && handed.is_none() => {
                 Err(format!("the horizon is {horizon}, where nothing was received or sent"))
             }
             (_, Some(horizon)) if newcomer && first.is_some_and(|first| horizon > first) => {

@@ -24,6 +24,8 @@ pub(super) struct Loss {
     said: HashMap<(usize, usize), u64>,
     /// Requests for it that a participant sent or heard.
     asked: HashMap<(usize, usize), u32>,
+    /// What a participant goes ahead without.
+    overdue: BTreeSet<(usize, usize)>,
     /// What a participant stopped asking for, because its buffer was full.
     forgotten: BTreeSet<(usize, usize)>,
 }
@@ -66,6 +68,7 @@ impl Invariant for Loss {
                     let waited = self.named.get(&at).map(|named| scene.now_ms - named);
                     let asked = self.asked.get(&at).copied().unwrap_or(0);
                     let overdue = waited.is_none_or(|waited| waited >= wait) && asked >= REQUESTS_BEFORE_OVERDUE;
+                    self.overdue.insert(at);
                     if !registry.is_lost(*node, index) && !overdue {
                         let id = &registry.message(index).id;
                         return Err(format!(
@@ -131,7 +134,9 @@ impl Invariant for Loss {
                     return Err(format!("p{node} gives {id} up after {since:?} ms, which is too soon to be answered"));
                 }
                 let Some(healed) = scene.healed_ms else { return Ok(()) };
-                let long_ago = scene.now_ms.saturating_sub(5 * millis(config.t_max));
+                // What is overdue is asked for every four to eight T_max.
+                let turns = if self.overdue.contains(&(*node, index)) { 11 } else { 5 };
+                let long_ago = scene.now_ms.saturating_sub(turns * millis(config.t_max));
                 // Of several response groups one answers: the sender's, in which nobody else may be.
                 let answers = |name: usize| config.response_groups == 1 || message.from == Some(name);
                 let had = scene.there().filter(|(name, _)| answers(*name)).any(|(name, other)| {

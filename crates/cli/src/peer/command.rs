@@ -17,15 +17,33 @@ pub(super) struct Request {
 }
 
 pub(super) enum Command {
-    Send { content: Bytes, id: Option<MessageId>, hint: Option<Bytes> },
-    Ephemeral { content: Bytes },
-    Receive { bytes: Bytes },
+    Send {
+        content: Bytes,
+        id: Option<MessageId>,
+        hint: Option<Bytes>,
+    },
+    Ephemeral {
+        content: Bytes,
+    },
+    Receive {
+        bytes: Bytes,
+    },
     Sync,
+    /// The network is back.
+    Online,
     Sweep,
-    Met { ids: Vec<MessageId> },
-    Resend { id: MessageId },
-    Withdraw { id: MessageId },
-    Clock { ms: u64 },
+    Met {
+        ids: Vec<MessageId>,
+    },
+    Resend {
+        id: MessageId,
+    },
+    Withdraw {
+        id: MessageId,
+    },
+    Clock {
+        ms: u64,
+    },
     State,
     Quit,
 }
@@ -80,6 +98,7 @@ enum Raw {
         hex: String,
     },
     Sync {},
+    Online {},
     Sweep {},
     Met {
         ids: Vec<Id>,
@@ -123,6 +142,7 @@ impl Raw {
             Self::Ephemeral { text, hex } => Command::Ephemeral { content: content(text, hex)? },
             Self::Receive { hex } => Command::Receive { bytes: from_hex("hex", &hex)? },
             Self::Sync {} => Command::Sync,
+            Self::Online {} => Command::Online,
             Self::Sweep {} => Command::Sweep,
             Self::Met { ids } => Command::Met {
                 ids: ids

@@ -75,6 +75,7 @@ impl Session {
             Command::Ephemeral { content } => self.input(Input::SendEphemeral { content }).map(drop),
             Command::Receive { bytes } => self.receive(&bytes),
             Command::Sync => self.input(Input::SendSync).map(drop),
+            Command::Online => self.input(Input::Online).map(drop),
             Command::Sweep => self.input(Input::Timeout).map(drop),
             Command::Met { ids } => self.input(Input::DependenciesMet(ids)).map(drop),
             Command::Resend { id } => self.input(Input::Resend(id)).map(drop),

@@ -1,0 +1,116 @@
+//! Participants that lack our newest messages and show it (docs/protocol.md section 9).
+//!
+//! Whoever has been away, or lost the last message before a silence, learns by a sync message what there is. Many may
+//! notice it: each waits for a while within T_max, most of them for long, and keeps silent when another one answers.
+
+use std::time::Duration;
+
+use crate::filter::{IdHash, ReceivedFilter};
+use crate::state::LogKey;
+use crate::types::{FilterField, Message, MessageKind, RunningTime, millis};
+
+use super::Channel;
+use super::known::Standing;
+
+/// Whoever shows nothing of messages that came so long ago does not merely hear of them later.
+const SETTLED: Duration = Duration::from_secs(20);
+/// Newest heads of which one must be shown.
+const NEWEST: usize = 2;
+/// Parts of T_max, of which each is left to half as many participants as the one after it.
+const SLOTS: u32 = 10;
+
+/// Whether a sync message is owed to somebody who is behind.
+#[derive(Debug, Default)]
+pub(super) struct Laggards {
+    due: Option<RunningTime>,
+    /// One sync message serves all who were behind, and the next comes later.
+    served_until: RunningTime,
+}
+
+impl Laggards {
+    pub(super) fn next_due(&self) -> Option<RunningTime> {
+        self.due
+    }
+
+    pub(super) fn is_due(&self, now: RunningTime) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+}
+
+impl Channel {
+    /// A sync message that names our newest went out, or was heard.
+    pub(super) fn laggards_served(&mut self) {
+        self.laggards = Laggards { due: None, served_until: self.now.running.after(self.answers.waits().t_max) };
+    }
+
+    /// Takes note of a message of others that shows that its sender is behind.
+    pub(super) fn notice_laggard(&mut self, message: &Message, kind: MessageKind) {
+        if kind == MessageKind::Sync && self.names_our_newest(message) {
+            return self.laggards_served();
+        }
+        if !self.config.answer_laggards
+            || self.laggards.due.is_some()
+            || !self.config.dialect.has_sync()
+            || !self.is_behind(message, kind)
+        {
+            return;
+        }
+        let part = millis(self.answers.waits().t_max) / u64::from(SLOTS);
+        let (slot, within) = (self.now.random(), self.now.random());
+        let slot = (SLOTS - 1).saturating_sub(slot.leading_zeros());
+        let wait = part * u64::from(slot) + within % part.max(1);
+        let from = self.now.running.max(self.laggards.served_until);
+        self.laggards.due = Some(from.after(Duration::from_millis(wait)));
+    }
+
+    fn names_our_newest(&self, message: &Message) -> bool {
+        let mut heads = self.log.newest_heads(NEWEST).peekable();
+        heads.peek().is_some() && heads.all(|key| message.causal_history.iter().any(|entry| entry.id == key.id))
+    }
+
+    /// Whether the sender of a message shows none of our newest heads, and nothing that we lack.
+    fn is_behind(&self, message: &Message, kind: MessageKind) -> bool {
+        let heads: Vec<&LogKey> = self.log.newest_heads(NEWEST).collect();
+        if heads.is_empty() {
+            return false;
+        }
+        match kind {
+            MessageKind::Sync if message.causal_history.is_empty() => return true,
+            MessageKind::Sync => {}
+            MessageKind::Content if message.filter != FilterField::Absent => {}
+            _ => return false,
+        }
+        let now = self.now.wall.as_millis();
+        let settled = |key: &&LogKey| {
+            let seen = self.log.get(key).map_or(now, |logged| logged.seen.as_millis());
+            now.saturating_sub(seen) > millis(SETTLED)
+        };
+        let named = |key: &&LogKey| message.causal_history.iter().any(|entry| entry.id == key.id);
+        let unknown = || {
+            let mut entries = message.causal_history.iter();
+            entries.any(|entry| self.known.standing(&entry.id) == Standing::Unknown)
+        };
+        if !heads.iter().all(settled) || heads.iter().any(named) || unknown() {
+            return false;
+        }
+        let filter = ReceivedFilter::parse(&message.filter, self.config.limits.max_filter_bytes).ok().flatten();
+        let dialect = self.config.dialect;
+        let shown = |key: &&LogKey| {
+            filter.as_ref().is_some_and(|filter| filter.chance(&IdHash::in_dialect(&key.id, dialect)).is_some())
+        };
+        !heads.iter().any(shown)
+    }
+
+    /// The network is back: what waits for it goes out, paced as ever.
+    pub(super) fn online(&mut self) {
+        let now = self.now.running;
+        let pending: Vec<LogKey> =
+            self.outgoing.iter().filter(|open| !open.entry.failed).map(|open| open.entry.key.clone()).collect();
+        pending.iter().for_each(|key| self.outgoing.postpone(key, now));
+        let missing: Vec<_> = self.requests.iter().map(|missing| missing.request.entry.id.clone()).collect();
+        missing.iter().for_each(|id| self.ask_now(id));
+        let random = self.now.random();
+        self.sync.begin_anew(&self.config, now, random);
+        self.send_sync();
+    }
+}
