@@ -9,6 +9,7 @@ pub mod config;
 pub mod event;
 pub mod view;
 
+mod acknowledgers;
 mod batch;
 mod budget;
 mod clock;
@@ -43,6 +44,7 @@ mod timeout;
 mod trim;
 mod unconfirmed;
 mod waits;
+mod witnesses;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -330,6 +332,7 @@ pub struct Channel {
     sync: sync::Schedule,
     company: company::Company,
     echoes: echoes::Echoes,
+    acknowledgers: acknowledgers::Acknowledgers,
     incarnations: incarnations::Incarnations,
     batches: batch::Batches,
     answers: waits::Answers,

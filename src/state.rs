@@ -99,6 +99,9 @@ pub struct Outgoing {
     pub attempts: u32,
     /// Given up: no longer resent, still listened for.
     pub failed: bool,
+    /// Given up without being told as failed, for filters show it, as far as they can: with this chance that nobody received
+    /// it (docs/protocol.md section 8).
+    pub uncertain: Option<f64>,
     /// [`ChannelMeta::filters_heard`] when it was sent.
     pub filters_heard_at_send: u64,
     /// Filter evidence, one entry per sender. Version 0.1 saved it; a channel keeps it in memory, and leaves this empty.

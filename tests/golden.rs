@@ -77,6 +77,15 @@ fn a_mark_may_say_that_a_message_was_withdrawn() {
 }
 
 #[test]
+fn an_outgoing_entry_may_say_that_it_is_uncertain() {
+    let Row::Outgoing(certain) = common::outgoing(1, "any") else { unreachable!() };
+    let row = Row::Outgoing(Outgoing { uncertain: Some(0.5), ..certain });
+    let value = snapshot::encode_row(&channel(), &row);
+    assert!(value.ends_with(&[&[0x41][..], &0.5_f64.to_le_bytes()].concat()), "field 8, which 0.1 did not write");
+    assert_eq!(snapshot::decode_row(&channel(), &row.key(), value.into()), Ok(row));
+}
+
+#[test]
 fn an_incarnation_lies_in_a_place_of_its_own() {
     let row = Row::Incarnation(Incarnation { id: MessageId::new(7_u64.to_be_bytes()), first: 5 });
     let (key, value) = (snapshot::row_key(&row.key()), snapshot::encode_row(&channel(), &row));

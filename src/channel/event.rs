@@ -62,6 +62,14 @@ pub enum Event {
         /// It had been reported as failed before.
         after_failure: bool,
     },
+    /// An own message that is acknowledged already was received by a further participant too: up to 32 are told, of the last
+    /// 1,024 messages acknowledged since the opening.
+    AlsoAcknowledged {
+        /// The message.
+        id: MessageId,
+        /// Who received it.
+        by: ParticipantId,
+    },
     /// An own message was probably received by another participant.
     MessagePossiblyAcknowledged {
         /// The message.
@@ -77,6 +85,14 @@ pub enum Event {
         id: MessageId,
         /// There was some evidence of receipt.
         possibly: bool,
+    },
+    /// An own message is no longer sent again. Filters show that it was received, as far as filters of this dialect can: it
+    /// has neither failed nor is it acknowledged, which it may still be.
+    DeliveryUncertain {
+        /// The message.
+        id: MessageId,
+        /// The chance that nobody received it.
+        chance: f64,
     },
     /// A message waits for others that were never received.
     MissingDependencies {

@@ -13,6 +13,7 @@ use crate::types::{ParticipantId, RunningTime, WallTime, millis};
 use super::budget::Allowance;
 use super::probes::Probes;
 use super::tested::{Tested, Watch};
+use super::witnesses::Witnesses;
 use super::{Config, FilterEvidence};
 
 /// Senders whose filter evidence is kept for one message; the weakest gives way.
@@ -36,12 +37,19 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// The strongest evidence, as a chance of error over all filters tested.
-    pub(super) fn chance(&self, filters_heard: u64) -> Option<f64> {
-        let tested = filters_heard.saturating_sub(self.entry.filters_heard_at_send).max(1);
-        let best = self.evidence.iter().map(|evidence| evidence.chance).reduce(f64::min)?;
+    /// The strongest evidence, as a chance of error over all trials: filters tested, or, where their hashes are fixed,
+    /// participants who have shown some.
+    fn chance(&self, filters_heard: u64, witnesses: &Witnesses) -> Option<f64> {
+        let sent = self.entry.filters_heard_at_send;
+        let best = self.evidence.iter().min_by(|a, b| a.chance.total_cmp(&b.chance))?;
+        let trials = if best.seeds.is_empty() { witnesses.since(sent) } else { filters_heard.saturating_sub(sent) };
         #[allow(clippy::cast_precision_loss, reason = "a count of filters, far below 2^52")]
-        Some((best * tested as f64).min(1.0))
+        Some((best.chance * trials.max(1) as f64).min(1.0))
+    }
+
+    /// Whether there is evidence, and none that the next filter of the same sender could strengthen.
+    fn is_all_fixed(&self) -> bool {
+        !self.evidence.is_empty() && self.evidence.iter().all(|evidence| evidence.seeds.is_empty())
     }
 }
 
@@ -79,6 +87,7 @@ pub(super) struct Outgoing {
     schedule: BTreeSet<(RunningTime, LogKey)>,
     probes: Probes,
     tested: Tested,
+    witnesses: Witnesses,
     /// Where a review goes on that cannot test a filter against everything: the number of a message.
     review_from: u64,
     /// Bytes of messages not given up.
@@ -131,9 +140,16 @@ impl Outgoing {
         Some(open.entry)
     }
 
-    /// Marks an entry as given up.
-    pub(super) fn fail(&mut self, key: &LogKey) -> Option<&Entry> {
-        let open = self.open.remove(key)?;
+    /// The chance that what filters have shown of a message is an error; `None` where they have shown nothing.
+    pub(super) fn chance(&self, key: &LogKey, filters_heard: u64) -> Option<f64> {
+        self.open.get(key)?.chance(filters_heard, &self.witnesses)
+    }
+
+    /// Marks an entry as given up; as uncertain, where filters with fixed hashes alone have shown it.
+    pub(super) fn fail(&mut self, key: &LogKey, filters_heard: u64) -> Option<&Entry> {
+        let mut open = self.open.remove(key)?;
+        let chance = open.chance(filters_heard, &self.witnesses);
+        open.entry.uncertain = chance.filter(|_| open.is_all_fixed());
         self.retire(&open);
         let open = self.open.entry(key.clone()).or_insert(open);
         open.entry.failed = true;
@@ -153,6 +169,9 @@ impl Outgoing {
     ) -> Reviewed {
         if self.open.len() < MANY {
             self.tested = Tested::default();
+        }
+        if filter.witness().is_none() {
+            self.witnesses.heard(sender, filters_heard);
         }
         let most = usize::try_from(allowance.tests / filter.test_cost()).unwrap_or(usize::MAX);
         if most == 0 && self.open.len() > 0 {
@@ -187,7 +206,9 @@ impl Outgoing {
         }
         watch.from = self.probes.next();
         let (open, probes, findings, displaced) = (&mut self.open, &mut self.probes, Vec::new(), Vec::new());
-        let mut review = Review { filter, sender, filters_heard, rule, open, probes, watch, findings, displaced };
+        let witnesses = &self.witnesses;
+        let mut review =
+            Review { filter, sender, filters_heard, witnesses, rule, open, probes, watch, findings, displaced };
         for (number, hit) in changes {
             if hit { review.hit(number) } else { review.take_back(number) }
         }
@@ -255,7 +276,7 @@ impl Outgoing {
     pub(super) fn begin_anew(&mut self, key: &LogKey, now: RunningTime, wall: WallTime) {
         let Some(mut open) = self.open.remove(key) else { return };
         self.retire(&open);
-        (open.entry.failed, open.entry.attempts) = (false, 0);
+        (open.entry.failed, open.entry.uncertain, open.entry.attempts) = (false, None, 0);
         (open.entry.first_sent, open.entry.next_due, open.due) = (wall, wall, now);
         open.entry.evidence.clear();
         self.schedule.insert((now, key.clone()));
@@ -286,6 +307,7 @@ struct Review<'a> {
     filter: &'a ReceivedFilter,
     sender: &'a ParticipantId,
     filters_heard: u64,
+    witnesses: &'a Witnesses,
     rule: FilterEvidence,
     open: &'a mut BTreeMap<LogKey, Open>,
     probes: &'a mut Probes,
@@ -314,7 +336,7 @@ impl Review<'_> {
             Weight::InPlaceOf(displaced) => self.displaced.push(displaced),
         }
         let hits: u32 = evidence.iter().map(|evidence| evidence.hits).sum();
-        let chance = open.chance(self.filters_heard).unwrap_or(1.0);
+        let chance = open.chance(self.filters_heard, self.witnesses).unwrap_or(1.0);
         let enough = match self.rule {
             FilterEvidence::Chance(limit) => chance <= limit,
             FilterEvidence::Hits(limit) => hits >= limit,

@@ -167,6 +167,7 @@ impl Channel {
             sync,
             company: super::company::Company::default(),
             echoes: super::echoes::Echoes::new(keys),
+            acknowledgers: super::acknowledgers::Acknowledgers::new(keys),
             incarnations: super::incarnations::Incarnations::new(context),
             batches: super::batch::Batches::default(),
             answers: super::waits::Answers::new(&config),

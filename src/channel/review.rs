@@ -27,6 +27,9 @@ impl Channel {
                 && self.outgoing.get(&key).is_some()
             {
                 self.acknowledged(&key, &message.sender);
+            } else if self.acknowledgers.also(&entry.id, &message.sender) {
+                let (id, by) = (entry.id.clone(), message.sender.clone());
+                self.effects.tell(Event::AlsoAcknowledged { id, by });
             }
         }
         self.review_filter(message);
@@ -83,8 +86,10 @@ impl Channel {
         if !entry.failed {
             self.log.unpin(key);
         }
+        self.acknowledgers.first(&key.id, by);
         let (id, by) = (key.id.clone(), by.clone());
-        self.effects.tell(Event::MessageAcknowledged { id, by, after_failure: entry.failed });
+        let after_failure = entry.failed && entry.uncertain.is_none();
+        self.effects.tell(Event::MessageAcknowledged { id, by, after_failure });
     }
 
     /// The next resend moves away: a possibly acknowledged message waits longer after it was sent, however often
@@ -113,13 +118,23 @@ impl Channel {
     pub fn delivery_state(&self, id: &MessageId) -> Option<DeliveryState> {
         let key = self.known.key(id)?;
         match self.outgoing.get(&key) {
-            Some(open) if open.entry.failed => Some(DeliveryState::Failed),
-            Some(open) => Some(match open.chance(self.meta.filters_heard) {
+            Some(open) if open.entry.failed => Some(match open.entry.uncertain {
+                Some(chance) => DeliveryState::PossiblyAcknowledged { chance },
+                None => DeliveryState::Failed,
+            }),
+            Some(_) => Some(match self.outgoing.chance(&key, self.meta.filters_heard) {
                 Some(chance) => DeliveryState::PossiblyAcknowledged { chance },
                 None => DeliveryState::Unacknowledged,
             }),
             None => self.was_sent_here(self.log.get(&key)?).then_some(DeliveryState::Acknowledged),
         }
+    }
+
+    /// Who is known to have received an own message that was acknowledged since the opening, first who was known first: up to
+    /// 32, of the last 1,024 such messages.
+    #[must_use]
+    pub fn acknowledged_by(&self, id: &MessageId) -> &[ParticipantId] {
+        self.acknowledgers.of(id)
     }
 
     /// Whether this participant has sent a message here, and not only received it under its own name.

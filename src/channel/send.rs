@@ -329,6 +329,7 @@ impl Channel {
             next_due: self.now.wall_at(due),
             attempts: 0,
             failed: false,
+            uncertain: None,
             filters_heard_at_send: self.meta.filters_heard,
             evidence: Vec::new(),
         };

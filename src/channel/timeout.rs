@@ -253,12 +253,14 @@ impl Channel {
     /// The message stays in the log for repair, and is still listened for (docs/protocol.md section 8).
     pub(super) fn give_up_sending(&mut self, key: &LogKey) {
         let possibly = self.outgoing.get(key).is_some_and(|open| !open.evidence.is_empty());
-        if self.outgoing.fail(key).is_none() {
-            return;
-        }
-        self.stats.failed += 1;
+        let Some(entry) = self.outgoing.fail(key, self.meta.filters_heard) else { return };
+        let (id, uncertain) = (key.id.clone(), entry.uncertain);
+        self.stats.failed += u64::from(uncertain.is_none());
         self.log.unpin(key);
         self.save_outgoing(key);
-        self.effects.tell(Event::DeliveryFailed { id: key.id.clone(), possibly });
+        self.effects.tell(match uncertain {
+            Some(chance) => Event::DeliveryUncertain { id, chance },
+            None => Event::DeliveryFailed { id, possibly },
+        });
     }
 }

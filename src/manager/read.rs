@@ -10,7 +10,7 @@ use super::{ManagerError, ReliabilityManager};
 use crate::channel::{Cursor, Deliveries, DeliveryState, IncomingView, OutgoingView, RequestView, ResponseView, Stats};
 use crate::state::{ChannelData, Logged};
 use crate::store::PersistenceError;
-use crate::types::{ChannelId, MessageId};
+use crate::types::{ChannelId, MessageId, ParticipantId};
 
 /// Looking at channels: every method fails with [`ManagerError::UnknownChannel`] for a channel that is not open.
 #[allow(clippy::missing_errors_doc)]
@@ -35,6 +35,12 @@ impl ReliabilityManager {
     /// How far an own message has come; `None` for one that is not known any more.
     pub fn delivery_state(&self, channel: &ChannelId, id: &MessageId) -> Result<Option<DeliveryState>, ManagerError> {
         self.cell(channel)?.read(|channel| channel.delivery_state(id))
+    }
+
+    /// Who is known to have received an own message that was acknowledged since the channel was opened, first who was known
+    /// first: up to 32 participants, of the last 1,024 such messages.
+    pub fn acknowledged_by(&self, channel: &ChannelId, id: &MessageId) -> Result<Vec<ParticipantId>, ManagerError> {
+        self.cell(channel)?.read(|channel| channel.acknowledged_by(id).to_vec())
     }
 
     /// Own messages that nobody has acknowledged yet.

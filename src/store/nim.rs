@@ -164,6 +164,7 @@ impl Reader<'_> {
                     next_due: sent,
                     attempts: u32::try_from(entry.attempts.unwrap_or_default()).unwrap_or(u32::MAX),
                     failed: false,
+                    uncertain: None,
                     filters_heard_at_send: 0,
                     evidence: vec![],
                 });

@@ -74,6 +74,7 @@ pub fn outgoing(lamport: u64, id: &str) -> Row {
         next_due: WallTime::from_nanos(NOW.as_nanos() + 15_000_000_000),
         attempts: 2,
         failed: true,
+        uncertain: None,
         filters_heard_at_send: 300,
         evidence,
     })

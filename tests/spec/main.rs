@@ -21,6 +21,7 @@ mod section_06_retention;
 mod section_07_acknowledgement;
 mod section_07_budget;
 mod section_07_deadline;
+mod section_07_fixed_hashes;
 mod section_08_pending;
 mod section_08_resend;
 mod section_09_laggards;

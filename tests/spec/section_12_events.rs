@@ -110,7 +110,9 @@ fn message_acknowledged_is_told_once_by_the_first_who_names_it() {
     let events = told(&mut alice, &sync("bob", 2, &["own"], &[]));
     let expected = Event::MessageAcknowledged { id: own.id.clone(), by: by("bob"), after_failure: false };
     assert_eq!(events, [expected, Event::SyncReceived { sender: by("bob") }], "acknowledgements are reviewed first");
-    assert_eq!(told(&mut alice, &sync("carol", 3, &["own"], &[])), [Event::SyncReceived { sender: by("carol") }]);
+    let also = Event::AlsoAcknowledged { id: own.id.clone(), by: by("carol") };
+    assert_eq!(told(&mut alice, &sync("carol", 3, &["own"], &[])), [also, Event::SyncReceived { sender: by("carol") }]);
+    assert_eq!(told(&mut alice, &sync("carol", 4, &["own"], &[])), [Event::SyncReceived { sender: by("carol") }]);
 }
 
 #[test]

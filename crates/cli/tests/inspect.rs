@@ -76,6 +76,7 @@ fn store_with_everything(dir: &Path) -> RedbPersistence {
             next_due: WallTime::from_millis(1_700_000_005_000),
             attempts: 2,
             failed: false,
+            uncertain: None,
             filters_heard_at_send: 0,
             evidence: vec![],
         }),

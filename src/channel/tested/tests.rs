@@ -31,6 +31,7 @@ impl Pair {
             next_due: WallTime::default(),
             attempts: 0,
             failed: false,
+            uncertain: None,
             filters_heard_at_send: self.heard,
             evidence: Vec::new(),
         };

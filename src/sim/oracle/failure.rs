@@ -1,5 +1,6 @@
 //! docs/protocol.md section 8: a message is given up once, after as many resends as the options say, and never after it was
-//! acknowledged. In the end the application was told one or the other of everything it sent and still has.
+//! acknowledged. In the end the application was told one of these, or that it is uncertain, of everything it
+//! sent and still has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,8 @@ use super::{Invariant, Scene, Seen};
 pub(super) struct Failure {
     acknowledged: BTreeSet<(usize, MessageId)>,
     failed: BTreeSet<(usize, MessageId)>,
+    /// Given up as uncertain: neither failed nor acknowledged.
+    uncertain: BTreeSet<(usize, MessageId)>,
     /// Resends of what is open; a crash may swallow one of each message, which counts as sent.
     resent: BTreeMap<(usize, MessageId), u32>,
     /// When a participant's clock was set back: what it sent above fails without resends (section 3).
@@ -59,7 +62,7 @@ impl Failure {
                 }
             }
             Event::ClockReset { .. } => drop(self.reset.insert(node, scene.now_ms)),
-            Event::DeliveryFailed { id, .. } => {
+            Event::DeliveryFailed { id, .. } | Event::DeliveryUncertain { id, .. } => {
                 let key = (node, id.clone());
                 if self.acknowledged.contains(&key) {
                     return Err(format!("p{node} gives up {id}, which was acknowledged"));
@@ -69,7 +72,12 @@ impl Failure {
                 if resent < max && self.reset.get(&node) != Some(&scene.now_ms) {
                     return Err(format!("p{node} gives up {id} after {resent} resends of {max}"));
                 }
-                if !self.failed.insert(key) {
+                let uncertain = matches!(event, Event::DeliveryUncertain { .. });
+                let (ended, other) = match uncertain {
+                    true => (&mut self.uncertain, &self.failed),
+                    false => (&mut self.failed, &self.uncertain),
+                };
+                if other.contains(&key) || !ended.insert(key) {
                     return Err(format!("p{node} gives up {id} twice"));
                 }
             }
@@ -85,7 +93,9 @@ impl Failure {
             open.insert(&entry.key.id);
             let key = (node, entry.key.id.clone());
             // What was saved as given up, but not told before the crash, is seen in the buffer; so are resends.
-            if entry.failed {
+            if entry.uncertain.is_some() {
+                self.uncertain.insert(key.clone());
+            } else if entry.failed {
                 self.failed.insert(key.clone());
             }
             let resent = self.resent.entry(key).or_default();
@@ -103,7 +113,7 @@ impl Failure {
         for (node, participant) in scene.there() {
             for message in participant.own_messages() {
                 let key = (node, message.id);
-                let told = self.acknowledged.contains(&key) || self.failed.contains(&key);
+                let told = [&self.acknowledged, &self.failed, &self.uncertain].iter().any(|told| told.contains(&key));
                 // One that came back from others, after a store was lost, was never waited for.
                 let sent = scene.registry.find(&key.1).is_some_and(|index| {
                     let message = scene.registry.message(index);

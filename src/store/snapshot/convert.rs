@@ -39,6 +39,7 @@ pub(super) fn to_kind(row: &Row) -> Kind {
             failed: row.failed,
             filters_heard_at_send: row.filters_heard_at_send,
             evidence: row.evidence.iter().map(to_evidence).collect(),
+            uncertain: row.uncertain,
         }),
         Row::Request(row) => Kind::Request(proto::Request {
             hint: row.entry.hint.clone(),
@@ -90,6 +91,7 @@ pub(super) fn from_kind(key: &RowKey, kind: Option<Kind>) -> Result<Row, String>
             next_due: WallTime::from_nanos(row.next_due),
             attempts: row.attempts,
             failed: row.failed,
+            uncertain: row.uncertain,
             filters_heard_at_send: row.filters_heard_at_send,
             evidence: row.evidence.into_iter().map(from_evidence).collect::<Result<_, _>>()?,
         }),

@@ -188,6 +188,7 @@ fn outgoing(key: &LogKey) -> Row {
         next_due: at,
         attempts: 0,
         failed: false,
+        uncertain: None,
         filters_heard_at_send: 0,
         evidence: Vec::new(),
     })

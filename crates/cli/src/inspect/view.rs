@@ -264,7 +264,7 @@ impl OutgoingView {
         Self {
             key: KeyView::new(&outgoing.key),
             attempts: outgoing.attempts,
-            failed: outgoing.failed,
+            failed: outgoing.failed && outgoing.uncertain.is_none(),
             first_sent_ms: outgoing.first_sent.as_millis(),
             next_due_ms: outgoing.next_due.as_millis(),
             evidence: evidence.collect(),

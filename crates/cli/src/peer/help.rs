@@ -52,7 +52,9 @@ mod tests {
             Told::Delivered { .. } => Told::Duplicate { id: id() },
             Told::Duplicate { .. } => Told::Echo { id: id() },
             Told::Echo { .. } => Told::Acked { id: id(), by: by() },
-            Told::Acked { .. } => Told::PossiblyAcked { id: id(), by: by(), chance: 0.5 },
+            Told::Acked { .. } => Told::AlsoAcked { id: id(), by: by() },
+            Told::AlsoAcked { .. } => Told::Uncertain { id: id(), chance: 0.5 },
+            Told::Uncertain { .. } => Told::PossiblyAcked { id: id(), by: by(), chance: 0.5 },
             Told::PossiblyAcked { .. } => Told::Failed { id: id(), possibly: true },
             Told::Failed { .. } => {
                 let entry = HistoryEntry::new("b");

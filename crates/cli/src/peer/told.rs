@@ -62,6 +62,17 @@ pub(super) enum Told {
         #[serde(flatten)]
         by: Named,
     },
+    AlsoAcked {
+        #[serde(flatten)]
+        id: Named,
+        #[serde(flatten)]
+        by: Named,
+    },
+    Uncertain {
+        #[serde(flatten)]
+        id: Named,
+        chance: f64,
+    },
     PossiblyAcked {
         #[serde(flatten)]
         id: Named,
@@ -238,6 +249,8 @@ impl From<Event> for Told {
             Event::MessagePossiblyAcknowledged { id, by, chance } => {
                 Self::PossiblyAcked { id: Named::id(&id), by: Named::by(&by), chance }
             }
+            Event::AlsoAcknowledged { id, by } => Self::AlsoAcked { id: Named::id(&id), by: Named::by(&by) },
+            Event::DeliveryUncertain { id, chance } => Self::Uncertain { id: Named::id(&id), chance },
             Event::DeliveryFailed { id, possibly } => Self::Failed { id: Named::id(&id), possibly },
             Event::MissingDependencies { id, missing } => Self::Missing {
                 id: Named::id(&id),
