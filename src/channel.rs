@@ -44,6 +44,7 @@ mod timeout;
 mod trim;
 mod unconfirmed;
 mod waits;
+mod widening;
 mod witnesses;
 
 use std::collections::BTreeMap;
@@ -339,6 +340,7 @@ pub struct Channel {
     joining: join::Joining,
     gap: gap::Gap,
     laggards: laggards::Laggards,
+    widening: widening::Widening,
     pace: repair::Pace,
     /// In the next message that must be trimmed, names come before our filter.
     names_first: bool,

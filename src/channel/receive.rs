@@ -267,6 +267,7 @@ impl Channel {
         self.stats.duplicates += 1;
         self.take_into_filter(&key.id);
         self.end_response(&key.id);
+        self.widening.answered(&key.id);
         if echo {
             return Fate::Echo;
         }

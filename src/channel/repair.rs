@@ -58,17 +58,19 @@ pub(super) fn response_wait(
     Duration::from_millis(u64::try_from(product % u128::from(max)).unwrap_or(max))
 }
 
-/// Whether a participant is in the response group of a message (LIP-109, "Determine response group").
+/// Whether a participant is in the response group of a message (LIP-109, "Determine response group"), or in one of the
+/// first `wide` groups from that one on.
 pub(super) fn in_response_group(
     config: &Config,
     participant: &ParticipantId,
     sender: &ParticipantId,
     id: &MessageId,
+    wide: u64,
 ) -> bool {
-    let groups = config.response_groups;
+    let groups = u64::from(config.response_groups.max(1));
     let hash = |of: &ParticipantId| filter::h2_in(config.dialect, of.as_bytes(), id.as_bytes());
-    let group = |of: &ParticipantId| hash(of) % u64::from(groups.max(1));
-    groups <= 1 || group(participant) == group(sender)
+    let group = |of: &ParticipantId| hash(of) % groups;
+    wide >= groups || (group(participant) + groups - group(sender)) % groups < wide
 }
 
 /// Bytes of a saved entry beyond its ids and hint.

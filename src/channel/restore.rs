@@ -174,6 +174,7 @@ impl Channel {
             joining: super::join::Joining::default(),
             laggards: super::laggards::Laggards::default(),
             gap: super::gap::Gap::new(now.running),
+            widening: super::widening::Widening::new(keys),
             pace,
             names_first: true,
             id_made: None,

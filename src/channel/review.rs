@@ -167,8 +167,9 @@ impl Channel {
         let Some(logged) = self.log.get(&key) else { return };
         let (sender, bytes) = (logged.body.sender.clone(), super::log::cost(&logged.body));
         let (config, waits, now) = (&self.config, self.answers.waits(), self.now.running);
+        let wide = if config.response_groups > 1 { self.widening.requested(id, now, waits.t_max) } else { 1 };
         let recent = self.filter.last_heard(id).is_some_and(|heard| now.since(heard) < waits.t_min / 2);
-        if recent || !repair::in_response_group(config, &self.participant, &sender, id) {
+        if recent || !repair::in_response_group(config, &self.participant, &sender, id, wide) {
             return;
         }
         // What is to be answered stays in the log, beyond its limits: so much of it, and no more.

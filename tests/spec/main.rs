@@ -27,6 +27,7 @@ mod section_08_resend;
 mod section_09_laggards;
 mod section_09_sync;
 mod section_10_batch;
+mod section_10_groups;
 mod section_10_loss;
 mod section_10_overdue;
 mod section_10_repair;
