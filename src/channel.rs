@@ -38,6 +38,7 @@ mod restore;
 mod review;
 mod send;
 mod shares;
+mod slice;
 mod sync;
 mod tested;
 mod timeout;
@@ -348,6 +349,8 @@ pub struct Channel {
     id_made: Option<(WallTime, Bytes, u64)>,
     /// Resends wait for this after a batch of them.
     resends_allowed: RunningTime,
+    slice: slice::Slice,
+    cycles: cycle::Search,
     /// Looking for messages that wait for each other waits for this after a look.
     cycles_allowed: RunningTime,
     /// When losses were looked for last.
@@ -385,6 +388,7 @@ impl Channel {
     /// Takes one input in and says what it led to.
     pub fn handle(&mut self, context: &Context, input: Input) -> Step {
         self.advance(context);
+        self.slice.begin();
         let checkpoint = input == Input::Checkpoint;
         let outcome = match input {
             Input::Send { content, id } => self.send(content, id),

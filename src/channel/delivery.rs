@@ -10,7 +10,7 @@ use crate::state::{LogKey, Logged, Mark, MarkKind, Parked, Place, Row, RowKey, S
 use crate::types::{Lamport, MessageId};
 
 use super::known::Standing;
-use super::{Channel, Delivery, Event, Limit, Position};
+use super::{Channel, Delivery, Event, Limit, Position, slice};
 
 /// Evicted messages remembered, as a multiple of the log's length.
 const STUBS_PER_MESSAGE: usize = 10;
@@ -23,10 +23,15 @@ enum Cause {
 }
 
 impl Channel {
-    /// Delivers what waits for nothing, lowest first, and what becomes ready by it.
+    /// Delivers what waits for nothing, lowest first, and what becomes ready by it, as far as this step may.
     pub(super) fn settle(&mut self) {
-        while let Some(waiting) = self.incoming.pop_ready() {
+        while self.slice.is_open()
+            && let Some(waiting) = self.incoming.pop_ready()
+        {
             self.deliver(waiting.parked);
+        }
+        if self.incoming.is_ready() {
+            self.slice.leave(self.now.running);
         }
     }
 
@@ -57,7 +62,9 @@ impl Channel {
             Logged { body: body.clone(), delivery: Some(number), seen, late, below_floor, missing: missing.clone() };
         self.keep(logged);
         self.stats.delivered += 1;
-        self.stats.work += 1 + self.incoming.met(&key.id) as u64;
+        let (named, met) = (body.causal_history.len() as u64, self.incoming.met(&key.id) as u64);
+        self.slice.spend(slice::DELIVERY + named + met);
+        self.stats.work += 1 + met;
         self.effects.released.push(key.id);
         let incarnation = self.incarnations.of(number);
         self.effects.tell(Event::MessageDelivered(Delivery {
@@ -146,7 +153,8 @@ impl Channel {
     pub(super) fn release_old(&mut self, before: Option<&LogKey>, bound: &LogKey) {
         let mut freed = Vec::new();
         for (key, waiting) in self.incoming.between(before, bound) {
-            self.stats.work += 1;
+            self.stats.work += 1 + waiting.unmet.len() as u64;
+            self.slice.spend(1 + waiting.unmet.len() as u64);
             for id in waiting.unmet.iter().filter(|id| self.known.standing(id) == Standing::Unknown) {
                 freed.push((key.clone(), id.clone()));
             }
@@ -161,7 +169,9 @@ impl Channel {
     pub(super) fn set_mark(&mut self, id: &MessageId, kind: MarkKind) {
         self.arrived(id);
         self.put_mark(id, kind);
-        self.incoming.met(id);
+        let met = self.incoming.met(id) as u64;
+        self.slice.spend(1 + met);
+        self.stats.work += met;
     }
 
     /// Remembers what an id that was not delivered is.
@@ -207,6 +217,9 @@ impl Channel {
         let mut for_bytes = None;
         while let Some(cause) = cause(self) {
             let Some(key) = self.log.candidate() else { break };
+            if !self.release_below(&key) {
+                break;
+            }
             let Some(logged) = self.log.remove(&key, &mut self.known) else { break };
             if cause == Cause::Bytes {
                 for_bytes = for_bytes.max(Some(key.clone()));
@@ -230,6 +243,25 @@ impl Channel {
         }
         if let Some(highest) = for_bytes {
             self.effects.limit(Limit::LogBytes, Some(highest.id), None);
+        }
+    }
+
+    /// Raises the floor over the parked messages below this one, which is about to leave the log: first what has become
+    /// old by it, one after the other, so that a step may end between them. Says whether it came to the end.
+    fn release_below(&mut self, key: &LogKey) -> bool {
+        loop {
+            let floor = self.meta.floor.clone();
+            if floor.as_ref() >= Some(key) {
+                return true;
+            }
+            let next = self.incoming.between(floor.as_ref(), key).next().map(|(next, _)| next.clone());
+            let Some(next) = next else { return true };
+            if !self.slice.is_open() {
+                self.slice.leave(self.now.running);
+                return false;
+            }
+            self.meta.floor = Some(next.clone());
+            self.release_old(floor.as_ref(), &next);
         }
     }
 

@@ -61,7 +61,9 @@ impl Channel {
     /// Lets messages go ahead that waited for `wait_timeout`, or twice as long while missing ones come in.
     pub(super) fn end_waits(&mut self) {
         let now = self.now.running;
-        self.gap.before = None;
+        if !self.incoming.is_ready() {
+            self.gap.before = None;
+        }
         if now < self.gap.looked.after(LOOK_PAUSE) {
             return;
         }
@@ -78,17 +80,24 @@ impl Channel {
             .take(BATCH)
             .map(|missing| missing.request.entry.id.clone())
             .collect();
-        self.gap.missing += overdue.len() as u64;
         for id in &overdue {
+            if !self.slice.is_open() {
+                self.gap.looked = RunningTime::from_millis(now.as_millis().saturating_sub(millis(LOOK_PAUSE) - 1));
+                return self.slice.leave(now);
+            }
+            self.gap.missing += 1;
             self.requests.change(id, |missing| missing.overdue = true);
             self.put_mark(id, MarkKind::Overdue);
-            self.incoming.met(id);
+            let met = self.incoming.met(id) as u64;
+            self.slice.spend(1 + met);
         }
     }
 
     /// Tells what is missing, if something went ahead without since the waits ended.
     pub(super) fn tell_gap(&mut self) {
-        if let Some(before) = self.gap.before.take() {
+        if !self.incoming.is_ready()
+            && let Some(before) = self.gap.before.take()
+        {
             let missing = std::mem::take(&mut self.gap.missing);
             let after = self.log.predecessor(&before).cloned();
             self.effects.tell(Event::HistoryGap { missing, after, before });

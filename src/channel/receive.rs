@@ -247,11 +247,10 @@ impl Channel {
             return self.park(parked, unmet, missing);
         }
         if self.incoming.is_ready() {
-            // Others have become ready: the lowest goes first.
-            self.incoming.park(parked, unmet, self.loss_age(since));
-        } else {
-            self.deliver(parked);
+            // Others are ready: the lowest goes first, and this step may not reach this one.
+            return self.park(parked, unmet, missing);
         }
+        self.deliver(parked);
         self.ask_for(&missing, since, &body.sender);
         self.settle();
         Fate::Delivered

@@ -179,6 +179,8 @@ impl Channel {
             names_first: true,
             id_made: None,
             resends_allowed: now.running,
+            slice: super::slice::Slice::default(),
+            cycles: super::cycle::Search::default(),
             cycles_allowed: now.running,
             losses_checked: now.running,
             stats: Stats::default(),

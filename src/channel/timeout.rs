@@ -16,7 +16,7 @@ const RESEND_BATCH: usize = 16;
 const LOSS_BATCH: usize = 1_000;
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
 /// Waiting messages, and what they name, looked at in one step for whether it is asked for.
-const REFILL_BATCH: usize = 1_000;
+const REFILL_BATCH: usize = 500;
 
 /// Looking for missing messages that nobody is asked for: one pass over all that is awaited, in parts.
 #[derive(Debug, Default)]
@@ -31,6 +31,7 @@ pub(super) struct Refill {
 
 impl Channel {
     pub(super) fn timeout(&mut self) {
+        self.slice.go_on();
         self.join_in_time();
         self.end_waits();
         self.lose_dependencies();
@@ -38,7 +39,6 @@ impl Channel {
         self.settle();
         self.tell_gap();
         self.break_cycles();
-        self.settle();
         self.refill_requests();
         if let Some(age) = self.config.max_log_age {
             self.evict_older(self.now.wall.as_millis().saturating_sub(millis(age)));
@@ -82,6 +82,7 @@ impl Channel {
             eviction,
             self.refill.at,
             self.next_joining(),
+            self.slice.next_due(),
         ]
         .into_iter()
         .flatten()
@@ -122,6 +123,9 @@ impl Channel {
             .map(|request| request.entry.id.clone())
             .collect();
         for id in lost {
+            if !self.slice.is_open() {
+                return self.slice.leave(self.now.running);
+            }
             if self.marks.get(&id) != Some(MarkKind::Overdue) {
                 self.gap.lost();
             }

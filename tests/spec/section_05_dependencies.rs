@@ -72,14 +72,39 @@ fn every_arrival_order_of_six_messages_is_delivered_causally() {
     }
 }
 
+/// Lets a channel do what one step was too short for.
+fn finish(alice: &mut Peer) {
+    alice.run_for(100);
+}
+
 fn reversed(length: u64) -> (Peer, u64) {
     let mut alice = peer_with("alice", |config| {
         config.max_message_history = 5_000;
         config.limits.max_parked = 20_000;
     });
     alice.receive_all(chain(length).iter().rev());
+    finish(&mut alice);
     let work = alice.channel.stats().work;
     (alice, work)
+}
+
+#[test]
+fn what_one_step_is_too_short_for_is_delivered_in_the_next_ones_in_order() {
+    let mut alice = peer("alice");
+    let waiting: Vec<Message> = (1..3_000).map(|n| message("bob", &format!("m{n:04}"), n, &["root"])).collect();
+    alice.receive_all(&waiting);
+    alice.receive_all(&[message("bob", "root", 0, &[])]);
+    let first = alice.delivered().len();
+    assert!((500..1_500).contains(&first), "{first} in one step");
+    assert_eq!(alice.channel.poll_timeout().map(|due| due.as_millis()), Some(alice.now + 1));
+    // What comes meanwhile does not overtake what is ready, and is lower than some of it.
+    let between = message("carol", "m1999+", 1_999, &["root"]);
+    assert_eq!(alice.fate(&between), parked_for(&[]));
+    alice.run_for(100);
+    let mut expected: Vec<String> = (1..3_000).map(|n| format!("m{n:04}")).collect();
+    expected.insert(1_999, "m1999+".into());
+    assert_eq!(alice.delivered(), expected[first - 1..]);
+    assert_eq!(alice.parked(), [""; 0]);
 }
 
 #[test]
@@ -113,6 +138,7 @@ fn n_messages_that_wait_for_one_cost_n_log_n_in_all() {
         let waiting: Vec<Message> = (1..n).map(|n| message("bob", &format!("m{n}"), n, &["root"])).collect();
         alice.receive_all(&waiting);
         alice.receive_all(&[message("bob", "root", 0, &[])]);
+        finish(&mut alice);
         assert_eq!(alice.delivered().len() as u64, n);
         alice.channel.stats().work
     });
@@ -130,6 +156,7 @@ fn n_messages_with_ten_dependencies_each_in_reverse_order_cost_n_log_n_in_all() 
             })
             .collect();
         alice.receive_all(messages.iter().rev());
+        finish(&mut alice);
         assert_eq!(alice.delivered().len() as u64, n / 4);
         alice.channel.stats().work
     });
