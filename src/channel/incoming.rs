@@ -13,6 +13,11 @@ use crate::types::{MessageId, ParticipantId};
 use super::known::{IdMap, Keyed};
 use super::log::cost;
 
+/// Bytes of a message's places in the five indices.
+const PLACES: usize = 256;
+/// Bytes of one dependency that is waited for: its place among those of its message, and a list of who waits for it, which
+/// is seldom shared by many.
+const AWAITED: usize = 400;
 /// Places in a table that are not worth an effort.
 const SMALL: usize = 16;
 
@@ -23,6 +28,8 @@ pub(super) struct Waiting {
     pub(super) unmet: BTreeSet<MessageId>,
     /// When it is looked at for a cycle, in channel age.
     expiry: u64,
+    /// What it takes in memory, in bytes, as it was parked.
+    cost: usize,
 }
 
 /// The incoming buffer.
@@ -106,14 +113,14 @@ impl Incoming {
         if unmet.is_empty() {
             self.ready.insert(key.clone());
         }
-        let cost = cost(&parked.body);
+        let cost = cost(&parked.body) + PLACES + unmet.len() * AWAITED;
         self.bytes += cost;
         self.charge(&parked.body.sender, |bytes, keys| {
             *bytes += cost;
             keys.insert(key.clone());
         });
         self.expiry.insert((expiry, key.clone()));
-        self.waiting.insert(key, Waiting { parked, unmet, expiry });
+        self.waiting.insert(key, Waiting { parked, unmet, expiry, cost });
     }
 
     /// Takes a message out.
@@ -122,7 +129,7 @@ impl Incoming {
         waiting.unmet.iter().for_each(|id| self.unlist(key, id));
         self.ready.remove(key);
         self.expiry.remove(&(waiting.expiry, key.clone()));
-        let cost = cost(&waiting.parked.body);
+        let cost = waiting.cost;
         self.bytes -= cost;
         self.charge(&waiting.parked.body.sender, |bytes, keys| {
             *bytes -= cost;

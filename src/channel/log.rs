@@ -17,6 +17,9 @@ use super::known::{Known, Standing};
 /// Bytes of bookkeeping charged for every message kept, beyond its own bytes.
 const OVERHEAD: usize = 128;
 
+/// Bytes of an entry of a causal history: its own, those of an allocation for its id, and of its place in the index of ids.
+const ENTRY: usize = 160;
+
 /// What a body costs in memory, in bytes.
 pub(super) fn cost(body: &Body) -> usize {
     let entries: usize = body
@@ -24,7 +27,7 @@ pub(super) fn cost(body: &Body) -> usize {
         .iter()
         .map(|entry| {
             let (hint, sender) = (entry.hint.as_ref(), entry.sender.as_ref());
-            64 + entry.id.len() + hint.map_or(0, bytes::Bytes::len) + sender.map_or(0, ParticipantId::len)
+            ENTRY + entry.id.len() + hint.map_or(0, bytes::Bytes::len) + sender.map_or(0, ParticipantId::len)
         })
         .sum();
     OVERHEAD + body.key.id.len() + body.sender.len() + body.content.len() + entries

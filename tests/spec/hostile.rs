@@ -301,7 +301,7 @@ fn config(rng: &mut Rng) -> Config {
     let limits = &mut config.limits;
     limits.max_requests_per_message = rng.below(5) as usize;
     limits.max_parked = 1 + rng.below(8) as usize;
-    limits.max_parked_bytes = 200 + rng.below(3_000) as usize;
+    limits.max_parked_bytes = 1_000 + 4 * rng.below(3_000) as usize;
     limits.max_outgoing = 1 + rng.below(5) as usize;
     limits.max_repair_entries = 1 + rng.below(6) as usize;
     limits.max_repair_entries_per_message = 1 + rng.below(4) as usize;
