@@ -8,6 +8,7 @@
 #[path = "../benches/fixtures/mod.rs"]
 mod fixtures;
 
+use fixtures::hostile::{KINDS, OPEN};
 use fixtures::{Peer, content};
 
 const OPERATIONS: u64 = 64;
@@ -57,4 +58,32 @@ fn unacknowledged_messages_hardly_make_operations_dearer() {
 #[test]
 fn waiting_messages_do_not_make_operations_dearer() {
     assert_logarithmic([100, 1_000, 10_000], 0.0, Peer::with_parked);
+}
+
+/// Steps that a packet may take however small it is, and for each of its bytes: 64 tests of a filter, and what else it names.
+const FOR_A_PACKET: u64 = 3_000;
+const FOR_A_BYTE: u64 = 70;
+/// Steps of a timeout, and what a packet may set going at once: a slice and the last thing begun in it.
+const AT_ONCE: u64 = 20_000;
+
+/// The attacks that `benches/hostile.rs` measures with a clock.
+#[test]
+fn what_a_stranger_sends_costs_no_more_steps_than_its_bytes_pay_for() {
+    for (name, make) in KINDS {
+        let (mut packets, mut bytes, mut all, mut largest) = (0, 0, 0, (0, 0));
+        make(OPEN).run(|len, peer, happen| {
+            let before = peer.channel.stats().work;
+            drop(happen(peer));
+            let steps = peer.channel.stats().work - before;
+            let len = len as u64;
+            assert!(steps <= AT_ONCE + len * FOR_A_BYTE, "{name}: {steps} steps at once, by {len} bytes");
+            (packets, bytes, all) = (packets + u64::from(len > 0), bytes + len, all + steps);
+            largest = largest.max((steps, len));
+        });
+        println!("{name}: {packets} packets, {bytes} bytes, {all} steps, {largest:?} at most");
+        assert!(
+            all <= packets * FOR_A_PACKET + bytes * FOR_A_BYTE,
+            "{name}: {all} steps by {packets} of {bytes} bytes"
+        );
+    }
 }
