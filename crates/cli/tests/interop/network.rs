@@ -25,6 +25,8 @@ impl Side {
 
 pub struct Network {
     chance: ChaCha8Rng,
+    /// Of a hundred transmissions.
+    pub loss: u64,
     /// By time of arrival, then in the order sent.
     packets: BTreeMap<(u64, u64), (Side, String)>,
     pub sent: u64,
@@ -32,8 +34,9 @@ pub struct Network {
 }
 
 impl Network {
-    pub fn new(seed: u64) -> Self {
-        Self { chance: ChaCha8Rng::seed_from_u64(seed), packets: BTreeMap::new(), sent: 0, dropped: 0 }
+    /// Drops so many of a hundred transmissions.
+    pub fn new(seed: u64, loss: u64) -> Self {
+        Self { chance: ChaCha8Rng::seed_from_u64(seed), loss, packets: BTreeMap::new(), sent: 0, dropped: 0 }
     }
 
     /// Happens to `percent` of those who ask.
@@ -41,10 +44,10 @@ impl Network {
         self.chance.next_u64() % 100 < percent
     }
 
-    /// One of five is dropped, one of thirty doubled.
+    /// Some are dropped, one of thirty is doubled.
     pub fn transmit(&mut self, now: u64, from: Side, hex: &str) {
         self.sent += 1;
-        if self.happens(20) {
+        if self.happens(self.loss) {
             self.dropped += 1;
             return;
         }
