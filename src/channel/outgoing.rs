@@ -174,7 +174,7 @@ impl Outgoing {
             self.witnesses.heard(sender, filters_heard);
         }
         let most = usize::try_from(allowance.tests / filter.test_cost()).unwrap_or(usize::MAX);
-        if most == 0 && self.open.len() > 0 {
+        if most == 0 && !self.open.is_empty() {
             return Reviewed { findings: Vec::new(), tests: 0, whole: false };
         }
         let (mut due, mut watch) = self.tested.resume(sender, filter, self.open.len());
