@@ -19,8 +19,8 @@ use super::effects::Effects;
 use super::known::{Keyed, Known, Standing};
 use super::receive::Need;
 use super::{
-    Channel, Config, ConfigError, Context, Delivery, Event, Now, Outcome, Position, Stats, Step, clock, incoming, log,
-    marks, outgoing, repair, sync,
+    Channel, Config, ConfigError, Context, Delivery, Event, Limit, Now, Outcome, Position, Stats, Step, clock,
+    incoming, log, marks, outgoing, repair, sync,
 };
 
 /// Ids beyond the acknowledgement window that a restored filter still holds.
@@ -346,6 +346,7 @@ impl Channel {
         self.settle();
         // Limits may be lower than in the run before.
         self.enforce_parked(self.config.limits.max_parked, self.config.limits.max_parked_bytes);
+        self.enforce_repair();
         let unasked = self
             .incoming
             .iter()
@@ -360,6 +361,21 @@ impl Channel {
         self.mend_clock();
         self.echoes.opened(self.meta.lamport);
         self.effects.released.clear();
+    }
+
+    /// Both repair buffers: what gives way among what is asked for, and the answers that are due last.
+    fn enforce_repair(&mut self) {
+        let max = self.config.limits.max_repair_entries;
+        while self.requests.len() > max {
+            let Some((by, id)) = self.requests.shares().displaced_by(&None) else { break };
+            self.arrived(&id);
+            self.effects.limit(Limit::RepairRequests, Some(id), by);
+        }
+        let last: Vec<MessageId> = self.responses.iter().skip(max).map(|(_, response)| response.id).collect();
+        for id in last {
+            self.end_response(&id);
+            self.effects.limit(Limit::RepairResponses, Some(id), None);
+        }
     }
 
     /// Puts the ids of the acknowledgement window back into the filter, and acknowledges what came in just before.

@@ -222,6 +222,20 @@ mod tests {
     }
 
     #[test]
+    fn large_messages_beyond_a_multiple_of_the_channel_are_forgotten_too() {
+        let mut owed = Owed::default();
+        let hint = |number: u64| (number.to_string().as_str().into(), Bytes::from(vec![7; 100_000]));
+        for number in 0..21 {
+            owed.push(Commit { hints: vec![hint(number)], ..Commit::default() });
+        }
+        assert!(!owed.exceeds(1_000, 600_000) && owed.exceeds(1_000, 500_000));
+        let all = owed.take();
+        assert!(!owed.exceeds(0, 0));
+        owed.give_back(all);
+        assert!(owed.exceeds(1_000, 500_000));
+    }
+
+    #[test]
     fn waits_double_to_a_minute() {
         let error = Arc::new(PersistenceError::new("commit", None, PersistenceErrorKind::Io));
         let mut now = RunningTime::default();

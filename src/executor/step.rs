@@ -134,8 +134,9 @@ pub(super) fn bytes_of(commit: &Commit) -> usize {
         Row::Parked(parked) => parked.body.content.len(),
         _ => 0,
     });
+    let hints = commit.hints.iter().map(|(_, hint)| hint.len());
     let items = commit.history.put.len() + commit.history.delete.len() + commit.hints.len();
-    items * ITEM_BYTES + content.sum::<usize>()
+    items * ITEM_BYTES + content.chain(hints).sum::<usize>()
 }
 
 /// Whether the caller alone gets this message; all others go out by themselves.

@@ -6,6 +6,7 @@
 //! - one call to the store at a time for a channel, and what is loaded fits together;
 //! - after *closed* no commit and nothing told, and, for a caller from outside, no callback still running;
 //! - callbacks of a channel one at a time, deliveries in order, each once an opening;
+//! - a delivery counts as confirmed once a callback of this opening has returned from it;
 //! - what was answered *Ok* is stored: at once with [`OnSaveFailure::Fail`], else when the channel is closed;
 //! - every order is answered, once; in worlds where callbacks wait for nobody but themselves without any patience ending;
 //! - closed channels leave nothing behind.
@@ -429,10 +430,14 @@ impl World {
             let inside = !(self.strangers && self.random.percent(30));
             return self.order(member, channel, order, inside, Some(of)).map(|_| ());
         }
-        self.members[member].running.remove(&of);
+        let who = &mut self.members[member];
+        who.running.remove(&of);
+        who.watch.returns(&of, generation);
         self.tally.callbacks += 1;
         let hint = self.random.percent(50).then(|| Bytes::from_static(b"hint"));
-        self.hand_in(member, &of, Input::Returned { generation, hint })
+        self.hand_in(member, &of, Input::Returned { generation, hint })?;
+        let who = &self.members[member];
+        who.watch.confirmed(&of, &who.executor)
     }
 
     fn any_order(&mut self) -> Order {
@@ -484,6 +489,9 @@ impl World {
         let input = match verb {
             Verb::Load => {
                 let result = if fails { Err(error()) } else { check::load(&who.disk, channel).map(Ok)? };
+                if let Ok(data) = &result {
+                    who.watch.loaded(channel, generation, data);
+                }
                 Input::Loaded { generation, result }
             }
             Verb::Commit(commit) => {

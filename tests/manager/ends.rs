@@ -139,6 +139,39 @@ async fn a_callback_closes_its_channel_opens_it_again_and_answers() {
     }
 }
 
+/// Numbers begin anew in a channel that was removed: what an earlier opening's callback returns from confirms nothing there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_callback_of_a_removed_channel_confirms_nothing_in_the_next() {
+    let stuck = Arc::new(AtomicBool::new(true));
+    let (gate, entered) = (stuck.clone(), Arc::new(AtomicUsize::new(0)));
+    let counted = entered.clone();
+    let callbacks = Callbacks::new().on_message_ready(move |_, _| {
+        let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
+        if first {
+            let manager = ReliabilityManager::current().expect("inside a callback");
+            Handle::current().block_on(async {
+                manager.remove_channel(CHANNEL).await.unwrap();
+                manager.ensure_channel(CHANNEL).await.unwrap();
+                manager.unwrap_received(messages_of_bob(1).await.remove(0)).await.unwrap();
+            });
+        } else {
+            while gate.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    });
+    let store = MemoryPersistence::new();
+    let manager = opened(builder("alice").persistence(Arc::new(store.clone())).callbacks(callbacks)).await;
+    manager.unwrap_received(messages_of_bob(1).await.remove(0)).await.unwrap();
+    eventually(|| entered.load(Ordering::SeqCst) == 2).await;
+    // Confirmed is what the second call has not returned from.
+    soon(manager.mark_dependencies_met(CHANNEL, ["another step is saved".into()])).await.unwrap();
+    let told = manager.data(&channel()).unwrap().meta.unwrap().told;
+    stuck.store(false, Ordering::SeqCst);
+    assert_eq!(told, 0);
+    assert!(soon(manager.shutdown()).await.is_clean());
+}
+
 #[tokio::test]
 async fn streams_asked_for_after_a_shutdown_end() {
     let manager = alice().await;
@@ -153,13 +186,17 @@ async fn streams_asked_for_after_a_shutdown_end() {
 async fn the_store_can_be_opened_again_after_a_shutdown() {
     use reliable_channel::store::RedbPersistence;
     let dir = tempfile::tempdir().unwrap();
+    let mut ended = Vec::new();
     for round in 0..20 {
         let store = RedbPersistence::open(dir.path()).unwrap_or_else(|error| panic!("round {round}: {error}"));
         let manager = opened(builder("alice").persistence(Arc::new(store))).await;
         manager.start_periodic_tasks();
         wrap(&manager, "hello").await;
         assert!(manager.shutdown().await.is_clean());
+        // A handle may stay, for reading.
+        ended.push(manager);
     }
+    assert!(ended.iter().all(|manager| !texts(manager).is_empty()));
 }
 
 #[tokio::test]

@@ -24,7 +24,9 @@ impl Clock for Counting {
     }
 
     fn until(&self, deadline: RunningTime) -> Duration {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        let asked = self.asked.fetch_add(1, Ordering::SeqCst);
+        // A task that spins would leave the paused clock no chance to move.
+        assert!(asked < 20_000, "the timer task spins");
         self.clock.until(deadline)
     }
 }
@@ -63,4 +65,24 @@ async fn nobody_wakes_for_channels_that_are_closed() {
     let asked = clock.asked.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(clock.asked.load(Ordering::SeqCst) - asked, 0, "woken for a channel that is closed");
+}
+
+/// The timer task looks at a channel that is due until it is not.
+#[tokio::test(start_paused = true)]
+async fn a_stored_age_after_which_there_is_none_does_not_spin_the_timer() {
+    let store = MemoryPersistence::new();
+    let first = opened(builder("alice").persistence(Arc::new(store.clone()))).await;
+    first.unwrap_received(messages_of_bob(2).await.remove(1)).await.unwrap();
+    assert_eq!(first.incoming(&channel()).unwrap().len(), 1, "it waits for the first one, by the channel's age");
+    first.shutdown().await;
+    let mut meta = store.load_channel(&channel()).await.unwrap().meta.unwrap();
+    meta.age_ms = u64::MAX;
+    store.save_channel_meta(&channel(), &meta).await.unwrap();
+
+    let clock = Counting::default();
+    let manager = opened(builder("alice").persistence(Arc::new(store)).clock(Arc::new(clock.clone()))).await;
+    manager.start_periodic_tasks();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let asked = clock.asked.load(Ordering::SeqCst);
+    assert!(asked < 100, "it woke {asked} times in 5 seconds");
 }

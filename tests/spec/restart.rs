@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reliable_channel::channel::{Event, Input, Outcome, Stats, TransmitKind};
+use reliable_channel::channel::{Event, Input, Limit, Outcome, Stats, TransmitKind};
 use reliable_channel::state::{ChannelData, Commit, Parked, Row};
 #[cfg(feature = "store")]
 use reliable_channel::store::Persistence;
@@ -337,6 +337,28 @@ fn limits_lowered_between_runs_hold_from_the_opening_on() {
     alice.restart_with(|config| (config.limits.max_parked, config.limits.max_marks) = (5, 7));
     assert_eq!(alice.channel.stats().parked_len, 5);
     assert_eq!(alice.channel.meta().counts.marks, 7);
+}
+
+#[test]
+fn repair_buffers_that_are_smaller_than_in_the_run_before_give_way_at_the_opening() {
+    let mut alice = peer("alice");
+    (1..=9).for_each(|n| drop(alice.receive(&message("bob", &format!("m{n}"), n, &[]))));
+    alice.sleep(60_000);
+    for n in 1..=9 {
+        alice.receive(&sync("carol", 20 + n, &[], &[&format!("m{n}")]));
+        alice.receive(&message("bob", &format!("n{n}"), 40 + n, &[&format!("missing{n}")]));
+    }
+    assert_eq!((alice.channel.requests().len(), alice.channel.responses().len()), (9, 9));
+    let first: Vec<_> = alice.channel.responses().into_iter().take(4).map(|view| view.id).collect();
+    alice.take_events();
+    alice.restart_with(|config| config.limits.max_repair_entries = 4);
+    assert_eq!(alice.channel.requests().len(), 4);
+    assert_eq!(alice.channel.responses().into_iter().map(|view| view.id).collect::<Vec<_>>(), first);
+    let told = |limit: Limit| {
+        let is = |event: &&Event| matches!(event, Event::LimitReached { limit: told, .. } if *told == limit);
+        alice.events.iter().filter(is).count()
+    };
+    assert_eq!((told(Limit::RepairRequests), told(Limit::RepairResponses)), (5, 5));
 }
 
 #[test]

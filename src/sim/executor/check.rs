@@ -26,6 +26,10 @@ pub(super) struct Watch {
     closed: BTreeMap<ChannelId, Generation>,
     /// The last delivery told to callbacks, and by which opening.
     delivered: BTreeMap<ChannelId, (Generation, u64)>,
+    /// Up to which delivery callbacks of an opening have returned, or had before it.
+    returned: BTreeMap<(ChannelId, Generation), u64>,
+    /// The telling that is running, for its last delivery.
+    running: BTreeMap<ChannelId, u64>,
     /// Messages answered with *Ok*.
     kept: BTreeMap<ChannelId, BTreeSet<MessageId>>,
     /// Channels whose removal may still come.
@@ -101,6 +105,8 @@ impl Watch {
                     return Err(format!("two callbacks for channel {channel}"));
                 }
                 self.deliveries(channel, *generation, telling)?;
+                let last = self.delivered.get(channel).filter(|(of, _)| of == generation).map_or(0, |(_, last)| *last);
+                self.running.insert(channel.clone(), last);
                 (channel, generation)
             }
             _ => return Ok(()),
@@ -113,6 +119,33 @@ impl Watch {
         }
         let newest = self.newest.entry(channel.clone()).or_insert(*generation);
         *newest = (*newest).max(*generation);
+        Ok(())
+    }
+
+    /// What was saved of a channel was loaded for an opening.
+    pub(super) fn loaded(&mut self, channel: &ChannelId, generation: Generation, data: &ChannelData) {
+        let told = data.meta.as_ref().map_or(0, |meta| meta.told);
+        let known = self.returned.entry((channel.clone(), generation)).or_default();
+        *known = (*known).max(told);
+    }
+
+    /// A callback is about to be told as returned.
+    pub(super) fn returns(&mut self, channel: &ChannelId, generation: Generation) {
+        if let Some(last) = self.running.remove(channel) {
+            let known = self.returned.entry((channel.clone(), generation)).or_default();
+            *known = (*known).max(last);
+        }
+    }
+
+    /// What counts as confirmed was: by callbacks of this opening that have returned, or before it.
+    pub(super) fn confirmed(&self, channel: &ChannelId, executor: &Executor) -> Checked {
+        let Some(open) = executor.channel(channel) else { return Ok(()) };
+        let Some(newest) = self.newest.get(channel) else { return Ok(()) };
+        let known = self.returned.get(&(channel.clone(), *newest)).copied().unwrap_or(0);
+        let told = open.meta().told;
+        if told > known {
+            return Err(format!("channel {channel} takes delivery {told} for confirmed, {known} is"));
+        }
         Ok(())
     }
 
