@@ -102,7 +102,6 @@ fn mixed_worlds_keep_every_invariant() {
 
 /// Worlds with what users meet. `RC_SIM_FROM` sets the first seed.
 #[test]
-#[ignore = "two devices under one name do not read each other yet"]
 fn worlds_as_users_meet_them_keep_every_invariant() {
     let from: u64 = std::env::var("RC_SIM_FROM").ok().and_then(|from| from.parse().ok()).unwrap_or(0);
     for seed in from..from + seeds_to_run() {

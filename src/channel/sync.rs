@@ -13,7 +13,7 @@ use super::Config;
 /// Messages waiting for acknowledgement whose mention by others is watched for.
 const MAX_WATCHED: usize = 256;
 /// Turns without news before the interval grows: the last message before a silence may be lost several times.
-const QUIET_TURNS: u32 = 4;
+const QUIET_TURNS: u32 = 6;
 /// At most one sync a second is sent for repair requests.
 const REQUEST_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -94,7 +94,7 @@ fn when_the_network_is_back_what_waits_goes_out_at_once() {
 }
 
 #[test]
-fn the_interval_doubles_after_four_quiet_turns() {
+fn the_interval_doubles_after_six_quiet_turns() {
     let mut alice = with_five();
     let heard = |alice: &mut Peer, minutes: u64| syncs(&alice.run_for(minutes * 60_000));
     let first = heard(&mut alice, 3);

@@ -78,8 +78,8 @@ fn a_sync_is_sent_every_interval_if_nothing_was_heard_or_sent_doubling_to_a_quar
         assert!((50_000..100_000).contains(&times[0]), "{times:?}");
         let mut expected = 30;
         for (turn, pause) in pauses.into_iter().enumerate() {
-            // Four quiet turns are of the first length.
-            if turn >= 3 {
+            // Six quiet turns are of the first length.
+            if turn >= 5 {
                 expected = (expected * 2).min(900);
             }
             let about = expected * 750..=expected * 1_250;

@@ -13,7 +13,7 @@ use super::super::Transmission;
 use super::{Invariant, Scene, Seen};
 
 /// Sync messages on the way from the shortest interval back to the longest.
-const DOUBLINGS: u64 = 6;
+const DOUBLINGS: u64 = 12;
 
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
