@@ -101,7 +101,7 @@ pub struct Config {
     /// Rate of repair answers. Default 256 KiB/s.
     pub repair_bytes_per_second: u32,
     /// Running time after which a message is delivered without what it waits for, if that was asked for often enough; it is
-    /// still asked for until `lost_timeout`. Default 60 s; in nim-sds's dialect never.
+    /// still asked for until `lost_timeout`. Default 60 s; in js-waku's dialect 12 min, in nim-sds's never.
     pub wait_timeout: Duration,
     /// Running time after which what a message waits for is given up. Default 30 min.
     pub lost_timeout: Duration,
@@ -126,7 +126,14 @@ impl Config {
         let ours = Self { dialect, ..Self::default() };
         match dialect {
             Dialect::Lip109 => ours,
-            Dialect::JsWaku => Self { t_min: seconds(30), t_max: seconds(120), fastest_t_min: seconds(30), ..ours },
+            Dialect::JsWaku => Self {
+                t_min: seconds(30),
+                t_max: seconds(120),
+                fastest_t_min: seconds(30),
+                // As many T_max as by default.
+                wait_timeout: seconds(720),
+                ..ours
+            },
             Dialect::NimSds => Self {
                 t_min: seconds(30),
                 t_max: seconds(300),
