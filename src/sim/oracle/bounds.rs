@@ -157,6 +157,10 @@ impl Log {
         if moved || invented {
             return Err(format!("the horizon moves from {before:?} to {now:?}"));
         }
+        if torn {
+            // What was saved without its horizon may go ahead at once.
+            self.keys.extend(channel.log().map(|logged| logged.body.key.clone()));
+        }
         self.follow(channel)
     }
 }

@@ -68,6 +68,9 @@ impl Past {
         let registry = scene.registry;
         let mut hidden: BTreeSet<usize> = registry.waived(node).collect();
         hidden.extend(registry.all_sent().filter(|(_, message)| message.contested).map(|(index, _)| index));
+        // Whoever is heard first says what is history, and may lie.
+        let first = registry.begun(node).heard.map(|(index, _)| registry.message(index));
+        hidden.extend(first.filter(|first| first.hostile).iter().flat_map(|first| &first.names));
         let mut namers: HashMap<usize, Vec<usize>> = HashMap::new();
         let mut work: Vec<usize> = hidden.iter().copied().collect();
         for (index, message) in registry.all_sent() {
