@@ -192,7 +192,7 @@ impl Oracle {
             Box::new(answers::Answers::default()),
             Box::new(conflict::Conflict::default()),
             Box::new(bounds::Bounds::default()),
-            Box::new(causality::Causality::default()),
+            Box::new(causality::Causality),
             Box::new(clock::Clocks::default()),
             Box::new(durability::Durability::default()),
             Box::new(hostility::Hostility::new(config.repair_bytes_per_second)),

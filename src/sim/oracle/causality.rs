@@ -4,19 +4,15 @@
 //! messages at or below floor or horizon; news does not wait for what lies below the
 //! horizon, but for what is fetched with `Join::Backfill`. Exempt are dependencies that a hostile member made up, for it may make cycles.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use crate::channel::{Event, Join};
 use crate::state::LogKey;
-use crate::types::Lamport;
 
 use super::{Invariant, Scene, Seen};
 
-#[derive(Debug, Default)]
-pub(super) struct Causality {
-    /// The highest horizon that each had: it may have been lowered since, and what was history stays that.
-    highest: HashMap<usize, Option<Lamport>>,
-}
+#[derive(Debug)]
+pub(super) struct Causality;
 
 impl Invariant for Causality {
     fn name(&self) -> &'static str {
@@ -24,10 +20,6 @@ impl Invariant for Causality {
     }
 
     fn look(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
-        if let Seen::Received { node, .. } | Seen::Told { node, .. } = seen {
-            let highest = self.highest.entry(*node).or_default();
-            *highest = scene.nodes[*node].channel().meta().horizon.max(*highest);
-        }
         let Seen::Told { node, event, .. } = seen else { return Ok(()) };
         let Event::MessageDelivered(delivery) = event else { return Ok(()) };
         let registry = scene.registry;
@@ -35,7 +27,7 @@ impl Invariant for Causality {
         let Some(index) = registry.find(&key.id) else { return Ok(()) };
         let message = registry.message(index);
         let meta = scene.nodes[*node].channel().meta();
-        let horizon = self.highest.get(node).copied().flatten();
+        let horizon = registry.begun(*node).horizon.max(meta.horizon);
         // It lies just below the first message, which is shown whatever it names.
         let old = horizon.is_some_and(|horizon| key.lamport.0 <= horizon.0.saturating_add(1))
             || meta.floor.as_ref().is_some_and(|floor| key <= floor);

@@ -18,6 +18,8 @@ pub(super) struct Begun {
     pub(super) sent: Option<Lamport>,
     /// The first message that it was told of, and its time.
     pub(super) heard: Option<(usize, Lamport)>,
+    /// The highest horizon it had: where it is lowered, what was history stays that.
+    pub(super) horizon: Option<Lamport>,
 }
 
 impl Begun {
@@ -46,7 +48,9 @@ impl Past {
         let begun = scene.registry.begun(node);
         match channel.config().join {
             Join::Backfill(u64::MAX) => Self { horizon: None, ended: true, first: None, floor },
-            Join::Backfill(_) => Self { horizon: meta.horizon, ended: meta.horizon.is_some(), first: None, floor },
+            Join::Backfill(_) => {
+                Self { horizon: meta.horizon.max(begun.horizon), ended: meta.horizon.is_some(), first: None, floor }
+            }
             _ => {
                 let horizon = begun.first().map(|lamport| Lamport(lamport.0.saturating_sub(1)));
                 let first = begun.heard.filter(|_| begun.sent.is_none()).map(|(index, _)| index);

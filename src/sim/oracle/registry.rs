@@ -197,6 +197,12 @@ impl Registry {
             watched.note(now_ms, self, seen);
             self.watched = Some(watched);
         }
+        if let Seen::Received { node, .. } | Seen::Told { node, .. } = seen
+            && let Some(channel) = nodes.get(*node).map(Node::channel)
+        {
+            let begun = &mut self.begun[*node];
+            begun.horizon = begun.horizon.max(channel.meta().horizon);
+        }
         match seen {
             Seen::Sent { node, message, .. } | Seen::Recovered { node, message } => {
                 if let Some(index) = self.find(&message.id) {
