@@ -14,6 +14,7 @@ use crate::types::{
 
 use super::join::{Part, Way};
 use super::known::Standing;
+use super::shares::Namer;
 use super::{Channel, ChannelError, Event, Fate, Limit, Outcome, Received, TransmitKind, clock, repair};
 
 /// Steps from a message that would give way to one that waits for it.
@@ -436,13 +437,8 @@ impl Channel {
                 self.requests.named_again(&entry.id, &namer);
                 continue;
             }
-            if self.requests.len() >= self.config.limits.max_repair_entries
-                && let Some((by, id)) = self.requests.shares().displaced_by(&namer)
-            {
-                self.arrived(&id);
-                self.stop_waiting_for_history(&id);
-                self.effects.limit(Limit::RepairRequests, Some(id), by);
-                self.refill_later();
+            if self.requests.len() >= self.config.limits.max_repair_entries {
+                self.displace_request(&namer);
             }
             let due = self.now.running.after(repair::request_wait(
                 &self.config,
@@ -462,6 +458,16 @@ impl Channel {
             self.effects.put(Row::Request(request.clone()));
             self.requests.insert(request, due, namer.clone(), false);
         }
+    }
+
+    /// Makes room for another request of this one; says whether there was what could give way.
+    pub(super) fn displace_request(&mut self, namer: &Namer) -> bool {
+        let Some((by, id)) = self.requests.shares().displaced_by(namer) else { return false };
+        self.arrived(&id);
+        self.stop_waiting_for_history(&id);
+        self.effects.limit(Limit::RepairRequests, Some(id), by);
+        self.refill_later();
+        true
     }
 
     /// Lets a request go out with the next message, and a sync message carry it.

@@ -366,11 +366,7 @@ impl Channel {
     /// Both repair buffers: what gives way among what is asked for, and the answers that are due last.
     fn enforce_repair(&mut self) {
         let max = self.config.limits.max_repair_entries;
-        while self.requests.len() > max {
-            let Some((by, id)) = self.requests.shares().displaced_by(&None) else { break };
-            self.arrived(&id);
-            self.effects.limit(Limit::RepairRequests, Some(id), by);
-        }
+        while self.requests.len() > max && self.displace_request(&None) {}
         let last: Vec<MessageId> = self.responses.iter().skip(max).map(|(_, response)| response.id).collect();
         for id in last {
             self.end_response(&id);
