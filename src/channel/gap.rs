@@ -9,7 +9,7 @@ use crate::state::{LogKey, MarkKind};
 use crate::types::{MessageId, RunningTime, millis};
 
 use super::waits::Waits;
-use super::{Channel, Event};
+use super::{Channel, Event, slice};
 
 /// Requests for a missing message before nobody waits for it any more.
 const REQUESTS_BEFORE_OVERDUE: u32 = 6;
@@ -17,7 +17,7 @@ const REQUESTS_BEFORE_OVERDUE: u32 = 6;
 const LOOK_PAUSE: Duration = Duration::from_secs(2);
 /// While missing messages come in, those that wait for them have reason to: no gap is told so long after one came.
 const PROGRESS: Duration = Duration::from_secs(5);
-/// What is overdue is asked for ever more rarely, up to so many T_max apart.
+/// What is overdue is asked for after so many T_max, or up to twice as many.
 const PATIENCE: u32 = 4;
 /// Missing messages that become overdue in one look.
 const BATCH: usize = 1_000;
@@ -25,7 +25,7 @@ const BATCH: usize = 1_000;
 /// What is missing, and the last look at it.
 #[derive(Debug)]
 pub(super) struct Gap {
-    looked: RunningTime,
+    next_look: RunningTime,
     /// When a missing message came in last.
     repaired: Option<RunningTime>,
     /// Messages overdue that were not told yet.
@@ -36,7 +36,7 @@ pub(super) struct Gap {
 
 impl Gap {
     pub(super) fn new(now: RunningTime) -> Self {
-        Self { looked: now, repaired: None, missing: 0, before: None }
+        Self { next_look: now.after(LOOK_PAUSE), repaired: None, missing: 0, before: None }
     }
 
     /// A message that was asked for came in.
@@ -64,10 +64,10 @@ impl Channel {
         if !self.incoming.is_ready() {
             self.gap.before = None;
         }
-        if now < self.gap.looked.after(LOOK_PAUSE) {
+        if now < self.gap.next_look {
             return;
         }
-        self.gap.looked = now;
+        self.gap.next_look = now.after(LOOK_PAUSE);
         let progress = self.gap.repaired.is_some_and(|at| now.since(at) < PROGRESS);
         let wait = self.config.wait_timeout.saturating_mul(if progress { 2 } else { 1 });
         let Some(age) = self.meta.age_ms.checked_sub(millis(wait)) else { return };
@@ -82,7 +82,7 @@ impl Channel {
             .collect();
         for id in &overdue {
             if !self.slice.is_open() {
-                self.gap.looked = RunningTime::from_millis(now.as_millis().saturating_sub(millis(LOOK_PAUSE) - 1));
+                self.gap.next_look = now.after(slice::PAUSE);
                 return self.slice.leave(now);
             }
             self.gap.missing += 1;
@@ -108,7 +108,7 @@ impl Channel {
     pub(super) fn next_wait_end(&self) -> Option<RunningTime> {
         let oldest = self.requests.awaited_since(u64::MAX).next()?;
         let due = self.at_age(oldest.request.since_age_ms.saturating_add(millis(self.config.wait_timeout)));
-        Some(due.max(self.gap.looked.after(LOOK_PAUSE)))
+        Some(due.max(self.gap.next_look))
     }
 
     /// The waits between requests for what is overdue.

@@ -248,18 +248,20 @@ impl Channel {
             return;
         }
         let all = self.marks.get(id) == Some(MarkKind::History);
-        let waiters: Vec<LogKey> =
-            self.incoming.waiters(id).filter(|key| all || self.is_history(key)).cloned().collect();
-        waiters.iter().for_each(|key| self.incoming.met_for(key, id));
+        self.strike_where(id, |channel, key| all || channel.is_history(key));
     }
 
     /// News does not wait for what has turned out to be history.
     pub(super) fn strike_for_news(&mut self, id: &MessageId) {
-        if self.news_waits_for_history() {
-            return;
+        if !self.news_waits_for_history() {
+            self.strike_where(id, |channel, key| !channel.is_history(key));
         }
-        let news: Vec<LogKey> = self.incoming.waiters(id).filter(|key| !self.is_history(key)).cloned().collect();
-        news.iter().for_each(|key| self.incoming.met_for(key, id));
+    }
+
+    /// Some of those that wait for this one wait for it no longer.
+    fn strike_where(&mut self, id: &MessageId, which: impl Fn(&Self, &LogKey) -> bool) {
+        let waiters: Vec<LogKey> = self.incoming.waiters(id).filter(|key| which(self, key)).cloned().collect();
+        waiters.iter().for_each(|key| self.incoming.met_for(key, id));
     }
 
     /// A newcomer that hears a sync message asks for the newest message it names, at once.

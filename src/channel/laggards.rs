@@ -64,14 +64,13 @@ impl Channel {
     }
 
     fn names_our_newest(&self, message: &Message) -> bool {
-        let mut heads = self.log.newest_heads(NEWEST).peekable();
-        heads.peek().is_some() && heads.all(|key| message.causal_history.iter().any(|entry| entry.id == key.id))
+        self.log.newest_heads(1).next().is_some() && self.log.newest_heads(NEWEST).all(|key| names(message, key))
     }
 
     /// Whether the sender of a message shows none of our newest heads, and nothing that we lack.
     fn is_behind(&self, message: &Message, kind: MessageKind) -> bool {
-        let heads: Vec<&LogKey> = self.log.newest_heads(NEWEST).collect();
-        if heads.is_empty() {
+        let heads = || self.log.newest_heads(NEWEST);
+        if heads().next().is_none() {
             return false;
         }
         match kind {
@@ -81,24 +80,23 @@ impl Channel {
             _ => return false,
         }
         let now = self.now.wall.as_millis();
-        let settled = |key: &&LogKey| {
+        let settled = |key: &LogKey| {
             let seen = self.log.get(key).map_or(now, |logged| logged.seen.as_millis());
             now.saturating_sub(seen) > millis(SETTLED)
         };
-        let named = |key: &&LogKey| message.causal_history.iter().any(|entry| entry.id == key.id);
         let unknown = || {
             let mut entries = message.causal_history.iter();
             entries.any(|entry| self.known.standing(&entry.id) == Standing::Unknown)
         };
-        if !heads.iter().all(settled) || heads.iter().any(named) || unknown() {
+        if !heads().all(settled) || heads().any(|key| names(message, key)) || unknown() {
             return false;
         }
         let filter = ReceivedFilter::parse(&message.filter, self.config.limits.max_filter_bytes).ok().flatten();
         let dialect = self.config.dialect;
-        let shown = |key: &&LogKey| {
+        let shown = |key: &LogKey| {
             filter.as_ref().is_some_and(|filter| filter.chance(&IdHash::in_dialect(&key.id, dialect)).is_some())
         };
-        !heads.iter().any(shown)
+        !heads().any(shown)
     }
 
     /// The network is back: what waits for it goes out, paced as ever.
@@ -113,4 +111,8 @@ impl Channel {
         self.sync.begin_anew(&self.config, now, random);
         self.send_sync();
     }
+}
+
+fn names(message: &Message, key: &LogKey) -> bool {
+    message.causal_history.iter().any(|entry| entry.id == key.id)
 }

@@ -12,7 +12,7 @@ const UNITS: u64 = 8_000;
 /// Units of a delivery, its dependencies apart.
 pub(super) const DELIVERY: u64 = 8;
 /// Before what is left is gone on with.
-const PAUSE: Duration = Duration::from_millis(1);
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 /// What is left of the present step.
 #[derive(Debug)]

@@ -148,10 +148,12 @@ impl Schedule {
     pub(super) fn turn(&mut self, config: &Config, now: RunningTime, random: u64) {
         self.acknowledgement.take_if(|waiting| waiting.due <= now);
         if self.periodic <= now {
-            self.quiet_turns = if self.news { 0 } else { self.quiet_turns.saturating_add(1) };
             if self.news {
-                self.interval = config.sync_interval;
-            } else if self.quiet_turns >= QUIET_TURNS {
+                (self.interval, self.quiet_turns) = (config.sync_interval, 0);
+            } else {
+                self.quiet_turns = self.quiet_turns.saturating_add(1);
+            }
+            if self.quiet_turns >= QUIET_TURNS {
                 self.interval = self.interval.saturating_mul(2).min(config.max_sync_interval);
             }
             self.periodic = now.after(randomised(self.interval, random));

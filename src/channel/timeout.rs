@@ -116,8 +116,8 @@ impl Channel {
         let lost: Vec<MessageId> = self
             .requests
             .missed_since(age)
+            .filter(|missing| missing.times_asked() >= repair::REQUESTS_BEFORE_LOSS)
             .map(|missing| &missing.request)
-            .filter(|request| request.sent.saturating_add(request.heard) >= repair::REQUESTS_BEFORE_LOSS)
             .filter(|request| request.named_at_age_ms.saturating_add(fair) <= self.meta.age_ms)
             .take(LOSS_BATCH)
             .map(|request| request.entry.id.clone())
