@@ -8,6 +8,7 @@
 
 mod error;
 mod filter;
+pub(crate) mod generated;
 mod lip109;
 mod nim;
 mod scan;

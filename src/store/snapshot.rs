@@ -18,12 +18,7 @@ use prost::Message as _;
 use super::PersistenceErrorKind;
 use crate::state::{ChannelMeta, Place, Row, RowKey};
 use crate::types::{ChannelId, Lamport, MessageId};
-
-/// The generated protobuf types.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
-mod proto {
-    include!(concat!(env!("OUT_DIR"), "/reliable_channel.snapshot.rs"));
-}
+use crate::wire::generated::snapshot as proto;
 
 /// Version of the frame, the first byte of every value.
 const FORMAT: u8 = 1;

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::lip109::proto;
+use super::generated::lip109 as proto;
 use super::scan::Fields;
 use super::{WireError, compact};
 use crate::types::{FilterField, JS_FILTER_BYTES};

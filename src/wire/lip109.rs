@@ -11,11 +11,6 @@ use super::scan::{Fields, at_most};
 use super::{IdRole, WireError, compact, filter};
 use crate::types::{ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId};
 
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
-pub(super) mod proto {
-    include!(concat!(env!("OUT_DIR"), "/reliable_channel.lip109.rs"));
-}
-
 /// What the check of a packet found in it: of each scalar field the last one.
 #[derive(Default)]
 struct Parts<'a> {

@@ -12,15 +12,11 @@
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::generated::nim as proto;
 use super::lip109::{id_within, not_empty};
 use super::scan::{Field, Fields, Value, at_most};
 use super::{IdRole, WireError, compact, filter};
 use crate::types::{ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId};
-
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
-mod proto {
-    include!(concat!(env!("OUT_DIR"), "/reliable_channel.nim.rs"));
-}
 
 pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireError> {
     check(packet, limits)?;

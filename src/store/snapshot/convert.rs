@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::proto::{self, row::Kind};
 use crate::state::{
     Body, ChannelMeta, Evidence, Incarnation, LogKey, Logged, Mark, MarkKind, Outgoing, Parked, Place, Request,
     Response, Row, RowCounts, RowKey, Stub,
 };
 use crate::types::{Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
+use crate::wire::generated::snapshot::{self as proto, row::Kind};
 
 /// A row without its key.
 pub(super) fn to_kind(row: &Row) -> Kind {

@@ -7,6 +7,7 @@ use prost::Message as _;
 use std::cell::Cell;
 
 use super::*;
+use crate::wire::generated::lip109 as proto;
 
 /// What prost makes of a packet, converted by the rules of this dialect.
 fn by_prost(packet: &Bytes) -> Option<Message> {
