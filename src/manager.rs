@@ -28,6 +28,7 @@ mod clock;
 mod directory;
 mod error;
 mod events;
+mod observer;
 mod pool;
 mod read;
 mod relief;
@@ -45,6 +46,7 @@ pub use clock::{Clock, ManualClock, ScaledClock, SystemClock};
 pub use directory::ShutdownReport;
 pub use error::{Fault, ManagerError};
 pub use events::{EventStream, Lagged, ManagerEvent, Transmission, TransmitStream};
+pub use observer::Observer;
 
 #[cfg(doc)]
 use crate::channel::Channel;

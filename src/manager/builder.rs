@@ -16,6 +16,7 @@ use super::clock::{Clock, SystemClock};
 use super::directory::Directory;
 use super::error::ManagerError;
 use super::events::Feeds;
+use super::observer::Observer;
 use super::pool::Pool;
 use super::shared::Shared;
 use super::timers::Timers;
@@ -38,6 +39,7 @@ pub struct ManagerBuilder {
     store: Arc<dyn Persistence>,
     clock: Option<Arc<dyn Clock>>,
     callbacks: Callbacks,
+    observer: Option<Arc<dyn Observer>>,
     on_save_failure: OnSaveFailure,
     auto_create: bool,
     max_channels: usize,
@@ -57,6 +59,7 @@ impl ManagerBuilder {
             store: Arc::new(NoPersistence),
             clock: None,
             callbacks: Callbacks::default(),
+            observer: None,
             on_save_failure: OnSaveFailure::default(),
             auto_create: false,
             max_channels: 10_000,
@@ -91,6 +94,13 @@ impl ManagerBuilder {
     /// return, and what was not confirmed is delivered again after a crash ([`Config::confirm_deliveries`]).
     pub fn callbacks(mut self, callbacks: Callbacks) -> Self {
         self.callbacks = callbacks;
+        self
+    }
+
+    /// Who hears events and transmissions at once, on the thread that carries a step out. Default: nobody. For language
+    /// bindings and others with a queue of their own; applications read the streams or register callbacks.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 
@@ -202,6 +212,7 @@ impl ManagerBuilder {
             max_value_bytes,
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::new())),
             callbacks: self.callbacks,
+            observer: self.observer,
             pool: Arc::new(Pool::default()),
             auto_create: self.auto_create,
             end_timeout: self.end_timeout,

@@ -204,7 +204,7 @@ pub(super) fn is_inside() -> bool {
     CURRENT.try_with(|_| ()).is_ok()
 }
 
-fn guarded<R>(call: impl FnOnce() -> R) -> Option<R> {
+pub(super) fn guarded<R>(call: impl FnOnce() -> R) -> Option<R> {
     let outcome = catch_unwind(AssertUnwindSafe(call));
     if outcome.is_err() {
         warn!("a callback panicked");

@@ -320,12 +320,29 @@ impl Drop for Carrier {
     }
 }
 
-/// Puts what a step tells on the streams. Nothing is encoded or built that nobody listens for.
+/// Tells the observer what a step tells, and puts it on the streams. Nothing is encoded or built that nobody listens for.
 fn stream(shared: &Shared, channel: &ChannelId, telling: &Telling) {
-    if shared.feeds.want_transmissions() {
-        Transmission::of(channel, telling).into_iter().for_each(|transmission| shared.feeds.transmission(transmission));
+    let observer = shared.observer.as_deref();
+    let streamed = shared.feeds.want_transmissions();
+    if observer.is_some() || streamed {
+        for transmission in Transmission::of(channel, telling) {
+            if let Some(observer) = observer {
+                callbacks::guarded(|| observer.transmission(&transmission));
+            }
+            if streamed {
+                shared.feeds.transmission(transmission);
+            }
+        }
     }
-    if shared.feeds.want_events() {
-        ManagerEvent::of(channel, telling).into_iter().for_each(|event| shared.feeds.event(event));
+    let streamed = shared.feeds.want_events();
+    if observer.is_some() || streamed {
+        for event in ManagerEvent::of(channel, telling) {
+            if let Some(observer) = observer {
+                callbacks::guarded(|| observer.event(&event));
+            }
+            if streamed {
+                shared.feeds.event(event);
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::callbacks::Callbacks;
 use super::clock::Clock;
 use super::directory::{Directory, ShutDown};
 use super::events::Feeds;
+use super::observer::Observer;
 use super::pool::Pool;
 use super::timers::Timers;
 use crate::channel::Config;
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     pub(super) max_value_bytes: Option<usize>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) callbacks: Callbacks,
+    pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) pool: Arc<Pool>,
     pub(super) auto_create: bool,
     pub(super) end_timeout: Option<Duration>,

@@ -18,6 +18,7 @@ mod failures;
 mod failures_unseen;
 mod idle;
 mod lifecycle;
+mod observer;
 mod place;
 mod restart;
 mod script;
