@@ -8,7 +8,7 @@ verify:
 ci:
     bash .ci/run
 
-# One or more sections: commits lock format lint docs features test examples demo interop sim crash counts fuzz deny.
+# One or more sections: commits lock format lint docs features test examples demo interop sim crash ffi counts fuzz deny.
 check +sections:
     bash .ci/run {{ sections }}
 
@@ -28,6 +28,10 @@ sim seeds="2000":
 # The main job in one command.
 demo *arguments:
     cargo run --release -- demo {{ arguments }}
+
+# libsds.so, libsds.a, libsds.h and libsds.pc below PREFIX.
+install-libsds prefix:
+    crates/ffi/install.sh {{ prefix }}
 
 # Known vulnerabilities; needs the network.
 advisories:

@@ -1,0 +1,162 @@
+//! What a call through the C interface takes, and what a thousand managers take.
+//!
+//! `cargo bench -p reliable-channel-ffi`; `-- ROUNDS` for another number of rounds. Least and median of rounds of 1,000 pairs:
+//! one manager wraps, another unwraps what came out, with an event callback that counts.
+#![allow(unsafe_code, reason = "C functions are called")]
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "what is passed outlives each call"
+)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::hint::black_box;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sds::abi::*;
+
+static EVENTS: AtomicU64 = AtomicU64::new(0);
+const PAIRS: usize = 1_000;
+
+unsafe extern "C" fn keep(code: c_int, text: *const c_char, len: usize, into: *mut c_void) {
+    let text = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) };
+    assert_eq!(code, RET_OK, "{}", String::from_utf8_lossy(text));
+    let into = unsafe { &mut *into.cast::<Vec<u8>>() };
+    into.clear();
+    into.extend_from_slice(text);
+}
+
+unsafe extern "C" fn ignore(code: c_int, text: *const c_char, len: usize, _: *mut c_void) {
+    let text = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) };
+    assert_eq!(code, RET_OK, "{}", String::from_utf8_lossy(text));
+}
+
+unsafe extern "C" fn count(_: c_int, _: *const c_char, _: usize, _: *mut c_void) {
+    EVENTS.fetch_add(1, Ordering::Relaxed);
+}
+
+fn main() {
+    let rounds = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(20);
+    for (size, events) in [(256, true), (256, false), (4_096, true)] {
+        pairs(size, events, rounds);
+    }
+    managers(1_000, false);
+    managers(1_000, true);
+}
+
+fn manager() -> *mut c_void {
+    unsafe { SdsNewReliabilityManager(Some(ignore), ptr::null_mut()) }
+}
+
+fn pairs(size: usize, events: bool, rounds: usize) {
+    let (sender, receiver) = (manager(), manager());
+    if events {
+        unsafe { SdsSetEventCallback(receiver, Some(count), ptr::null_mut()) };
+    }
+    let channel = CString::new("bench").unwrap();
+    let content: Vec<u8> = (0..size).map(|at| at as u8).collect();
+    let (mut text, mut json): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
+    let (mut wraps, mut unwraps) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let (mut wrapping, mut unwrapping) = (Duration::ZERO, Duration::ZERO);
+        for pair in 0..PAIRS {
+            let id = CString::new(format!("{round:032}{pair:032}")).unwrap();
+            let start = content.as_ptr().cast_mut().cast();
+            let began = Instant::now();
+            unsafe {
+                let into = (&raw mut text).cast();
+                SdsWrapOutgoingMessage(sender, start, size, id.as_ptr(), channel.as_ptr(), Some(keep), into);
+            }
+            wrapping += began.elapsed();
+            // What a binding does with the text is its own.
+            let mut message: Vec<u8> = text
+                .split(|byte| *byte == b',')
+                .map(|digits| std::str::from_utf8(digits).unwrap().parse().unwrap())
+                .collect();
+            let began = Instant::now();
+            unsafe {
+                let into = (&raw mut json).cast();
+                SdsUnwrapReceivedMessage(receiver, message.as_mut_ptr().cast(), message.len(), Some(keep), into);
+            }
+            unwrapping += began.elapsed();
+            black_box(&json);
+        }
+        // An answer acknowledges what was sent, as in a conversation: else all of it would stay open.
+        acknowledge(receiver, sender, &channel, round);
+        wraps.push(wrapping / PAIRS as u32);
+        unwraps.push(unwrapping / PAIRS as u32);
+    }
+    wraps.sort_unstable();
+    unwraps.sort_unstable();
+    let both = |at: usize| wraps[at] + unwraps[at];
+    println!(
+        "{size} B, {}: wrap {:.1?}, unwrap {:.1?} (median); both {:.1?} (least), {:.1?} (median); a wrap's text {} bytes",
+        if events { "events heard" } else { "no events" },
+        wraps[rounds / 2],
+        unwraps[rounds / 2],
+        both(0),
+        both(rounds / 2),
+        text.len(),
+    );
+    for ctx in [sender, receiver] {
+        unsafe { SdsCleanupReliabilityManager(ctx, Some(ignore), ptr::null_mut()) };
+    }
+}
+
+fn acknowledge(from: *mut c_void, to: *mut c_void, channel: &CString, round: usize) {
+    let id = CString::new(format!("answer {round}")).unwrap();
+    let mut text: Vec<u8> = Vec::new();
+    unsafe {
+        let (start, into) = (b"ok".as_ptr().cast_mut().cast(), (&raw mut text).cast());
+        SdsWrapOutgoingMessage(from, start, 2, id.as_ptr(), channel.as_ptr(), Some(keep), into);
+    }
+    let mut message: Vec<u8> =
+        text.split(|byte| *byte == b',').map(|digits| std::str::from_utf8(digits).unwrap().parse().unwrap()).collect();
+    unsafe {
+        let start = message.as_mut_ptr().cast();
+        SdsUnwrapReceivedMessage(to, start, message.len(), Some(ignore), ptr::null_mut());
+    }
+}
+
+/// What so many managers add to the process, with periodic tasks and, where asked for, a channel each.
+fn managers(number: usize, with_channel: bool) {
+    let before = taken();
+    let made: Vec<*mut c_void> = (0..number).map(|_| manager()).collect();
+    let (id, channel) = (CString::new("id").unwrap(), CString::new("room").unwrap());
+    for &ctx in &made {
+        unsafe {
+            SdsSetEventCallback(ctx, Some(count), ptr::null_mut());
+            SdsStartPeriodicTasks(ctx, Some(ignore), ptr::null_mut());
+            if with_channel {
+                let start = b"text".as_ptr().cast_mut().cast();
+                SdsWrapOutgoingMessage(ctx, start, 4, id.as_ptr(), channel.as_ptr(), Some(ignore), ptr::null_mut());
+            }
+        }
+    }
+    // Threads that told the first events end after 10 s without any.
+    std::thread::sleep(Duration::from_secs(12));
+    let after = taken();
+    println!(
+        "{number} managers{}: {:.1} KB each, {} further threads, {} further descriptors",
+        if with_channel { " with a channel and a message each" } else { "" },
+        (after.0.saturating_sub(before.0)) as f64 / number as f64,
+        after.1 as i64 - before.1 as i64,
+        after.2 as i64 - before.2 as i64,
+    );
+    for ctx in made {
+        unsafe { SdsCleanupReliabilityManager(ctx, Some(ignore), ptr::null_mut()) };
+    }
+}
+
+/// Kilobytes resident, threads, descriptors.
+fn taken() -> (u64, u64, usize) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let number = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        line.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
+    };
+    (number("VmRSS:"), number("Threads:"), std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count))
+}

@@ -1,0 +1,95 @@
+//! What goes by itself, under a clock that the test sets.
+#![allow(unsafe_code, reason = "a callback as C has it")]
+
+use std::ffi::{c_char, c_int, c_void};
+use std::slice;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reliable_channel::manager::ManualClock;
+use reliable_channel::types::{HistoryEntry, Limits, WallTime};
+use serde_json::{Value, json};
+
+use super::*;
+
+unsafe extern "C" fn hear(_: c_int, text: *const c_char, len: usize, events: *mut c_void) {
+    // SAFETY: the text has `len` bytes during the call.
+    let text = unsafe { slice::from_raw_parts(text.cast::<u8>(), len) };
+    // SAFETY: leaked by the test.
+    let events = unsafe { &*events.cast::<Sender<Value>>() };
+    events.send(serde_json::from_slice(text).unwrap()).unwrap();
+}
+
+/// A manager with its periodic tasks, that has sent `first` to `room`.
+struct Scene {
+    manager: Manager,
+    clock: ManualClock,
+    events: Receiver<Value>,
+    first: Message,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let clock = ManualClock::new(WallTime::from_millis(1_790_000_000_000));
+        let manager = Manager::with(Arc::new(clock.clone())).unwrap();
+        let (sender, events) = mpsc::channel();
+        let sender: &mut Sender<Value> = Box::leak(Box::new(sender));
+        manager.hear(Callback::new(Some(hear), std::ptr::from_mut(sender).cast()));
+        let wrapped = manager.wrap(&"room".into(), &"first".into(), &"what got lost".into()).unwrap();
+        manager.start_periodic_tasks().unwrap();
+        let decimals = std::str::from_utf8(wrapped.as_bytes()).unwrap();
+        let bytes: Bytes = decimals.split(',').map(|byte| byte.parse::<u8>().unwrap()).collect();
+        let scene = Self { manager, clock, events, first: decoded(bytes) };
+        assert_eq!(scene.next(), json!({ "eventType": "periodic_sync" }));
+        scene
+    }
+
+    fn next(&self) -> Value {
+        self.events.recv_timeout(Duration::from_secs(60)).expect("an event")
+    }
+}
+
+fn decoded(bytes: Bytes) -> Message {
+    wire::decode(&bytes, &Limits::default()).unwrap().0
+}
+
+#[test]
+fn what_somebody_asks_for_is_told_to_be_broadcast() {
+    let scene = Scene::new();
+    scene.clock.advance(Duration::from_secs(20));
+    let wanted = HistoryEntry { id: "first".into(), hint: None, sender: Some(scene.first.sender.clone()) };
+    let asking = Message {
+        id: "asking".into(),
+        sender: "bob".into(),
+        content: "who has it?".into(),
+        filter: FilterField::Absent,
+        repair_request: vec![wanted],
+        ..scene.first.clone()
+    };
+    scene.manager.unwrap(&wire::encode(&asking, Dialect::NimSds).unwrap()).unwrap();
+    assert_eq!(scene.next()["messageId"], "asking");
+    let ready = scene.next();
+    assert_eq!((&ready["eventType"], &ready["channelId"]), (&json!("repair_ready"), &json!("room")));
+    let again = decoded(STANDARD.decode(ready["message"].as_str().unwrap()).unwrap().into());
+    let fields = |message: &Message| (message.id.clone(), message.sender.clone(), message.content.clone());
+    assert_eq!(fields(&again), fields(&scene.first));
+}
+
+#[test]
+fn what_nobody_acknowledges_is_told_again_five_times_and_giving_up_is_not_sent() {
+    let scene = Scene::new();
+    for _ in 0..5 {
+        scene.clock.advance(Duration::from_secs(90));
+        let ready = scene.next();
+        assert_eq!(ready["eventType"], "repair_ready");
+        let again = decoded(STANDARD.decode(ready["message"].as_str().unwrap()).unwrap().into());
+        assert_eq!((again.id, again.content), (scene.first.id.clone(), scene.first.content.clone()));
+    }
+    scene.clock.advance(Duration::from_secs(600));
+    // Whatever there was to tell of it comes before this.
+    let last = Message { id: "last".into(), sender: "bob".into(), filter: FilterField::Absent, ..scene.first.clone() };
+    scene.manager.unwrap(&wire::encode(&last, Dialect::NimSds).unwrap()).unwrap();
+    assert_eq!(scene.next()["messageId"], "last");
+}

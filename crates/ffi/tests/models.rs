@@ -1,0 +1,185 @@
+//! The table of handles and the queue of events under every order of their threads' steps, by the model checker loom.
+//!
+//! The two files are built here a second time, with loom's locks. A scene that does not hold ends the program with the
+//! order of steps that broke it.
+
+#![allow(clippy::unwrap_used, dead_code, unused_imports)]
+
+mod sync {
+    pub(crate) use std::sync::PoisonError;
+
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+}
+
+#[path = "../src/events.rs"]
+mod events;
+#[path = "../src/handles.rs"]
+mod handles;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use events::Events;
+use handles::Handles;
+use loom::thread;
+
+fn main() {
+    let scenes: [(&str, fn()); 6] = [
+        ("of_two_who_give_a_handle_back_one_gets_the_value", of_two_who_give_a_handle_back_one_gets_the_value),
+        ("a_handle_never_finds_a_later_value", a_handle_never_finds_a_later_value),
+        ("handles_made_at_the_same_time_differ", handles_made_at_the_same_time_differ),
+        ("every_event_is_told_once_and_each_pushers_in_order", every_event_is_told_once_and_each_pushers_in_order),
+        (
+            "after_closing_nothing_is_told_and_nobody_is_being_called",
+            after_closing_nothing_is_told_and_nobody_is_being_called,
+        ),
+        ("after_a_change_the_one_before_is_not_called", after_a_change_the_one_before_is_not_called),
+    ];
+    for (name, scene) in scenes {
+        scene();
+        println!("{} holds", name.replace('_', " "));
+    }
+}
+
+/// Every order in which at most so many threads are interrupted in the middle.
+fn every_order(interruptions: usize, scene: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(interruptions);
+    model.check(scene);
+}
+
+fn of_two_who_give_a_handle_back_one_gets_the_value() {
+    every_order(3, || {
+        let table = Arc::new(Handles::new());
+        let handle = table.insert(Arc::new(1)).unwrap();
+        let other = {
+            let table = table.clone();
+            thread::spawn(move || usize::from(table.remove(handle).is_some()))
+        };
+        let here = usize::from(table.remove(handle).is_some());
+        assert_eq!(here + other.join().unwrap(), 1);
+        assert_eq!(table.get(handle), None);
+    });
+}
+
+fn a_handle_never_finds_a_later_value() {
+    every_order(3, || {
+        let table = Arc::new(Handles::new());
+        let old = table.insert(Arc::new("old")).unwrap();
+        let changing = {
+            let table = table.clone();
+            thread::spawn(move || {
+                table.remove(old);
+                table.insert(Arc::new("new")).unwrap()
+            })
+        };
+        let found = table.get(old);
+        assert!(found.is_none_or(|value| *value == "old"));
+        let new = changing.join().unwrap();
+        assert_ne!(old, new);
+        assert_eq!((table.get(old), table.get(new).as_deref()), (None, Some(&"new")));
+    });
+}
+
+fn handles_made_at_the_same_time_differ() {
+    every_order(3, || {
+        let table = Arc::new(Handles::new());
+        let free = table.insert(Arc::new(0)).unwrap();
+        table.remove(free);
+        let other = {
+            let table = table.clone();
+            thread::spawn(move || table.insert(Arc::new(1)).unwrap())
+        };
+        let here = table.insert(Arc::new(2)).unwrap();
+        let other = other.join().unwrap();
+        assert!(here != other && here != free && other != free);
+        assert_eq!((table.get(other).as_deref(), table.get(here).as_deref()), (Some(&1), Some(&2)));
+    });
+}
+
+/// A queue, and what was heard of it.
+#[derive(Clone)]
+struct Scene {
+    events: Arc<Events<usize, usize>>,
+    heard: Arc<std::sync::Mutex<Vec<(usize, usize)>>>,
+    inside: Arc<AtomicUsize>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let scene = Self { events: Arc::new(Events::new()), heard: Arc::default(), inside: Arc::default() };
+        scene.events.hear(Some(1), true);
+        scene
+    }
+
+    /// Pushes, and empties the queue where that is asked for, on another thread in the library and on this one here.
+    fn push(&self, event: usize) {
+        if self.events.push(event, 1).start {
+            self.events.empty(|hearer, event| {
+                assert_eq!(self.inside.fetch_add(1, Ordering::SeqCst), 0, "one call at a time");
+                self.heard.lock().unwrap().push((*hearer, *event));
+                thread::yield_now();
+                self.inside.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    }
+
+    fn heard(&self) -> Vec<(usize, usize)> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+fn every_event_is_told_once_and_each_pushers_in_order() {
+    every_order(3, || {
+        let scene = Scene::new();
+        let other = {
+            let scene = scene.clone();
+            thread::spawn(move || {
+                scene.push(10);
+                scene.push(11);
+            })
+        };
+        scene.push(20);
+        other.join().unwrap();
+        let heard: Vec<usize> = scene.heard().into_iter().map(|(_, event)| event).collect();
+        let of = |tens: usize| heard.iter().copied().filter(|event| event / 10 == tens).collect::<Vec<_>>();
+        assert_eq!((of(1), of(2)), (vec![10, 11], vec![20]));
+    });
+}
+
+fn after_closing_nothing_is_told_and_nobody_is_being_called() {
+    every_order(3, || {
+        let scene = Scene::new();
+        let other = {
+            let scene = scene.clone();
+            thread::spawn(move || {
+                scene.push(10);
+                scene.push(11);
+            })
+        };
+        scene.events.close(true);
+        let (heard, inside) = (scene.heard(), scene.inside.load(Ordering::SeqCst));
+        assert_eq!(inside, 0, "a call is in progress after closing");
+        other.join().unwrap();
+        assert_eq!(scene.heard(), heard, "told after closing");
+    });
+}
+
+fn after_a_change_the_one_before_is_not_called() {
+    every_order(3, || {
+        let scene = Scene::new();
+        let other = {
+            let scene = scene.clone();
+            thread::spawn(move || {
+                scene.push(10);
+                scene.push(11);
+            })
+        };
+        scene.events.hear(Some(2), true);
+        let of_the_first = |scene: &Scene| scene.heard().iter().filter(|(hearer, _)| *hearer == 1).count();
+        let before = of_the_first(&scene);
+        other.join().unwrap();
+        assert_eq!(of_the_first(&scene), before);
+        assert_eq!(scene.heard().len(), 2, "none is lost");
+    });
+}
