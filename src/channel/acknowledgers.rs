@@ -8,7 +8,7 @@ use super::known::{IdMap, Keyed};
 
 /// Participants remembered for one message.
 const MOST: usize = 32;
-/// Messages for which they are remembered, those acknowledged last.
+/// Messages for which they are remembered at most, those acknowledged last.
 const MESSAGES: usize = 1_024;
 
 /// The acknowledgers of messages that were acknowledged since the opening.
@@ -16,16 +16,18 @@ const MESSAGES: usize = 1_024;
 pub(super) struct Acknowledgers {
     by: IdMap<MessageId, Vec<ParticipantId>>,
     order: VecDeque<MessageId>,
+    messages: usize,
 }
 
 impl Acknowledgers {
-    pub(super) fn new(keys: Keyed) -> Self {
-        Self { by: HashMap::with_hasher(keys), order: VecDeque::new() }
+    /// Remembers no more messages than the log has.
+    pub(super) fn new(keys: Keyed, logged: usize) -> Self {
+        Self { by: HashMap::with_hasher(keys), order: VecDeque::new(), messages: logged.min(MESSAGES) }
     }
 
     /// A message is acknowledged now.
     pub(super) fn first(&mut self, id: &MessageId, by: &ParticipantId) {
-        if self.order.len() >= MESSAGES
+        if self.order.len() >= self.messages
             && let Some(oldest) = self.order.pop_front()
         {
             self.by.remove(&oldest);
@@ -57,7 +59,7 @@ mod tests {
 
     #[test]
     fn acknowledgers_are_bounded_and_the_messages_acknowledged_first_are_forgotten() {
-        let mut acknowledgers = Acknowledgers::new(Keyed::new(1));
+        let mut acknowledgers = Acknowledgers::new(Keyed::new(1), usize::MAX);
         let name = |n: usize| ParticipantId::new(n.to_string());
         for n in 0..3 * MESSAGES {
             let id = MessageId::new(n.to_be_bytes());
@@ -67,5 +69,16 @@ mod tests {
         }
         assert_eq!((acknowledgers.by.len(), acknowledgers.order.len()), (MESSAGES, MESSAGES));
         assert!(acknowledgers.of(&MessageId::new(0_usize.to_be_bytes())).is_empty());
+    }
+
+    #[test]
+    fn no_more_messages_are_remembered_than_a_log_has() {
+        for logged in [1, 20] {
+            let mut acknowledgers = Acknowledgers::new(Keyed::new(1), logged);
+            let ids: Vec<_> = (0..100_usize).map(|n| MessageId::new(n.to_be_bytes())).collect();
+            ids.iter().for_each(|id| acknowledgers.first(id, &ParticipantId::from("bob")));
+            let remembered = ids.iter().map(|id| usize::from(!acknowledgers.of(id).is_empty()));
+            assert_eq!(remembered.sum::<usize>(), logged);
+        }
     }
 }

@@ -167,7 +167,7 @@ impl Channel {
             sync,
             company: super::company::Company::default(),
             echoes: super::echoes::Echoes::new(keys),
-            acknowledgers: super::acknowledgers::Acknowledgers::new(keys),
+            acknowledgers: super::acknowledgers::Acknowledgers::new(keys, config.max_message_history),
             incarnations: super::incarnations::Incarnations::new(context),
             batches: super::batch::Batches::default(),
             answers: super::waits::Answers::new(&config),

@@ -86,8 +86,9 @@ impl Channel {
         if !entry.failed {
             self.log.unpin(key);
         }
-        self.acknowledgers.first(&key.id, by);
-        let (id, by) = (key.id.clone(), by.clone());
+        // The id that the log has: the other one is memory of its own.
+        let (id, by) = (entry.key.id, by.clone());
+        self.acknowledgers.first(&id, &by);
         let after_failure = entry.failed && entry.uncertain.is_none();
         self.effects.tell(Event::MessageAcknowledged { id, by, after_failure });
     }
@@ -131,7 +132,7 @@ impl Channel {
     }
 
     /// Who is known to have received an own message that was acknowledged since the opening, first who was known first: up to
-    /// 32, of the last 1,024 such messages.
+    /// 32, of the last 1,024 such messages, or as many as the log has if it has fewer.
     #[must_use]
     pub fn acknowledged_by(&self, id: &MessageId) -> &[ParticipantId] {
         self.acknowledgers.of(id)

@@ -62,10 +62,14 @@ pub(super) struct Live {
     pub(super) ending: Option<Ending>,
 }
 
+/// Steps that share a commit.
+#[allow(clippy::vec_box, reason = "they come boxed from the queue")]
+type Batch = Vec<Box<Pending>>;
+
 /// A commit on its way, and the steps it is for.
 #[derive(Debug)]
 struct Saving {
-    batch: Vec<Pending>,
+    batch: Batch,
     /// What the batch keeps in memory.
     bytes: usize,
     /// `None` while what the store has is loaded, to write all of the channel anew.
@@ -193,7 +197,7 @@ impl Live {
             self.failing = None;
             self.held.clear();
             turn.callbacks.discard();
-            for call in self.steps.take().iter_mut().flat_map(Pending::take_calls) {
+            for call in self.steps.take().iter_mut().flat_map(|step| step.take_calls()) {
                 turn.answer(call, Err(why.clone()));
             }
         }
@@ -230,7 +234,7 @@ impl Live {
     /// Whoever waits for a step, which then answers nobody.
     pub(super) fn take_callers(&mut self) -> Vec<CallId> {
         let saving = self.saving.iter_mut().flat_map(|saving| &mut saving.batch);
-        saving.chain(self.steps.iter_mut()).flat_map(Pending::take_calls).collect()
+        saving.chain(self.steps.iter_mut()).flat_map(|step| step.take_calls()).collect()
     }
 
     /// Begins to save the next steps; those that have nothing to save are carried out at once.
@@ -296,7 +300,7 @@ impl Live {
         }
     }
 
-    fn commit(&mut self, turn: &mut Turn<'_>, batch: Vec<Pending>, commit: Commit) {
+    fn commit(&mut self, turn: &mut Turn<'_>, batch: Batch, commit: Commit) {
         trace!(channel = %turn.id, puts = commit.history.put.len(), deletes = commit.history.delete.len(), "save");
         let commit = Arc::new(commit);
         let bytes = batch.iter().map(|step| step.bytes).sum();
@@ -490,7 +494,7 @@ impl Live {
     }
 
     /// Tells all of a batch, in order, what its one attempt to save came to.
-    fn settle(&mut self, turn: &mut Turn<'_>, batch: Vec<Pending>, attempt: Option<Result<(), Arc<PersistenceError>>>) {
+    fn settle(&mut self, turn: &mut Turn<'_>, batch: Batch, attempt: Option<Result<(), Arc<PersistenceError>>>) {
         let mut failure = None;
         match attempt {
             None => {}
@@ -521,7 +525,7 @@ impl Live {
     }
 
     /// `failure` is set where a failed save fails the operation.
-    fn carry_out(&mut self, turn: &mut Turn<'_>, step: Pending, failure: Option<Arc<PersistenceError>>) {
+    fn carry_out(&mut self, turn: &mut Turn<'_>, step: Box<Pending>, failure: Option<Arc<PersistenceError>>) {
         if step.retry {
             self.retry_queued = false;
         }
@@ -545,9 +549,10 @@ impl Live {
             }
             (None, None) => {
                 let dialect = self.dialect;
-                let answer = step.outcome.map_err(ExecutorError::from);
-                let answer = answer.map(|outcome| Answer { outcome, own: step.own.map(|message| (message, dialect)) });
-                for call in step.callers {
+                let Pending { outcome, own, callers, .. } = *step;
+                let answer = outcome.map_err(ExecutorError::from);
+                let answer = answer.map(|outcome| Answer { outcome, own: own.map(|message| (message, dialect)) });
+                for call in callers {
                     turn.answer(call, answer.clone());
                 }
             }

@@ -32,7 +32,8 @@ pub(super) struct Pending {
 /// Steps to carry out, and what they keep in memory.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
-    queue: VecDeque<Pending>,
+    /// Boxed, for a step is large, and moves from here into a batch.
+    queue: VecDeque<Box<Pending>>,
     bytes: usize,
 }
 
@@ -51,25 +52,21 @@ impl Steps {
 
     pub(super) fn push(&mut self, step: Pending) {
         self.bytes += step.bytes;
-        self.queue.push_back(step);
+        self.queue.push_back(Box::new(step));
     }
 
-    pub(super) fn pop(&mut self) -> Option<Pending> {
+    pub(super) fn pop(&mut self) -> Option<Box<Pending>> {
         let step = self.queue.pop_front()?;
         self.bytes -= step.bytes;
-        if self.queue.is_empty() {
-            // Steps are large, and of many channels most are idle.
-            self.queue = VecDeque::new();
-        }
         Some(step)
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Box<Pending>> {
         self.queue.iter_mut()
     }
 
     /// Takes all of them.
-    pub(super) fn take(&mut self) -> VecDeque<Pending> {
+    pub(super) fn take(&mut self) -> VecDeque<Box<Pending>> {
         self.bytes = 0;
         std::mem::take(&mut self.queue)
     }
