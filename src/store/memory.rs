@@ -4,7 +4,7 @@
 //! for applications that want no memory across restarts. How it moves: rows are kept as data, never as bytes; a
 //! commit happens under one lock, so it is atomic. Nothing is checked on load: there is no medium to damage it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -52,14 +52,14 @@ struct Kept {
 
 impl Kept {
     fn update(&mut self, update: &HistoryUpdate) {
-        let put: BTreeSet<RowKey> = update.put.iter().map(Row::key).collect();
-        for key in update.delete.iter().filter(|key| !put.contains(key)) {
+        for key in &update.delete {
             self.rows.remove(key);
-            if key.place == Place::Body {
-                self.hints.remove(&key.id);
-            }
         }
         self.rows.extend(update.put.iter().map(|row| (row.key(), row.clone())));
+        // What is put wins over what is deleted, so only now is it known which bodies are gone.
+        for key in update.delete.iter().filter(|key| key.place == Place::Body && !self.rows.contains_key(key)) {
+            self.hints.remove(&key.id);
+        }
     }
 }
 
