@@ -48,8 +48,10 @@ pub(super) struct Way {
 /// What a message is to a participant that may have joined late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// The beginning, or what lowers the horizon: shown without its dependencies.
+    /// The beginning: shown without its dependencies, which are history.
     First,
+    /// What lowers the horizon: shown without its dependencies, which may be news.
+    Lower,
     News,
     History,
     /// Nothing yet.
@@ -134,7 +136,7 @@ impl Channel {
             Some(horizon) if key.lamport > horizon => Part::News,
             Some(_) if way.live && self.is_settling() => {
                 self.meta.horizon = Some(just_below(key.lamport));
-                Part::First
+                Part::Lower
             }
             Some(_) => Part::History,
         }
@@ -213,12 +215,15 @@ impl Channel {
         Some(waiting.parked)
     }
 
-    /// Takes note that these missing messages are history, and returns those that the budget has room for: to be asked for.
-    pub(super) fn spend_on_history(&mut self, missing: Vec<HistoryEntry>) -> Vec<HistoryEntry> {
+    /// Of what history misses, what the budget has room for: to be asked for. What the beginning names is history; what
+    /// history names is only said to be, perhaps by somebody who wants news to go ahead without it.
+    pub(super) fn spend_on_history(&mut self, missing: Vec<HistoryEntry>, part: Part) -> Vec<HistoryEntry> {
         let mut wanted = Vec::new();
         for entry in missing {
             let asked = self.requests.get(&entry.id).is_some();
-            self.note_history(&entry.id);
+            if part == Part::First {
+                self.note_history(&entry.id);
+            }
             if asked || self.meta.backfill_left > 0 {
                 self.meta.backfill_left -= u64::from(!asked);
                 wanted.push(entry);

@@ -346,9 +346,9 @@ impl Channel {
             if part == Part::History {
                 self.spend_on_arrival(way);
             }
-            missing = self.spend_on_history(missing);
+            missing = self.spend_on_history(missing, part);
         }
-        if part == Part::First && !self.news_waits_for_history() {
+        if matches!(part, Part::First | Part::Lower) && !self.news_waits_for_history() {
             unmet.clear();
         } else {
             unmet.extend(missing.iter().map(|entry| entry.id.clone()));

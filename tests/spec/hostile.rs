@@ -61,6 +61,8 @@ struct World {
     /// Ever marked as lost or declared met.
     marked: BTreeSet<MessageId>,
     next_number: u64,
+    /// The highest horizon so far.
+    horizon: Option<Lamport>,
 }
 
 impl World {
@@ -80,6 +82,7 @@ impl World {
             had: BTreeSet::new(),
             marked: BTreeSet::new(),
             next_number: 1,
+            horizon: None,
         }
     }
 
@@ -189,9 +192,11 @@ impl World {
             self.next_number += 1;
             assert!(self.delivered.insert(body.key.clone()), "{:?} was delivered twice", body.key);
             let meta = self.channel.meta();
-            // Whoever made or lowered the horizon lies just above it, and waits for nothing either.
-            let old = meta.horizon.is_some_and(|horizon| body.key.lamport.0 <= horizon.0.saturating_add(1))
-                || meta.floor.as_ref().is_some_and(|floor| body.key <= *floor);
+            // Whoever made or lowered the horizon lies just above it, and waits for nothing either; what it turns from history
+            // into news has stopped waiting.
+            let old =
+                self.horizon.max(meta.horizon).is_some_and(|horizon| body.key.lamport.0 <= horizon.0.saturating_add(1))
+                    || meta.floor.as_ref().is_some_and(|floor| body.key <= *floor);
             for id in body.causal_history.iter().map(|entry| &entry.id).filter(|id| **id != body.key.id) {
                 let met = self.had.contains(id)
                     || self.marked.contains(id)
@@ -202,6 +207,7 @@ impl World {
             }
             self.had.insert(body.key.id.clone());
         }
+        self.horizon = self.horizon.max(self.channel.meta().horizon);
     }
 
     /// Whether this is history, which news waits for with [`Join::Backfill`] alone, while it is fetched.

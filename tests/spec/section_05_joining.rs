@@ -68,6 +68,27 @@ fn news_waits_for_news_and_never_for_what_the_first_message_named() {
 }
 
 #[test]
+fn news_waits_for_what_only_history_names_or_what_lowered_the_horizon() {
+    // Of a liar, or of somebody whose clock was set back.
+    let liars = [message("mallory", "lie", 10, &["news"]), live(message("mallory", "lie", 10, &["news"]))];
+    for (lie, before) in liars.iter().flat_map(|lie| [(lie, false), (lie, true)]) {
+        let mut alice = newcomer(Join::Recent(5));
+        alice.receive(&live(message("bob", "first", 50, &["old"])));
+        if before {
+            alice.receive(lie);
+        }
+        assert_eq!(alice.fate(&live(message("bob", "later", 70, &["news"]))), parked_for(&["news"]));
+        if !before {
+            alice.receive(lie);
+        }
+        alice.restart();
+        assert_eq!(alice.log().last(), Some(&"first".to_owned()));
+        alice.receive(&live(message("bob", "news", 60, &[])));
+        assert_eq!(alice.log()[1..], ["first", "news", "later"], "{lie:?} {before}");
+    }
+}
+
+#[test]
 fn recent_messages_are_fetched_in_the_background_and_shown_in_causal_order_as_history() {
     for restarted in [false, true] {
         let mut alice = newcomer(Join::Recent(3));

@@ -127,11 +127,15 @@ impl Log {
     fn restart(&mut self, channel: &Channel, saved: &ChannelData, torn: bool) -> Result<(), String> {
         self.torn |= torn;
         let (mut log, mut stubs, mut times) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut parked_keys = BTreeSet::new();
         for row in &saved.rows {
             match row {
                 Row::Message(logged) if !logged.below_floor => drop(log.insert(logged.body.key.clone())),
                 Row::Stub(stub) => drop(stubs.insert(stub.key.clone())),
-                Row::Parked(parked) => drop(times.insert(parked.body.key.lamport)),
+                Row::Parked(parked) => {
+                    times.insert(parked.body.key.lamport);
+                    parked_keys.insert(&parked.body.key);
+                }
                 _ => {}
             }
         }
@@ -143,8 +147,12 @@ impl Log {
             (floor, horizon) = (meta.floor.clone(), meta.horizon);
         }
         self.left = self.left.take().max(stubs.last().cloned());
-        // What came in with the step that was cut short was handed, too.
-        let (before, now) = (self.horizon.or(horizon), channel.meta().horizon);
+        // What came in with the step that was cut short was handed, too, and may have lowered it.
+        let before = match (self.horizon, horizon) {
+            (Some(seen), Some(saved)) if saved < seen && is_of_a_message(saved) => Some(saved),
+            (seen, saved) => seen.or(saved),
+        };
+        let now = channel.meta().horizon;
         let moved = match (before, now) {
             _ if before == now => false,
             (_, Some(now)) => !torn || Some(now) < before || !is_of_a_message(now),
@@ -157,10 +165,9 @@ impl Log {
         if moved || invented {
             return Err(format!("the horizon moves from {before:?} to {now:?}"));
         }
-        if torn {
-            // What was saved without its horizon may go ahead at once.
-            self.keys.extend(channel.log().map(|logged| logged.body.key.clone()));
-        }
+        // What was saved without its horizon may go ahead at once, and what waited for what a lower limit does not ask for.
+        let logged = channel.log().map(|logged| &logged.body.key);
+        self.keys.extend(logged.filter(|key| torn || parked_keys.contains(key)).cloned());
         self.follow(channel)
     }
 }

@@ -41,8 +41,8 @@ impl Invariant for Causality {
             let fetched = |key: &LogKey| channel.requests().iter().any(|request| request.entry.id == key.id);
             key.is_some_and(|key| below(key) && !(waits_for_history && fetched(key)))
         };
-        // Whoever is heard first says what is history.
-        let liar = registry.begun(*node).heard.map(|(index, _)| registry.message(index)).filter(|first| first.hostile);
+        // Whoever is heard first says what is history, and may lie, or name what is later: its clock was set back.
+        let first = registry.begun(*node).joined.map(|index| registry.message(index));
         let missing: BTreeSet<_> = delivery.missing.iter().collect();
         for name in message.names.iter().filter(|name| **name != index) {
             let dependency = registry.message(*name);
@@ -50,7 +50,8 @@ impl Invariant for Causality {
                 || registry.is_declared(*node, *name)
                 || missing.contains(&dependency.id)
                 || is_history(dependency.key.as_ref())
-                || liar.is_some_and(|first| first.names.contains(name))
+                || first
+                    .is_some_and(|first| first.names.contains(name) && (first.hostile || dependency.key > first.key))
                 || dependency.contested
                 || dependency.hostile;
             if !met {

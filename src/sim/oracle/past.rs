@@ -20,6 +20,8 @@ pub(super) struct Begun {
     pub(super) heard: Option<(usize, Lamport)>,
     /// The highest horizon it had: where it is lowered, what was history stays that.
     pub(super) horizon: Option<Lamport>,
+    /// What made its beginning, shown already or waiting.
+    pub(super) joined: Option<usize>,
 }
 
 impl Begun {
@@ -73,7 +75,7 @@ impl Past {
         let mut hidden: BTreeSet<usize> = registry.waived(node).collect();
         hidden.extend(registry.all_sent().filter(|(_, message)| message.contested).map(|(index, _)| index));
         // Whoever is heard first says what is history, and may lie.
-        let first = registry.begun(node).heard.map(|(index, _)| registry.message(index));
+        let first = registry.begun(node).joined.map(|index| registry.message(index));
         hidden.extend(first.filter(|first| first.hostile).iter().flat_map(|first| &first.names));
         let mut namers: HashMap<usize, Vec<usize>> = HashMap::new();
         let mut work: Vec<usize> = hidden.iter().copied().collect();

@@ -256,6 +256,9 @@ impl Registry {
                     *handed = false;
                 }
             }
+            Seen::Told { node, event: Event::Joined { first, .. }, .. } => {
+                self.begun[*node].joined = Some(self.intern(first));
+            }
             Seen::Told { node, event: Event::DependencyLost { id }, .. } => {
                 let index = self.intern(id);
                 self.lost[*node].insert(index);
