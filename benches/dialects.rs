@@ -19,6 +19,7 @@ use fixtures::{CHANNEL, HISTORY, content, context};
 use reliable_channel::channel::{Channel, Config, Input, Step};
 use reliable_channel::types::Dialect;
 use reliable_channel::wire;
+use tap::Tap as _;
 
 /// Two participants of one channel.
 struct Talk {
@@ -30,7 +31,7 @@ struct Talk {
 impl Talk {
     fn with_full_logs(dialect: Dialect) -> Self {
         let member = |name: &str, entropy| {
-            let config = Config { max_resend_attempts: u32::MAX, ..Config::of(dialect) };
+            let config = Config::of(dialect).tap_mut(|it| it.max_resend_attempts = u32::MAX);
             Channel::new(CHANNEL, name, Arc::new(config), &context(0, entropy)).unwrap()
         };
         let mut talk = Self { speaker: member("alice_01", 1), listener: member("bobby_01", 2), now: 0 };

@@ -19,6 +19,7 @@ use reliable_channel::manager::ManualClock;
 use reliable_channel::store::MemoryPersistence;
 use reliable_channel::types::{ChannelId, Dialect, MessageId, WallTime};
 use reliable_channel::wire;
+use tap::Tap as _;
 
 fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
@@ -29,7 +30,7 @@ fn main() {
 fn run(channels: usize, tasks: usize, operations: usize) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let clock = ManualClock::new(WallTime::from_millis(EPOCH));
-    let config = Config { max_message_history: 20, ..Config::default() };
+    let config = Config::default().tap_mut(|it| it.max_message_history = 20);
     let _entered = runtime.enter();
     let builder =
         ReliabilityManager::builder("alice_01").config(config).persistence(Arc::new(MemoryPersistence::new()));

@@ -13,13 +13,17 @@ use reliable_channel::Channel;
 use reliable_channel::channel::Config;
 use reliable_channel::state::{Commit, HistoryUpdate};
 use reliable_channel::store::{MemoryPersistence, Persistence};
+use tap::Tap as _;
 
 fn restore(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("restore/memory");
     group.sample_size(10);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for messages in [1_000, 100_000] {
-        let config = Config { max_message_history: messages, max_log_bytes: usize::MAX, ..Config::default() };
+        let config = Config::default().tap_mut(|it| {
+            it.max_message_history = messages;
+            it.max_log_bytes = usize::MAX;
+        });
         let mut peer = Peer::new(|options| *options = config.clone());
         for _ in 0..messages {
             let message = peer.next_received();

@@ -122,11 +122,11 @@ impl Loop {
     }
 
     fn context(&self) -> Context {
-        Context {
-            wall: WallTime::from_millis(1_767_225_600_000 + self.now_ms),
-            running: RunningTime::from_millis(self.now_ms),
+        Context::new(
+            WallTime::from_millis(1_767_225_600_000 + self.now_ms),
+            RunningTime::from_millis(self.now_ms),
             // A real program brings real random bits.
-            entropy: self.now_ms.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.sent,
-        }
+            self.now_ms.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.sent,
+        )
     }
 }

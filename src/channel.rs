@@ -67,6 +67,7 @@ use crate::types::{ChannelId, Lamport, Message, MessageId, ParticipantId, Runnin
 
 /// What the caller brings to every input: the time and fresh entropy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Context {
     /// Wall-clock time.
     pub wall: WallTime,
@@ -74,6 +75,14 @@ pub struct Context {
     pub running: RunningTime,
     /// Fresh random bits: for filter seeds and for spreading timers.
     pub entropy: u64,
+}
+
+impl Context {
+    /// The time, and fresh random bits.
+    #[must_use]
+    pub const fn new(wall: WallTime, running: RunningTime, entropy: u64) -> Self {
+        Self { wall, running, entropy }
+    }
 }
 
 /// All that can happen to a channel. Nothing else changes it.
@@ -135,6 +144,8 @@ pub enum Input {
 }
 
 /// What an input led to: data, to be carried out in this order: `save`, `transmit`, `events`.
+///
+/// It is exhaustive, and stays so: who drives a channel must see at compile time that there is something new to carry out.
 #[derive(Debug)]
 #[must_use = "a step must be carried out: save, then transmit, then tell the events"]
 pub struct Step {
@@ -150,6 +161,7 @@ pub struct Step {
 
 /// A message that must go out.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Transmit {
     /// Why.
     pub kind: TransmitKind,
@@ -159,6 +171,7 @@ pub struct Transmit {
 
 /// Why a message goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TransmitKind {
     /// The answer to [`Input::Send`].
     Content,
@@ -188,6 +201,7 @@ pub enum Outcome {
 
 /// What became of a received message.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Received {
     /// The message.
     pub id: MessageId,

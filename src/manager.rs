@@ -67,6 +67,7 @@ pub struct ReliabilityManager {
 
 /// A message to broadcast to its channel. Only the caller gets it; resends come as [`Transmission`]s.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Wrapped {
     /// The message's id.
     pub id: MessageId,
@@ -76,6 +77,7 @@ pub struct Wrapped {
 
 /// A received message and what became of it.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Unwrapped {
     /// The message. Its content reaches the application by events alone, once and in order.
     pub message: Message,
@@ -87,6 +89,7 @@ pub struct Unwrapped {
 
 /// A message passed on.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Relayed {
     /// What to broadcast; `None` where there is nothing to pass on, as for a duplicate.
     pub bytes: Option<Bytes>,

@@ -23,6 +23,7 @@ pub struct LogKey {
 
 /// The lasting part of a content message: what is logged, resent and repaired.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Body {
     /// Where it stands in the log.
     pub key: LogKey,
@@ -34,8 +35,17 @@ pub struct Body {
     pub content: Bytes,
 }
 
+impl Body {
+    /// A message that depends on nothing.
+    #[must_use]
+    pub fn new(key: LogKey, sender: ParticipantId, content: Bytes) -> Self {
+        Self { key, sender, causal_history: Vec::new(), content }
+    }
+}
+
 /// A delivered message.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Logged {
     /// The message.
     pub body: Arc<Body>,
@@ -51,8 +61,17 @@ pub struct Logged {
     pub missing: Vec<MessageId>,
 }
 
+impl Logged {
+    /// An own message: without a delivery number.
+    #[must_use]
+    pub fn new(body: Arc<Body>, seen: WallTime) -> Self {
+        Self { body, delivery: None, seen, late: false, below_floor: false, missing: Vec::new() }
+    }
+}
+
 /// A message that waits for its dependencies.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Parked {
     /// The message.
     pub body: Arc<Body>,
@@ -62,8 +81,17 @@ pub struct Parked {
     pub parked_at_age_ms: u64,
 }
 
+impl Parked {
+    /// A message that waits since this age.
+    #[must_use]
+    pub fn new(body: Arc<Body>, seen: WallTime, parked_at_age_ms: u64) -> Self {
+        Self { body, seen, parked_at_age_ms }
+    }
+}
+
 /// What is left of an evicted message, so that a replay is known as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stub {
     /// Where it stood in the log.
     pub key: LogKey,
@@ -71,8 +99,17 @@ pub struct Stub {
     pub sender: ParticipantId,
 }
 
+impl Stub {
+    /// What is left of the message at this place.
+    #[must_use]
+    pub fn new(key: LogKey, sender: ParticipantId) -> Self {
+        Self { key, sender }
+    }
+}
+
 /// One sender's consecutive filter hits for one message (docs/protocol.md section 7).
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Evidence {
     /// Whose filters.
     pub sender: ParticipantId,
@@ -84,8 +121,17 @@ pub struct Evidence {
     pub seeds: Vec<[u8; 8]>,
 }
 
+impl Evidence {
+    /// Hits in filters with fixed hashes: without seeds.
+    #[must_use]
+    pub fn new(sender: ParticipantId, chance: f64, hits: u32) -> Self {
+        Self { sender, chance, hits, seeds: Vec::new() }
+    }
+}
+
 /// An own message that nobody has acknowledged yet.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Outgoing {
     /// The message.
     pub key: LogKey,
@@ -108,8 +154,27 @@ pub struct Outgoing {
     pub evidence: Vec<Evidence>,
 }
 
+impl Outgoing {
+    /// A message sent once at this time, and due at once.
+    #[must_use]
+    pub fn new(key: LogKey, first_sent: WallTime) -> Self {
+        Self {
+            key,
+            first_sent,
+            last_sent: first_sent,
+            next_due: first_sent,
+            attempts: 0,
+            failed: false,
+            uncertain: None,
+            filters_heard_at_send: 0,
+            evidence: Vec::new(),
+        }
+    }
+}
+
 /// A missing message in the outgoing repair buffer (SDS-R).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Request {
     /// What is missing, as it was named.
     pub entry: HistoryEntry,
@@ -125,8 +190,17 @@ pub struct Request {
     pub named_at_age_ms: u64,
 }
 
+impl Request {
+    /// A missing message, never asked for, named at age 0.
+    #[must_use]
+    pub fn new(entry: HistoryEntry, due: WallTime) -> Self {
+        Self { entry, due, sent: 0, heard: 0, since_age_ms: 0, named_at_age_ms: 0 }
+    }
+}
+
 /// A message to rebroadcast, in the incoming repair buffer (SDS-R).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Response {
     /// The message asked for.
     pub id: MessageId,
@@ -134,8 +208,17 @@ pub struct Response {
     pub due: WallTime,
 }
 
+impl Response {
+    /// A message to rebroadcast at this time.
+    #[must_use]
+    pub fn new(id: MessageId, due: WallTime) -> Self {
+        Self { id, due }
+    }
+}
+
 /// Why a dependency counts as met without having been delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum MarkKind {
     /// Irretrievably lost (docs/protocol.md section 10).
     Lost,
@@ -151,6 +234,7 @@ pub enum MarkKind {
 
 /// A dependency that counts as met.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mark {
     /// The dependency.
     pub id: MessageId,
@@ -160,8 +244,17 @@ pub struct Mark {
     pub sequence: u64,
 }
 
+impl Mark {
+    /// A mark.
+    #[must_use]
+    pub fn new(id: MessageId, kind: MarkKind, sequence: u64) -> Self {
+        Self { id, kind, sequence }
+    }
+}
+
 /// The deliveries of one opening. Their numbers belong to it, for after an older copy of the store they are given anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Incarnation {
     /// Which one: a random number, as eight bytes.
     pub id: MessageId,
@@ -169,8 +262,17 @@ pub struct Incarnation {
     pub first: u64,
 }
 
+impl Incarnation {
+    /// An opening.
+    #[must_use]
+    pub fn new(id: MessageId, first: u64) -> Self {
+        Self { id, first }
+    }
+}
+
 /// One saved value.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Row {
     /// A delivered message.
     Message(Logged),
@@ -193,6 +295,7 @@ pub enum Row {
 /// The kinds of place a row can take; a message, a parked message and a stub share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Place {
     /// [`Row::Message`], [`Row::Parked`] or [`Row::Stub`].
     Body = 0,
@@ -264,6 +367,7 @@ impl Row {
 
 /// The small fixed-size state of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ChannelMeta {
     /// The dialect the channel was last run in.
     pub dialect: Dialect,
@@ -301,6 +405,7 @@ pub struct ChannelMeta {
 
 /// How many rows of each kind a channel has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RowCounts {
     /// [`Row::Message`].
     pub messages: u64,
@@ -338,6 +443,9 @@ impl HistoryUpdate {
 }
 
 /// What one operation changed: changed rows only, to be saved together or not at all.
+///
+/// It is exhaustive, as [`HistoryUpdate`] and [`ChannelData`] are: a store must see at compile time that there is something
+/// new to keep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Commit {
     /// The new meta, when it changed.
@@ -396,6 +504,7 @@ pub struct ChannelData {
 /// What does not fit together in loaded data; from a store that commits atomically this is damage.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: the meta says {expected}, found {found}")]
+#[non_exhaustive]
 pub struct Mismatch {
     /// Which fact.
     pub what: &'static str,

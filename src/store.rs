@@ -208,6 +208,7 @@ pub struct Capabilities {
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[error("{verb}{}: {kind}", channel.as_ref().map(|channel| format!(" of channel {channel}")).unwrap_or_default())]
+#[non_exhaustive]
 pub struct PersistenceError {
     /// The call that failed.
     pub verb: &'static str,

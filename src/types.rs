@@ -206,6 +206,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 
 /// A message named by another one: a causal dependency or a repair request (LIP-109 `HistoryEntry`).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HistoryEntry {
     /// The message named.
     pub id: MessageId,
@@ -277,6 +278,7 @@ impl FilterField {
 
 /// What a message is for, told by which fields it has (docs/protocol.md section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum MessageKind {
     /// Content and Lamport time: logged, ordered, acknowledged, repaired.
     Content,
@@ -288,6 +290,7 @@ pub enum MessageKind {
 
 /// A decoded message (LIP-109 `Message`).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Message {
     /// Unique identifier.
     pub id: MessageId,
@@ -308,6 +311,21 @@ pub struct Message {
 }
 
 impl Message {
+    /// A message without time, history, filter, requests and content: set what it has.
+    #[must_use]
+    pub fn new(id: MessageId, sender: ParticipantId, channel: ChannelId) -> Self {
+        Self {
+            id,
+            sender,
+            channel,
+            lamport: None,
+            causal_history: Vec::new(),
+            filter: FilterField::Absent,
+            repair_request: Vec::new(),
+            content: Bytes::new(),
+        }
+    }
+
     /// The kind told by the fields present, or `None` where they make no valid message. nim-sds has no sync messages:
     /// what carries its filter field is content, empty content too.
     #[must_use]
@@ -324,6 +342,7 @@ impl Message {
 
 /// What a received message or a caller may cost, enforced before memory is taken (docs/protocol.md section 11).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Bytes of a message, channel or participant id: 1 to this many. Default 256.
     pub max_id_bytes: usize,

@@ -18,6 +18,7 @@ use reliable_channel::fuzzing::TARGETS;
 use reliable_channel::store::snapshot;
 use reliable_channel::types::{ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Message};
 use reliable_channel::wire;
+use tap::Tap as _;
 
 fn folder(kind: &str, target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(kind).join(target)
@@ -100,23 +101,35 @@ fn write_the_seeds() {
 }
 
 fn messages() -> Vec<(&'static str, Message)> {
-    let content = Message {
-        id: "id".into(),
-        sender: "alice".into(),
-        channel: "c".into(),
-        lamport: Some(Lamport(1_700_000_000_000)),
-        causal_history: vec![
+    let content = Message::new("id".into(), "alice".into(), "c".into()).tap_mut(|it| {
+        it.lamport = Some(Lamport(1_700_000_000_000));
+        it.causal_history = vec![
             HistoryEntry::new("bare"),
-            HistoryEntry { id: "full".into(), hint: Some(Bytes::from_static(b"hint")), sender: Some("bob".into()) },
-        ],
-        filter: FilterField::Compact { k: 7, seed: [7; 8], bits: Bytes::from_static(&[0x55; 16]) },
-        repair_request: vec![HistoryEntry::new("missing")],
-        content: Bytes::from_static(b"hello"),
-    };
+            HistoryEntry::new("full").tap_mut(|it| {
+                it.hint = Some(Bytes::from_static(b"hint"));
+                it.sender = Some("bob".into());
+            }),
+        ];
+        it.filter = FilterField::Compact { k: 7, seed: [7; 8], bits: Bytes::from_static(&[0x55; 16]) };
+        it.repair_request = vec![HistoryEntry::new("missing")];
+        it.content = Bytes::from_static(b"hello");
+    });
     vec![
-        ("sync", Message { content: Bytes::new(), ..content.clone() }),
-        ("ephemeral", Message { lamport: None, causal_history: Vec::new(), ..content.clone() }),
-        ("bare", Message { filter: FilterField::Absent, repair_request: Vec::new(), ..content.clone() }),
+        ("sync", content.clone().tap_mut(|it| it.content = Bytes::new())),
+        (
+            "ephemeral",
+            content.clone().tap_mut(|it| {
+                it.lamport = None;
+                it.causal_history = Vec::new();
+            }),
+        ),
+        (
+            "bare",
+            content.clone().tap_mut(|it| {
+                it.filter = FilterField::Absent;
+                it.repair_request = Vec::new();
+            }),
+        ),
         ("content", content),
     ]
 }

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use reliable_channel::filter::{FilterError, IdHash, ReceivedFilter, RollingFilter, RollingFilterConfig};
 use reliable_channel::types::{Dialect, FilterField, MessageId, RunningTime};
+use tap::Tap as _;
 
 const MAX: usize = 64 << 10;
 
@@ -259,7 +260,7 @@ fn the_same_calls_give_the_same_bytes() {
 #[test]
 fn error_rates_beyond_reason_do_not_panic() {
     for error_rate in [f64::NAN, f64::INFINITY, -1.0, 0.0, 1.0, 1e-300] {
-        let mut filter = RollingFilter::new(RollingFilterConfig { error_rate, ..RollingFilterConfig::default() });
+        let mut filter = RollingFilter::new(RollingFilterConfig::default().tap_mut(|it| it.error_rate = error_rate));
         filter.insert(&id(1), hash(1), at(0));
         filter.reseed(at(0), [1; 8]);
         assert!(holds(&filter, 1));

@@ -10,11 +10,10 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use common::{every_kind, meta_for};
 use proptest::prelude::*;
-use reliable_channel::state::{
-    ChannelMeta, Evidence, Incarnation, MarkKind, Outgoing, Place, Request, Row, RowKey, Stub,
-};
+use reliable_channel::state::{ChannelMeta, Evidence, Incarnation, MarkKind, Place, Request, Row, RowKey, Stub};
 use reliable_channel::store::{PersistenceErrorKind, snapshot};
 use reliable_channel::types::{ChannelId, Dialect, HistoryEntry, Lamport, MessageId, ParticipantId};
+use tap::Tap as _;
 
 fn channel() -> ChannelId {
     "golden".into()
@@ -54,6 +53,7 @@ fn name(row: &Row) -> &'static str {
         Row::Mark(mark) if mark.kind == MarkKind::Lost => "mark_lost.hex",
         Row::Mark(_) => "mark_declared_met.hex",
         Row::Incarnation(_) => "incarnation.hex",
+        _ => panic!("no golden bytes of this kind of row yet: {row:?}"),
     }
 }
 
@@ -79,7 +79,7 @@ fn a_mark_may_say_that_a_message_was_withdrawn() {
 #[test]
 fn an_outgoing_entry_may_say_that_it_is_uncertain() {
     let Row::Outgoing(certain) = common::outgoing(1, "any") else { unreachable!() };
-    let row = Row::Outgoing(Outgoing { uncertain: Some(0.5), ..certain });
+    let row = Row::Outgoing(certain.tap_mut(|it| it.uncertain = Some(0.5)));
     let value = snapshot::encode_row(&channel(), &row);
     assert!(value.ends_with(&[&[0x41][..], &0.5_f64.to_le_bytes()].concat()), "field 8, which 0.1 did not write");
     assert_eq!(snapshot::decode_row(&channel(), &row.key(), value.into()), Ok(row));
@@ -87,7 +87,7 @@ fn an_outgoing_entry_may_say_that_it_is_uncertain() {
 
 #[test]
 fn an_incarnation_lies_in_a_place_of_its_own() {
-    let row = Row::Incarnation(Incarnation { id: MessageId::new(7_u64.to_be_bytes()), first: 5 });
+    let row = Row::Incarnation(Incarnation::new(MessageId::new(7_u64.to_be_bytes()), 5));
     let (key, value) = (snapshot::row_key(&row.key()), snapshot::encode_row(&channel(), &row));
     assert_eq!(key, [&[5][..], &[0; 8], &[0, 0, 0, 0, 0, 0, 0, 7]].concat(), "place 5, which 0.1 did not write");
     assert!(value.ends_with(&[0x4a, 2, 0x08, 5]), "{value:x?}");
@@ -108,7 +108,7 @@ fn metas_are_written_and_read_as_ever() {
 fn a_meta_says_which_dialect_the_channel_speaks() {
     let unspoken = snapshot::encode_meta(&channel(), &ChannelMeta::default()).len();
     for (dialect, number) in [(Dialect::JsWaku, 1), (Dialect::NimSds, 2)] {
-        let meta = ChannelMeta { dialect, ..ChannelMeta::default() };
+        let meta = ChannelMeta::default().tap_mut(|it| it.dialect = dialect);
         let bytes = snapshot::encode_meta(&channel(), &meta);
         assert_eq!(bytes[unspoken..], [0x80, 0x01, number], "field 16, which 0.1 did not write");
         assert_eq!(snapshot::decode_meta(&channel(), bytes.into()), Ok(meta));
@@ -214,18 +214,27 @@ fn values_are_compact() {
     let id = "0123456789abcdef".repeat(4);
     let key = common::key(1_753_987_200_123, &id);
     let Row::Outgoing(first) = common::outgoing(1, "any") else { unreachable!() };
-    let sent = Outgoing { key: key.clone(), attempts: 0, failed: false, evidence: vec![], ..first.clone() };
+    let sent = first.clone().tap_mut(|it| {
+        it.key = key.clone();
+        it.attempts = 0;
+        it.failed = false;
+        it.evidence = vec![];
+    });
     let seeds = vec![[7; 8]; 4];
-    let evidence = vec![Evidence { sender: id.as_str().into(), chance: 0.001, hits: 2, seeds }];
-    let evident = Outgoing { evidence, ..sent.clone() };
-    let entry = HistoryEntry { id: id.as_str().into(), hint: None, sender: Some(ParticipantId::from(id.as_str())) };
-    let asked =
-        Request { entry, due: common::NOW, sent: 1, heard: 2, since_age_ms: 3_600_000, named_at_age_ms: 3_700_000 };
-    let bare = Request { entry: HistoryEntry::new(id.as_str()), ..asked.clone() };
+    let evidence = vec![Evidence::new(id.as_str().into(), 0.001, 2).tap_mut(|it| it.seeds = seeds)];
+    let evident = sent.clone().tap_mut(|it| it.evidence = evidence);
+    let entry = HistoryEntry::new(id.as_str()).tap_mut(|it| it.sender = Some(ParticipantId::from(id.as_str())));
+    let asked = Request::new(entry, common::NOW).tap_mut(|it| {
+        it.sent = 1;
+        it.heard = 2;
+        it.since_age_ms = 3_600_000;
+        it.named_at_age_ms = 3_700_000;
+    });
+    let bare = asked.clone().tap_mut(|it| it.entry = HistoryEntry::new(id.as_str()));
     for (row, what, most) in [
         (Row::Outgoing(sent), "outgoing", 40),
         (Row::Outgoing(evident), "outgoing, evidence of one sender (4 seeds)", 160),
-        (Row::Stub(Stub { key, sender: id.as_str().into() }), "stub", 80),
+        (Row::Stub(Stub::new(key, id.as_str().into())), "stub", 80),
         (Row::Request(bare), "request", 40),
         (Row::Request(asked), "request with its sender", 100),
         (common::response(&id), "response", 24),
@@ -278,7 +287,7 @@ proptest! {
 #[test]
 fn a_request_keeps_when_it_was_named() {
     let Row::Request(asked) = common::request("m1") else { unreachable!() };
-    let asked = Row::Request(Request { named_at_age_ms: 3_700_000, ..asked });
+    let asked = Row::Request(asked.tap_mut(|it| it.named_at_age_ms = 3_700_000));
     let bytes = snapshot::encode_row(&channel(), &asked);
     assert_eq!(snapshot::decode_row(&channel(), &asked.key(), bytes.into()).unwrap(), asked);
 }

@@ -107,12 +107,16 @@ mod unread {
     use reliable_channel::channel::Config;
     use reliable_channel::manager::ManagerBuilder;
     use reliable_channel::store::{FaultyPersistence, NoPersistence, PersistenceErrorKind};
+    use tap::Tap as _;
 
     use super::held;
 
     /// Takes in so many messages of this size, of a participant who keeps few.
     async fn receive(manager: &ReliabilityManager, messages: usize, bytes: usize) {
-        let config = Config { max_resend_attempts: 0, max_message_history: 1, ..Config::default() };
+        let config = Config::default().tap_mut(|it| {
+            it.max_resend_attempts = 0;
+            it.max_message_history = 1;
+        });
         let mut bob = ReliabilityManager::builder("bob").config(config.clone()).build().unwrap();
         bob.ensure_channel("a").await.unwrap();
         for number in 0..messages {
@@ -150,7 +154,7 @@ mod unread {
         bound("20,000 channels that were opened, used and closed", left, 256 << 10);
         drop(manager);
 
-        let small = Config { max_message_history: 10, ..Config::default() };
+        let small = Config::default().tap_mut(|it| it.max_message_history = 10);
 
         let store = FaultyPersistence::new(Arc::new(NoPersistence));
         store.fail_writes(PersistenceErrorKind::StorageFull);
@@ -164,7 +168,10 @@ mod unread {
         bound("a stream of 300 files of 900 KB that nobody reads", unread, 96 << 20);
         drop((events, transmissions));
 
-        let confirming = Config { confirm_deliveries: true, max_message_history: 10, ..Config::default() };
+        let confirming = Config::default().tap_mut(|it| {
+            it.confirm_deliveries = true;
+            it.max_message_history = 10;
+        });
         let manager = open(ReliabilityManager::builder("alice").config(confirming));
         let ((), unconfirmed) = held(|| runtime.block_on(receive(&manager, 300, 900_000)));
         bound("300 files of 900 KB that nobody confirms", unconfirmed, 96 << 20);

@@ -15,7 +15,8 @@ use reliable_channel::channel::{
     Channel, Config, Context, Event, Fate, Input, Join, Outcome, Received, Step, TransmitKind,
 };
 use reliable_channel::state::{ChannelData, Place, Row};
-use reliable_channel::types::{FilterField, HistoryEntry, Lamport, Message, MessageId, RunningTime, WallTime};
+use reliable_channel::types::{HistoryEntry, Lamport, Message, MessageId, RunningTime, WallTime};
+use tap::Tap as _;
 
 const EPOCH: u64 = 1_700_000_000_000;
 /// Messages that others may send: each has a fixed place, sender and dependencies, drawn once.
@@ -140,26 +141,17 @@ fn number(id: &MessageId) -> Option<usize> {
 }
 
 fn message(model: &Model, m: usize) -> Message {
-    Message {
-        id: id(m),
-        sender: ["bob", "carol", "dave"][m % 3].into(),
-        channel: "c".into(),
-        lamport: Some(Lamport(EPOCH + m as u64 / 2)),
-        causal_history: model.graph[m].iter().filter(|d| **d != m).map(|d| HistoryEntry::new(id(*d))).collect(),
-        filter: FilterField::Absent,
-        repair_request: Vec::new(),
-        content: Bytes::from(format!("content {m}")),
-    }
+    Message::new(id(m), ["bob", "carol", "dave"][m % 3].into(), "c".into()).tap_mut(|it| {
+        it.lamport = Some(Lamport(EPOCH + m as u64 / 2));
+        it.causal_history = model.graph[m].iter().filter(|d| **d != m).map(|d| HistoryEntry::new(id(*d))).collect();
+        it.content = Bytes::from(format!("content {m}"));
+    })
 }
 
 impl Sut {
     fn context(&mut self) -> Context {
         self.entropy += 1;
-        Context {
-            wall: WallTime::from_millis(EPOCH + self.now),
-            running: RunningTime::from_millis(self.now),
-            entropy: self.entropy,
-        }
+        Context::new(WallTime::from_millis(EPOCH + self.now), RunningTime::from_millis(self.now), self.entropy)
     }
 
     fn input(&mut self, input: Input) -> Outcome {
@@ -226,13 +218,12 @@ impl StateMachineTest for Sut {
     fn init_test(_: &Model) -> Sut {
         // Nothing is given up while this lasts: the model knows no loss.
         let lost_timeout = Duration::from_secs(1_000_000);
-        let config = Arc::new(Config {
-            join: Join::Backfill(u64::MAX),
-            wait_timeout: lost_timeout,
-            lost_timeout,
-            ..Config::default()
-        });
-        let context = Context { wall: WallTime::from_millis(EPOCH), running: RunningTime::from_millis(0), entropy: 1 };
+        let config = Arc::new(Config::default().tap_mut(|it| {
+            it.join = Join::Backfill(u64::MAX);
+            it.wait_timeout = lost_timeout;
+            it.lost_timeout = lost_timeout;
+        }));
+        let context = Context::new(WallTime::from_millis(EPOCH), RunningTime::from_millis(0), 1);
         Sut {
             channel: Channel::new("c", "alice", config.clone(), &context).unwrap(),
             config,
@@ -271,18 +262,17 @@ impl StateMachineTest for Sut {
                 }
             }
             Transition::Conflict(m) => {
-                let other = Message { content: Bytes::from_static(b"other"), ..message(model, m) };
+                let other = message(model, m).tap_mut(|it| it.content = Bytes::from_static(b"other"));
                 assert_eq!(sut.receive(other).fate, Fate::Conflict);
             }
             Transition::Sync(names) => {
-                let sync = Message {
-                    id: format!("s{}", sut.entropy).into(),
-                    sender: "erin".into(),
-                    lamport: Some(Lamport(EPOCH + 100)),
-                    causal_history: names.iter().map(|m| HistoryEntry::new(id(*m))).collect(),
-                    content: Bytes::new(),
-                    ..message(model, 0)
-                };
+                let sync = message(model, 0).tap_mut(|it| {
+                    it.id = format!("s{}", sut.entropy).into();
+                    it.sender = "erin".into();
+                    it.lamport = Some(Lamport(EPOCH + 100));
+                    it.causal_history = names.iter().map(|m| HistoryEntry::new(id(*m))).collect();
+                    it.content = Bytes::new();
+                });
                 assert_eq!(sut.receive(sync).fate, Fate::Sync);
                 let asked: Set = sut.channel.requests().iter().filter_map(|r| number(&r.entry.id)).collect();
                 let unknown = |m: &&usize| !model.received.contains(*m) && !model.declared.contains(*m);

@@ -89,10 +89,8 @@ fn replay(recording: &Recording, peer: &str) -> Replay {
     config.join = Join::Backfill(u64::MAX);
     (config.t_min, config.t_max) = (Duration::from_secs(1), Duration::from_secs(5));
     let start = recording.whole["start_ms"].as_u64().unwrap();
-    let context = |now: u64| Context {
-        wall: WallTime::from_millis(now),
-        running: RunningTime::from_millis(now),
-        entropy: now.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+    let context = |now: u64| {
+        Context::new(WallTime::from_millis(now), RunningTime::from_millis(now), now.wrapping_mul(0x9E37_79B9_7F4A_7C15))
     };
     let mut channel = Channel::new("room", peer, Arc::new(config), &context(start)).unwrap();
     let (mut replayed, mut received) = (Replay::default(), Vec::new());

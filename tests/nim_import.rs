@@ -63,7 +63,7 @@ fn it_goes_on_in_the_dialect_of_nim_and_in_no_other() {
     let restored = |dialect| {
         let imported = read(&everything(), Some(811)).unwrap();
         let wall = WallTime::from_millis(1_717_171_720_000);
-        let context = Context { wall, running: RunningTime::default(), entropy: 7 };
+        let context = Context::new(wall, RunningTime::default(), 7);
         let config = Arc::new(Config::of(dialect));
         Channel::restore(imported.channel.unwrap(), "alice".into(), config, imported.data, &context)
     };
@@ -107,8 +107,7 @@ fn what_is_here_is_not_asked_for() {
     });
     assert_eq!(asked.collect::<Vec<_>>(), ["zero"]);
     imported.data.check().unwrap();
-    let context =
-        Context { wall: WallTime::from_millis(60_000), running: RunningTime::from_millis(60_000), entropy: 7 };
+    let context = Context::new(WallTime::from_millis(60_000), RunningTime::from_millis(60_000), 7);
     let config = Arc::new(Config::of(Dialect::NimSds));
     let (_, step) = Channel::restore("room".into(), "alice".into(), config, imported.data, &context).unwrap();
     assert_eq!(step.events, [], "nothing is mended");

@@ -129,7 +129,7 @@ async fn mending_a_parked_row_keeps_the_messages_hint() {
     store.commit(&a(), &Commit { hints: hints.clone(), ..all(&[message(10, "m"), parked(20, "m")]) }).await.unwrap();
     let data = store.load_channel(&a()).await.unwrap();
     let wall = WallTime::from_millis(1_753_987_200_123);
-    let context = Context { wall, running: RunningTime::default(), entropy: 7 };
+    let context = Context::new(wall, RunningTime::default(), 7);
     let (channel, step) = Channel::restore(a(), "carol".into(), Arc::default(), data, &context).unwrap();
     store.commit(&a(), &step.save).await.unwrap();
     assert_eq!(store.load_channel(&a()).await.unwrap(), channel.data());

@@ -11,6 +11,7 @@ use reliable_channel::types::{
 };
 use reliable_channel::wire::{IdRole, WireError, decode, encode};
 use serde_json::Value;
+use tap::Tap as _;
 
 fn decode_hex(text: &str) -> Result<Message, WireError> {
     decode(&Bytes::from(hex::decode(text).unwrap()), &Limits::default()).map(|(message, _)| message)
@@ -22,33 +23,27 @@ fn encode_hex(message: &Message) -> String {
 
 /// A message with every field.
 fn full() -> Message {
-    Message {
-        id: "m".into(),
-        sender: "s".into(),
-        channel: "c".into(),
-        lamport: Some(Lamport(300)),
-        causal_history: vec![
-            HistoryEntry { id: "d".into(), hint: Some(Bytes::from_static(&[1, 2])), sender: Some("\u{e4}".into()) },
-            HistoryEntry { id: "e".into(), hint: Some(Bytes::new()), sender: None },
-        ],
-        filter: FilterField::Compact { k: 7, seed: *b"12345678", bits: Bytes::from_static(&[0xab, 0xcd]) },
-        repair_request: vec![HistoryEntry::new("r")],
-        content: Bytes::from_static(b"hello"),
-    }
+    Message::new("m".into(), "s".into(), "c".into()).tap_mut(|it| {
+        it.lamport = Some(Lamport(300));
+        it.causal_history = vec![
+            HistoryEntry::new("d").tap_mut(|it| {
+                it.hint = Some(Bytes::from_static(&[1, 2]));
+                it.sender = Some("\u{e4}".into());
+            }),
+            HistoryEntry::new("e").tap_mut(|it| it.hint = Some(Bytes::new())),
+        ];
+        it.filter = FilterField::Compact { k: 7, seed: *b"12345678", bits: Bytes::from_static(&[0xab, 0xcd]) };
+        it.repair_request = vec![HistoryEntry::new("r")];
+        it.content = Bytes::from_static(b"hello");
+    })
 }
 
 /// The smallest message of a kind.
 fn bare(lamport: Option<u64>, content: &'static [u8]) -> Message {
-    Message {
-        id: "m".into(),
-        sender: "s".into(),
-        channel: "c".into(),
-        lamport: lamport.map(Lamport),
-        causal_history: vec![],
-        filter: FilterField::Absent,
-        repair_request: vec![],
-        content: Bytes::from_static(content),
-    }
+    Message::new("m".into(), "s".into(), "c".into()).tap_mut(|it| {
+        it.lamport = lamport.map(Lamport);
+        it.content = Bytes::from_static(content);
+    })
 }
 
 /// A field with a length-delimited body.
@@ -93,7 +88,7 @@ prop_compose! {
     fn any_entry()(id in any_id(), hint in prop::option::of(any_bytes(300)), sender in prop::option::of(any_id()))
         -> HistoryEntry
     {
-        HistoryEntry { id: id.into(), hint, sender: sender.map(Into::into) }
+        HistoryEntry::new(id).tap_mut(|it| { it.hint = hint; it.sender = sender.map(Into::into); })
     }
 }
 
@@ -112,16 +107,7 @@ prop_compose! {
         content in any_bytes(20_000),
     ) -> Message {
         let lamport = if content.is_empty() { lamport.or(Some(0)) } else { lamport }.map(Lamport);
-        Message {
-            id: id.into(),
-            sender: sender.into(),
-            channel: channel.into(),
-            lamport,
-            causal_history,
-            filter,
-            repair_request,
-            content,
-        }
+        Message::new(id.into(), sender.into(), channel.into()).tap_mut(|it| { it.lamport = lamport; it.causal_history = causal_history; it.filter = filter; it.repair_request = repair_request; it.content = content; })
     }
 }
 
@@ -206,26 +192,29 @@ fn assert_fields(message: &Message, vector: &Value) {
     let name = &vector["name"];
     let bytes = |value: &Value| value.as_str().map(|text| Bytes::from(hex::decode(text).unwrap()));
     let entries = |value: &Value| -> Vec<HistoryEntry> {
-        let entry = |entry: &Value| HistoryEntry {
-            id: entry["message_id"].as_str().unwrap().into(),
-            hint: bytes(&entry["retrieval_hint"]),
-            sender: entry["sender_id"].as_str().map(Into::into),
+        let entry = |entry: &Value| {
+            HistoryEntry::new(entry["message_id"].as_str().unwrap()).tap_mut(|it| {
+                it.hint = bytes(&entry["retrieval_hint"]);
+                it.sender = entry["sender_id"].as_str().map(Into::into);
+            })
         };
         value.as_array().map_or(vec![], |list| list.iter().map(entry).collect())
     };
-    let expected = Message {
-        id: vector["message_id"].as_str().unwrap().into(),
-        sender: vector["sender_id"].as_str().unwrap().into(),
-        channel: vector["channel_id"].as_str().unwrap().into(),
-        lamport: vector["lamport_timestamp"]
+    let expected = Message::new(
+        vector["message_id"].as_str().unwrap().into(),
+        vector["sender_id"].as_str().unwrap().into(),
+        vector["channel_id"].as_str().unwrap().into(),
+    )
+    .tap_mut(|it| {
+        it.lamport = vector["lamport_timestamp"]
             .as_u64()
             .or_else(|| vector["lamport_timestamp"].as_str()?.parse().ok())
-            .map(Lamport),
-        causal_history: entries(&vector["causal_history"]),
-        filter: bytes(&vector["bloom_filter"]).map_or(FilterField::Absent, FilterField::Unspecified),
-        repair_request: entries(&vector["repair_request"]),
-        content: bytes(&vector["content"]).unwrap_or_default(),
-    };
+            .map(Lamport);
+        it.causal_history = entries(&vector["causal_history"]);
+        it.filter = bytes(&vector["bloom_filter"]).map_or(FilterField::Absent, FilterField::Unspecified);
+        it.repair_request = entries(&vector["repair_request"]);
+        it.content = bytes(&vector["content"]).unwrap_or_default();
+    });
     assert_eq!(*message, expected, "{name}");
     let kind = match vector["type"].as_str().unwrap() {
         "ContentMessage" => MessageKind::Content,
@@ -350,14 +339,13 @@ fn survives_as_js(bytes: Bytes) -> bool {
 
 #[test]
 fn limits_are_kept_to_the_byte() {
-    let small = Limits {
-        max_id_bytes: 4,
-        max_causal_entries: 2,
-        max_content_bytes: 5,
-        max_hint_bytes: 3,
-        max_message_bytes: 200,
-        ..Limits::default()
-    };
+    let small = Limits::default().tap_mut(|it| {
+        it.max_id_bytes = 4;
+        it.max_causal_entries = 2;
+        it.max_content_bytes = 5;
+        it.max_hint_bytes = 3;
+        it.max_message_bytes = 200;
+    });
     let result = |fields: &[Vec<u8>]| decode(&with(fields), &small).map(|_| ());
     let entry = |fields: &[Vec<u8>]| [field(1, b"d"), fields.concat()].concat();
     for (number, role) in [(1, IdRole::Sender), (2, IdRole::Message), (3, IdRole::Channel)] {
@@ -445,7 +433,10 @@ fn unknown_fields_are_skipped_and_the_last_scalar_wins() {
         vec![0x50, 9],
         field(20, b"other"),
     ]);
-    let expected = Message { id: "last".into(), lamport: Some(Lamport(9)), ..bare(None, b"other") };
+    let expected = bare(None, b"other").tap_mut(|it| {
+        it.id = "last".into();
+        it.lamport = Some(Lamport(9));
+    });
     assert_eq!(message, Ok(expected));
 }
 
@@ -487,18 +478,18 @@ fn what_the_dialect_cannot_carry_is_not_encoded() {
     let error = |message: &Message| encode(message, Dialect::Lip109).unwrap_err();
     let sync = || bare(Some(1), b"");
     assert_eq!(error(&bare(None, b"")), WireError::NoKind);
-    assert_eq!(error(&Message { id: "".into(), ..sync() }), WireError::EmptyId { role: IdRole::Message });
+    assert_eq!(error(&sync().tap_mut(|it| it.id = "".into())), WireError::EmptyId { role: IdRole::Message });
     let sender = (&b"\xff"[..]).into();
-    assert_eq!(error(&Message { sender, ..sync() }), WireError::NotUtf8 { role: IdRole::Sender });
+    assert_eq!(error(&sync().tap_mut(|it| it.sender = sender)), WireError::NotUtf8 { role: IdRole::Sender });
     let channel = (&b"\x80"[..]).into();
-    assert_eq!(error(&Message { channel, ..sync() }), WireError::NotUtf8 { role: IdRole::Channel });
-    let entry = |sender: &[u8]| HistoryEntry { sender: Some(sender.into()), ..HistoryEntry::new("d") };
-    let message = Message { causal_history: vec![entry(b"")], ..sync() };
+    assert_eq!(error(&sync().tap_mut(|it| it.channel = channel)), WireError::NotUtf8 { role: IdRole::Channel });
+    let entry = |sender: &[u8]| HistoryEntry::new("d").tap_mut(|it| it.sender = Some(sender.into()));
+    let message = sync().tap_mut(|it| it.causal_history = vec![entry(b"")]);
     assert_eq!(error(&message), WireError::EmptyId { role: IdRole::EntrySender });
-    let message = Message { repair_request: vec![entry(b"\xff")], ..sync() };
+    let message = sync().tap_mut(|it| it.repair_request = vec![entry(b"\xff")]);
     assert_eq!(error(&message), WireError::NotUtf8 { role: IdRole::EntrySender });
     for filter in [FilterField::Unusable, FilterField::Unspecified(Bytes::from_static(b"js"))] {
-        let message = Message { filter, ..sync() };
+        let message = sync().tap_mut(|it| it.filter = filter);
         assert_eq!(encode_hex(&message), encode_hex(&sync()));
         assert_eq!(message.encoded_len(Dialect::Lip109), sync().encoded_len(Dialect::Lip109));
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use reliable_channel::channel::{Channel, Config, Context, Input, Join, Transmit, TransmitKind};
 use reliable_channel::types::{Dialect, FilterField, RunningTime, WallTime};
+use tap::Tap as _;
 
 const EPOCH: u64 = 1_790_000_000_000;
 const CONTENT: usize = 100;
@@ -37,8 +38,8 @@ struct Group {
 
 impl Group {
     fn new(size: usize) -> Self {
-        let config = Arc::new(Config { join: Join::Backfill(u64::MAX), ..Config::default() });
-        let context = Context { wall: WallTime::from_millis(EPOCH), running: RunningTime::default(), entropy: 1 };
+        let config = Arc::new(Config::default().tap_mut(|it| it.join = Join::Backfill(u64::MAX)));
+        let context = Context::new(WallTime::from_millis(EPOCH), RunningTime::default(), 1);
         let member = |n| Channel::new("channel1", format!("member{n:02}"), config.clone(), &context).unwrap();
         Self { members: (0..size).map(member).collect(), now: 0, entropy: 7, syncs: 0 }
     }
@@ -50,7 +51,7 @@ impl Group {
         while let Some((member, input)) = work.pop() {
             self.entropy = self.entropy.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let (wall, running) = (WallTime::from_millis(EPOCH + self.now), RunningTime::from_millis(self.now));
-            let context = Context { wall, running, entropy: self.entropy };
+            let context = Context::new(wall, running, self.entropy);
             let step = self.members[member].handle(&context, input);
             assert!(step.outcome.is_ok());
             for transmit in step.transmit {

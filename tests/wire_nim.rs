@@ -8,6 +8,7 @@ use reliable_channel::filter::{FilterError, ReceivedFilter};
 use reliable_channel::types::{Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageKind};
 use reliable_channel::wire::{IdRole, WireError, decode, encode};
 use serde_json::Value;
+use tap::Tap as _;
 
 fn nim() -> Value {
     serde_json::from_str(include_str!("vectors/nim/messages.json")).unwrap()
@@ -32,24 +33,27 @@ fn decode_nim(bytes: &Bytes) -> Result<Message, WireError> {
 fn told(fields: &Value) -> Message {
     let some = |value: &Value| Some(unhex(value)).filter(|bytes| !bytes.is_empty());
     let entries = |value: &Value| -> Vec<HistoryEntry> {
-        let entry = |entry: &Value| HistoryEntry {
-            id: unhex(&entry["messageId_hex"]).as_ref().into(),
-            hint: some(&entry["retrievalHint_hex"]),
-            sender: some(&entry["senderId_hex"]).map(|sender| sender.as_ref().into()),
+        let entry = |entry: &Value| {
+            HistoryEntry::new(unhex(&entry["messageId_hex"]).as_ref()).tap_mut(|it| {
+                it.hint = some(&entry["retrievalHint_hex"]);
+                it.sender = some(&entry["senderId_hex"]).map(|sender| sender.as_ref().into());
+            })
         };
         list(value).iter().map(entry).collect()
     };
     let seconds: u64 = fields["lamportTimestamp"].as_str().unwrap().parse().unwrap();
-    Message {
-        id: unhex(&fields["messageId_hex"]).as_ref().into(),
-        sender: unhex(&fields["senderId_hex"]).as_ref().into(),
-        channel: unhex(&fields["channelId_hex"]).as_ref().into(),
-        lamport: Some(Lamport(seconds * 1_000)),
-        causal_history: entries(&fields["causalHistory"]),
-        filter: FilterField::NimSds(unhex(&fields["bloomFilter_hex"])),
-        repair_request: entries(&fields["repairRequest"]),
-        content: unhex(&fields["content_hex"]),
-    }
+    Message::new(
+        unhex(&fields["messageId_hex"]).as_ref().into(),
+        unhex(&fields["senderId_hex"]).as_ref().into(),
+        unhex(&fields["channelId_hex"]).as_ref().into(),
+    )
+    .tap_mut(|it| {
+        it.lamport = Some(Lamport(seconds * 1_000));
+        it.causal_history = entries(&fields["causalHistory"]);
+        it.filter = FilterField::NimSds(unhex(&fields["bloomFilter_hex"]));
+        it.repair_request = entries(&fields["repairRequest"]);
+        it.content = unhex(&fields["content_hex"]);
+    })
 }
 
 #[test]
@@ -127,33 +131,30 @@ mod independent {
 }
 
 fn full() -> Message {
-    let entry = |id: &[u8], sender: &[u8]| HistoryEntry {
-        id: id.into(),
-        hint: Some(Bytes::from_static(&[1, 2])),
-        sender: Some(sender.into()),
+    let entry = |id: &[u8], sender: &[u8]| {
+        HistoryEntry::new(id).tap_mut(|it| {
+            it.hint = Some(Bytes::from_static(&[1, 2]));
+            it.sender = Some(sender.into());
+        })
     };
-    Message {
-        id: (&b"m\xff"[..]).into(),
-        sender: (&b"s\xfe"[..]).into(),
-        channel: (&b"c\x00"[..]).into(),
-        lamport: Some(Lamport(1_700_000_000_999)),
-        causal_history: vec![entry(b"\x80", b"\x81"), HistoryEntry::new("e")],
-        filter: FilterField::NimSds(Bytes::from_static(&[1, 2, 3])),
-        repair_request: vec![entry(b"r", b"t")],
-        content: Bytes::from_static(b"hello"),
-    }
+    Message::new((&b"m\xff"[..]).into(), (&b"s\xfe"[..]).into(), (&b"c\x00"[..]).into()).tap_mut(|it| {
+        it.lamport = Some(Lamport(1_700_000_000_999));
+        it.causal_history = vec![entry(b"\x80", b"\x81"), HistoryEntry::new("e")];
+        it.filter = FilterField::NimSds(Bytes::from_static(&[1, 2, 3]));
+        it.repair_request = vec![entry(b"r", b"t")];
+        it.content = Bytes::from_static(b"hello");
+    })
 }
 
 fn bare() -> Message {
-    Message {
-        lamport: Some(Lamport(0)),
-        causal_history: vec![],
-        repair_request: vec![],
-        sender: "".into(),
-        filter: FilterField::Absent,
-        content: Bytes::new(),
-        ..full()
-    }
+    full().tap_mut(|it| {
+        it.lamport = Some(Lamport(0));
+        it.causal_history = vec![];
+        it.repair_request = vec![];
+        it.sender = "".into();
+        it.filter = FilterField::Absent;
+        it.content = Bytes::new();
+    })
 }
 
 #[test]
@@ -193,7 +194,11 @@ fn required_fields_are_written_also_when_empty() {
 fn what_is_left_out_is_empty() {
     let read = |hex: &str| decode(&hex::decode(hex).unwrap().into(), &Limits::default());
     let (message, dialect) = read("0a016d220163").unwrap();
-    let bare = Message { id: "m".into(), channel: "c".into(), filter: FilterField::NimSds(Bytes::new()), ..bare() };
+    let bare = bare().tap_mut(|it| {
+        it.id = "m".into();
+        it.channel = "c".into();
+        it.filter = FilterField::NimSds(Bytes::new());
+    });
     assert_eq!((&message, dialect), (&bare, Dialect::NimSds));
     assert_eq!(message.kind(), Some(MessageKind::Content));
     let (timed, _) = read("0a016d1005220163").unwrap();
@@ -212,7 +217,7 @@ fn empty_content_is_content_and_filters_of_others_are_not_carried() {
     for filter in
         [FilterField::Absent, FilterField::Unusable, foreign, FilterField::Unspecified(vec![1; 18_752].into())]
     {
-        let message = Message { filter, ..bare() };
+        let message = bare().tap_mut(|it| it.filter = filter);
         let encoded = encode(&message, Dialect::NimSds).unwrap();
         assert_eq!(encoded.len(), message.encoded_len(Dialect::NimSds));
         let read = decode_nim(&encoded).unwrap();
@@ -223,11 +228,14 @@ fn empty_content_is_content_and_filters_of_others_are_not_carried() {
 #[test]
 fn what_the_dialect_cannot_say_is_not_encoded() {
     let error = |message: &Message| encode(message, Dialect::NimSds).unwrap_err();
-    assert_eq!(error(&Message { lamport: None, ..full() }), WireError::NotInDialect { what: "ephemeral message" });
-    assert_eq!(error(&Message { id: "".into(), ..full() }), WireError::EmptyId { role: IdRole::Message });
-    assert_eq!(error(&Message { channel: "".into(), ..full() }), WireError::EmptyId { role: IdRole::Channel });
+    assert_eq!(error(&full().tap_mut(|it| it.lamport = None)), WireError::NotInDialect { what: "ephemeral message" });
+    assert_eq!(error(&full().tap_mut(|it| it.id = "".into())), WireError::EmptyId { role: IdRole::Message });
+    assert_eq!(error(&full().tap_mut(|it| it.channel = "".into())), WireError::EmptyId { role: IdRole::Channel });
     let causal_history = vec![HistoryEntry::new("")];
-    assert_eq!(error(&Message { causal_history, ..full() }), WireError::EmptyId { role: IdRole::EntryMessage });
+    assert_eq!(
+        error(&full().tap_mut(|it| it.causal_history = causal_history)),
+        WireError::EmptyId { role: IdRole::EntryMessage }
+    );
 }
 
 #[test]
@@ -248,53 +256,52 @@ fn seconds_that_no_clock_can_show_are_refused() {
 
 #[test]
 fn limits_are_kept_to_the_byte() {
-    let small = Limits {
-        max_id_bytes: 4,
-        max_causal_entries: 2,
-        max_content_bytes: 5,
-        max_hint_bytes: 3,
-        max_filter_bytes: 6,
-        ..Limits::default()
-    };
+    let small = Limits::default().tap_mut(|it| {
+        it.max_id_bytes = 4;
+        it.max_causal_entries = 2;
+        it.max_content_bytes = 5;
+        it.max_hint_bytes = 3;
+        it.max_filter_bytes = 6;
+    });
     let id = |len: usize| vec![b'x'; len];
-    let entry = |id: usize, hint: usize, sender: usize| HistoryEntry {
-        id: vec![b'x'; id].as_slice().into(),
-        hint: Some(vec![1; hint].into()),
-        sender: Some(vec![b'x'; sender].as_slice().into()),
+    let entry = |id: usize, hint: usize, sender: usize| {
+        HistoryEntry::new(vec![b'x'; id].as_slice()).tap_mut(|it| {
+            it.hint = Some(vec![1; hint].into());
+            it.sender = Some(vec![b'x'; sender].as_slice().into());
+        })
     };
     let result =
         |message: Message| decode(&encode(&message, Dialect::NimSds).unwrap(), &small).map(|(message, _)| message);
     let too_long = |role| Err(WireError::IdTooLong { role, found: 5, max: 4 });
-    let fits = || Message {
-        id: id(4).as_slice().into(),
-        sender: id(4).as_slice().into(),
-        channel: id(4).as_slice().into(),
-        causal_history: vec![entry(4, 3, 4); 2],
-        repair_request: vec![entry(4, 3, 4); 2],
-        filter: FilterField::NimSds(vec![1; 6].into()),
-        content: vec![1; 5].into(),
-        lamport: Some(Lamport(1_000)),
+    let fits = || {
+        Message::new(id(4).as_slice().into(), id(4).as_slice().into(), id(4).as_slice().into()).tap_mut(|it| {
+            it.causal_history = vec![entry(4, 3, 4); 2];
+            it.repair_request = vec![entry(4, 3, 4); 2];
+            it.filter = FilterField::NimSds(vec![1; 6].into());
+            it.content = vec![1; 5].into();
+            it.lamport = Some(Lamport(1_000));
+        })
     };
     assert_eq!(result(fits()), Ok(fits()));
-    assert_eq!(result(Message { id: id(5).as_slice().into(), ..fits() }), too_long(IdRole::Message));
-    assert_eq!(result(Message { sender: id(5).as_slice().into(), ..fits() }), too_long(IdRole::Sender));
-    assert_eq!(result(Message { channel: id(5).as_slice().into(), ..fits() }), too_long(IdRole::Channel));
-    assert_eq!(result(Message { causal_history: vec![entry(5, 0, 0)], ..fits() }), too_long(IdRole::EntryMessage));
-    assert_eq!(result(Message { repair_request: vec![entry(1, 0, 5)], ..fits() }), too_long(IdRole::EntrySender));
+    assert_eq!(result(fits().tap_mut(|it| it.id = id(5).as_slice().into())), too_long(IdRole::Message));
+    assert_eq!(result(fits().tap_mut(|it| it.sender = id(5).as_slice().into())), too_long(IdRole::Sender));
+    assert_eq!(result(fits().tap_mut(|it| it.channel = id(5).as_slice().into())), too_long(IdRole::Channel));
+    assert_eq!(result(fits().tap_mut(|it| it.causal_history = vec![entry(5, 0, 0)])), too_long(IdRole::EntryMessage));
+    assert_eq!(result(fits().tap_mut(|it| it.repair_request = vec![entry(1, 0, 5)])), too_long(IdRole::EntrySender));
     let hint = Err(WireError::HintTooLarge { found: 4, max: 3 });
-    assert_eq!(result(Message { causal_history: vec![entry(1, 4, 1)], ..fits() }), hint);
+    assert_eq!(result(fits().tap_mut(|it| it.causal_history = vec![entry(1, 4, 1)])), hint);
     let many = vec![entry(1, 0, 0); 3];
     let causal = Err(WireError::TooManyCausalEntries { found: 3, max: 2 });
-    assert_eq!(result(Message { causal_history: many.clone(), ..fits() }), causal);
+    assert_eq!(result(fits().tap_mut(|it| it.causal_history = many.clone())), causal);
     let repair = Err(WireError::TooManyRepairEntries { found: 3, max: 2 });
-    assert_eq!(result(Message { repair_request: many, ..fits() }), repair);
+    assert_eq!(result(fits().tap_mut(|it| it.repair_request = many)), repair);
     let content = Err(WireError::ContentTooLarge { found: 6, max: 5 });
-    assert_eq!(result(Message { content: vec![1; 6].into(), ..fits() }), content);
-    let large = || Message { filter: FilterField::NimSds(vec![1; 7].into()), ..fits() };
+    assert_eq!(result(fits().tap_mut(|it| it.content = vec![1; 6].into())), content);
+    let large = || fits().tap_mut(|it| it.filter = FilterField::NimSds(vec![1; 7].into()));
     assert_eq!(result(large()), Ok(large()), "it costs the filter, not the message: `filter` refuses it");
     let too_large = ReceivedFilter::parse(&large().filter, small.max_filter_bytes).unwrap_err();
     assert_eq!(too_large, FilterError::TooLarge { found: 7, max: 6 });
-    let empty = result(Message { content: Bytes::new(), ..large() }).unwrap();
+    let empty = result(large().tap_mut(|it| it.content = Bytes::new())).unwrap();
     assert_eq!(empty.kind(), Some(MessageKind::Content), "nor does it make a sync message of empty content");
 }
 

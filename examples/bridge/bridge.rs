@@ -252,7 +252,9 @@ impl Member {
         channel: &ChannelId,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
-        let config = Config { join: Join::Backfill(1_000), confirm_deliveries: true, ..Config::of(side.dialect()) };
+        let mut config = Config::of(side.dialect());
+        config.join = Join::Backfill(1_000);
+        config.confirm_deliveries = true;
         let manager = ReliabilityManager::builder(crossing::BRIDGE)
             .config(config)
             .persistence(store)

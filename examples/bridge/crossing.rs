@@ -6,7 +6,7 @@
 //! not; this is a function.
 
 use reliable_channel::state::{Body, Logged};
-use reliable_channel::types::{ChannelId, FilterField, HistoryEntry, Lamport, Message};
+use reliable_channel::types::{ChannelId, HistoryEntry, Lamport, Message};
 
 use crate::bridge::Side;
 
@@ -34,22 +34,19 @@ pub fn cross(channel: &ChannelId, body: &Body, to: Side, there: &[Logged]) -> Op
     let causal_history: Vec<_> = body.causal_history.iter().filter(sayable_entry).cloned().collect();
     let left_out = (body.causal_history.len() - causal_history.len()) as u64;
     let lamport = Some(lamport(body, to, there));
-    let message = Message { lamport, causal_history, ..message(channel, body) };
+    let mut message = message(channel, body);
+    message.lamport = lamport;
+    message.causal_history = causal_history;
     Some(Crossed { message, left_out })
 }
 
 /// This message as it is.
 pub fn message(channel: &ChannelId, body: &Body) -> Message {
-    Message {
-        id: body.key.id.clone(),
-        sender: body.sender.clone(),
-        channel: channel.clone(),
-        lamport: Some(body.key.lamport),
-        causal_history: body.causal_history.clone(),
-        filter: FilterField::Absent,
-        repair_request: Vec::new(),
-        content: body.content.clone(),
-    }
+    let mut message = Message::new(body.key.id.clone(), body.sender.clone(), channel.clone());
+    message.lamport = Some(body.key.lamport);
+    message.causal_history = body.causal_history.clone();
+    message.content = body.content.clone();
+    message
 }
 
 fn lamport(body: &Body, to: Side, there: &[Logged]) -> Lamport {

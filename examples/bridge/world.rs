@@ -76,7 +76,8 @@ impl World {
         };
         for (side, names) in [(Side::Nim, nim), (Side::Js, js)] {
             for name in names {
-                let config = Config { join: Join::Backfill(u64::MAX), ..Config::of(side.dialect()) };
+                let mut config = Config::of(side.dialect());
+                config.join = Join::Backfill(u64::MAX);
                 let channel = Channel::new(CHANNEL, *name, Arc::new(config), &world.context())?;
                 let member = Member { side, channel, delivered: Vec::new(), acknowledged: Vec::new() };
                 world.members.insert(name, member);
@@ -202,7 +203,7 @@ impl World {
     }
 
     fn context(&mut self) -> Context {
-        Context { wall: self.clock.wall(), running: self.clock.running(), entropy: self.chance.next_u64() }
+        Context::new(self.clock.wall(), self.clock.running(), self.chance.next_u64())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::types::{Dialect, Limits};
 ///
 /// A newcomer has sent, delivered and loaded nothing. Whoever has sent something gets all that follows, whatever this says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Join {
     /// Show the first message heard at once, and fetch nothing older.
     FromNow,
@@ -27,6 +28,7 @@ impl Default for Join {
 
 /// When filter hits make a message acknowledged (docs/protocol.md section 7).
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum FilterEvidence {
     /// When the chance that all hits were accidental, times the filters tested, is at most this.
     Chance(f64),
@@ -36,6 +38,7 @@ pub enum FilterEvidence {
 
 /// Options of a channel; [`Config::of`] gives those that a dialect's peers expect. All participants should share `t_min`, `t_max` and `response_groups`.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Config {
     /// Which peers' conventions to speak; fixed for the life of a channel but for a change between `Lip109` and `JsWaku`.
     pub dialect: Dialect,

@@ -11,6 +11,7 @@ use super::Cursor;
 
 /// A message handed to the application: once per message, in causal order, numbered.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Delivery {
     /// Number of this delivery in its channel, from 1, without gaps.
     pub number: u64,
@@ -38,6 +39,7 @@ impl Delivery {
 
 /// Where a delivered message stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Position {
     /// At the end.
     Newest,

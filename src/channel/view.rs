@@ -23,6 +23,7 @@ pub enum DeliveryState {
 
 /// An own message in the outgoing buffer.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct OutgoingView {
     /// The message.
     pub id: MessageId,
@@ -36,6 +37,7 @@ pub struct OutgoingView {
 
 /// A message in the incoming buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct IncomingView {
     /// The message.
     pub id: MessageId,
@@ -47,6 +49,7 @@ pub struct IncomingView {
 
 /// A missing message in the outgoing repair buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RequestView {
     /// What is missing.
     pub entry: HistoryEntry,
@@ -60,6 +63,7 @@ pub struct RequestView {
 
 /// A message to rebroadcast.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ResponseView {
     /// The message.
     pub id: MessageId,
@@ -69,11 +73,20 @@ pub struct ResponseView {
 
 /// How far an application has come in a channel's deliveries, to go on from there at any time. The default is the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Cursor {
     /// To which opening the number belongs, see [`Delivery::incarnation`].
     pub incarnation: u64,
     /// The number of the last delivery that was dealt with.
     pub number: u64,
+}
+
+impl Cursor {
+    /// The cursor with these parts, as an application kept them.
+    #[must_use]
+    pub const fn new(incarnation: u64, number: u64) -> Self {
+        Self { incarnation, number }
+    }
 }
 
 /// A cursor's number has been given to another delivery, or to none yet: the store is an older copy, or a crash took what
@@ -88,6 +101,7 @@ pub struct Renumbered {
 
 /// Deliveries read again from the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Deliveries {
     /// In delivery order.
     pub deliveries: Vec<Delivery>,

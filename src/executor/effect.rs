@@ -46,6 +46,7 @@ impl Generation {
 
 /// What is asked of a channel. Each is answered once with [`Effect::Answer`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Order {
     /// Load it; nothing to do where it is open.
     Open(Arc<Config>),
@@ -66,6 +67,7 @@ pub enum Order {
 
 /// All that can happen to a [`Lane`](super::Lane).
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Input {
     /// Somebody asks something of it.
     Order {
@@ -114,6 +116,8 @@ pub enum Input {
 }
 
 /// What the driver has to do, in the order given. It must not wait for one before it begins the next.
+///
+/// It is exhaustive, and stays so: a driver must see at compile time that there is something new to carry out.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "effects are made, carried out and gone")]
 pub enum Effect {
@@ -178,6 +182,7 @@ pub enum Effect {
 
 /// The answer to an order that was carried out.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Answer {
     /// What the channel answered.
     pub outcome: Outcome,
@@ -191,6 +196,7 @@ impl Answer {
 
 /// What shutting down could not save.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// Channels whose last changes are not on stable storage, and why.
     pub unsaved: Vec<(ChannelId, ExecutorError)>,
@@ -245,6 +251,7 @@ pub enum Unfinished {
 
 /// What happens to an operation whose state cannot be saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnSaveFailure {
     /// It succeeds. [`PersistenceFailed`](super::Told::PersistenceFailed) tells it once; what is owed is saved
     /// with the next operation or by the timer. A crash before that loses it.
@@ -259,6 +266,7 @@ pub enum OnSaveFailure {
 
 /// Which callbacks there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Wants {
     /// Some are called with events.
     pub events: bool,
@@ -272,6 +280,7 @@ pub struct Wants {
 
 /// Options of an executor.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// Who speaks.
     pub participant: ParticipantId,

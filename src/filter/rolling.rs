@@ -30,6 +30,7 @@ const ERROR_RATES: std::ops::RangeInclusive<f64> = 1e-9..=0.5;
 
 /// What a [`RollingFilter`] holds (docs/protocol.md section 2).
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct RollingFilterConfig {
     /// Whose layout. Default `Lip109`: the compact one.
     pub dialect: Dialect,

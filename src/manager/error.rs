@@ -70,6 +70,7 @@ pub enum ManagerError {
 
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Fault {
     /// The application asked for something that cannot be done.
     Caller,

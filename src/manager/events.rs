@@ -84,6 +84,7 @@ impl ManagerEvent {
 
 /// A message that must go out by itself: a resend, a sync message or the answer to a repair request.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Transmission {
     /// The channel it belongs to.
     pub channel: ChannelId,

@@ -27,6 +27,7 @@ const MS_PER_SECOND: u64 = 1_000;
 
 /// Which of nim's two blobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Snapshot<'a> {
     /// `ChannelMeta`: clock and buffers, without the history.
     Meta(&'a [u8]),

@@ -15,6 +15,7 @@ use reliable_channel::state::{
 #[cfg(feature = "store")]
 use reliable_channel::store::Persistence;
 use reliable_channel::types::{ChannelId, HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
+use tap::Tap as _;
 
 /// 2025-07-31T18:40:00.123456789Z
 pub const NOW: WallTime = WallTime::from_nanos(1_753_987_200_123_456_789);
@@ -24,17 +25,14 @@ pub fn key(lamport: u64, id: &str) -> LogKey {
 }
 
 pub fn body(key: LogKey, content: impl Into<Bytes>) -> Arc<Body> {
-    let named = HistoryEntry {
-        id: "dependency".into(),
-        hint: Some(Bytes::from_static(b"hint")),
-        sender: Some(ParticipantId::from("bob")),
-    };
-    Arc::new(Body {
-        key,
-        sender: "alice".into(),
-        causal_history: vec![HistoryEntry::new("bare"), named],
-        content: content.into(),
-    })
+    let named = HistoryEntry::new("dependency").tap_mut(|it| {
+        it.hint = Some(Bytes::from_static(b"hint"));
+        it.sender = Some(ParticipantId::from("bob"));
+    });
+    Arc::new(
+        Body::new(key, "alice".into(), content.into())
+            .tap_mut(|it| it.causal_history = vec![HistoryEntry::new("bare"), named]),
+    )
 }
 
 pub fn message(lamport: u64, id: &str) -> Row {
@@ -42,59 +40,52 @@ pub fn message(lamport: u64, id: &str) -> Row {
 }
 
 pub fn content(lamport: u64, id: &str, content: impl Into<Bytes>) -> Row {
-    Row::Message(Logged {
-        body: body(key(lamport, id), content),
-        delivery: Some(7),
-        seen: NOW,
-        late: true,
-        below_floor: false,
-        missing: vec!["lost".into(), MessageId::new([0, 255])],
-    })
+    Row::Message(Logged::new(body(key(lamport, id), content), NOW).tap_mut(|it| {
+        it.delivery = Some(7);
+        it.late = true;
+        it.missing = vec!["lost".into(), MessageId::new([0, 255])];
+    }))
 }
 
 pub fn parked(lamport: u64, id: &str) -> Row {
-    Row::Parked(Parked { body: body(key(lamport, id), "waits"), seen: NOW, parked_at_age_ms: 86_400_000 })
+    Row::Parked(Parked::new(body(key(lamport, id), "waits"), NOW, 86_400_000))
 }
 
 pub fn stub(lamport: u64, id: &str) -> Row {
-    Row::Stub(Stub { key: key(lamport, id), sender: "alice".into() })
+    Row::Stub(Stub::new(key(lamport, id), "alice".into()))
 }
 
 pub fn outgoing(lamport: u64, id: &str) -> Row {
-    let evidence = vec![Evidence {
-        sender: "bob".into(),
-        chance: 0.001,
-        hits: 2,
-        seeds: vec![[1, 2, 3, 4, 5, 6, 7, 8], [255; 8]],
-    }];
-    Row::Outgoing(Outgoing {
-        key: key(lamport, id),
-        first_sent: NOW,
-        last_sent: NOW,
-        next_due: WallTime::from_nanos(NOW.as_nanos() + 15_000_000_000),
-        attempts: 2,
-        failed: true,
-        uncertain: None,
-        filters_heard_at_send: 300,
-        evidence,
-    })
+    let evidence =
+        vec![Evidence::new("bob".into(), 0.001, 2).tap_mut(|it| it.seeds = vec![[1, 2, 3, 4, 5, 6, 7, 8], [255; 8]])];
+    Row::Outgoing(Outgoing::new(key(lamport, id), NOW).tap_mut(|it| {
+        it.last_sent = NOW;
+        it.next_due = WallTime::from_nanos(NOW.as_nanos() + 15_000_000_000);
+        it.attempts = 2;
+        it.failed = true;
+        it.filters_heard_at_send = 300;
+        it.evidence = evidence;
+    }))
 }
 
 pub fn request(id: &str) -> Row {
-    let entry = HistoryEntry {
-        id: id.into(),
-        hint: Some(Bytes::from_static(b"where")),
-        sender: Some(ParticipantId::from("carol")),
-    };
-    Row::Request(Request { entry, due: NOW, sent: 1, heard: 2, since_age_ms: 3_600_000, named_at_age_ms: 0 })
+    let entry = HistoryEntry::new(id).tap_mut(|it| {
+        it.hint = Some(Bytes::from_static(b"where"));
+        it.sender = Some(ParticipantId::from("carol"));
+    });
+    Row::Request(Request::new(entry, NOW).tap_mut(|it| {
+        it.sent = 1;
+        it.heard = 2;
+        it.since_age_ms = 3_600_000;
+    }))
 }
 
 pub fn response(id: &str) -> Row {
-    Row::Response(Response { id: id.into(), due: NOW })
+    Row::Response(Response::new(id.into(), NOW))
 }
 
 pub fn mark(id: &str, kind: MarkKind) -> Row {
-    Row::Mark(Mark { id: id.into(), kind, sequence: 12 })
+    Row::Mark(Mark::new(id.into(), kind, 12))
 }
 
 /// One row of every kind, in key order.
@@ -122,33 +113,31 @@ pub fn meta_for(rows: &[Row]) -> ChannelMeta {
         })
         .collect();
     log.sort();
-    ChannelMeta {
-        dialect: reliable_channel::types::Dialect::default(),
-        lamport: Lamport(1_753_987_200_123),
-        highest_received: Lamport(1_753_987_200_124),
-        next_delivery: 8,
-        told: 7,
-        horizon: Some(Lamport(3)),
-        joined_at_age_ms: None,
-        backfill_left: 9,
-        floor: Some(key(4, "floor")),
-        stub_floor: Some(key(2, "stub floor")),
-        age_ms: 86_400_001,
-        filters_heard: 301,
-        marks_set: 13,
-        counts: RowCounts {
-            messages: count(|row| matches!(row, Row::Message(_))),
-            parked: count(|row| matches!(row, Row::Parked(_))),
-            stubs: count(|row| matches!(row, Row::Stub(_))),
-            outgoing: count(|row| matches!(row, Row::Outgoing(_))),
-            requests: count(|row| matches!(row, Row::Request(_))),
-            responses: count(|row| matches!(row, Row::Response(_))),
-            marks: count(|row| matches!(row, Row::Mark(_))),
-            hints: None,
-        },
-        oldest: log.first().map(|key| (*key).clone()),
-        newest: log.last().map(|key| (*key).clone()),
-    }
+    ChannelMeta::default().tap_mut(|it| {
+        it.dialect = reliable_channel::types::Dialect::default();
+        it.lamport = Lamport(1_753_987_200_123);
+        it.highest_received = Lamport(1_753_987_200_124);
+        it.next_delivery = 8;
+        it.told = 7;
+        it.horizon = Some(Lamport(3));
+        it.backfill_left = 9;
+        it.floor = Some(key(4, "floor"));
+        it.stub_floor = Some(key(2, "stub floor"));
+        it.age_ms = 86_400_001;
+        it.filters_heard = 301;
+        it.marks_set = 13;
+        it.counts = RowCounts::default().tap_mut(|it| {
+            it.messages = count(|row| matches!(row, Row::Message(_)));
+            it.parked = count(|row| matches!(row, Row::Parked(_)));
+            it.stubs = count(|row| matches!(row, Row::Stub(_)));
+            it.outgoing = count(|row| matches!(row, Row::Outgoing(_)));
+            it.requests = count(|row| matches!(row, Row::Request(_)));
+            it.responses = count(|row| matches!(row, Row::Response(_)));
+            it.marks = count(|row| matches!(row, Row::Mark(_)));
+        });
+        it.oldest = log.first().map(|key| (*key).clone());
+        it.newest = log.last().map(|key| (*key).clone());
+    })
 }
 
 /// These rows with a meta that fits.

@@ -14,6 +14,7 @@ use reliable_channel::channel::{Channel, Config, Context, Cursor, Delivery, Even
 use reliable_channel::state::Commit;
 use reliable_channel::store::{MemoryPersistence, Persistence};
 use reliable_channel::types::{ChannelId, Message, MessageId, RunningTime, WallTime};
+use tap::Tap as _;
 
 const EPOCH: u64 = 1_700_000_000_000;
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
@@ -70,7 +71,10 @@ struct World {
 
 impl World {
     fn new(crash: Crash, confirm_deliveries: bool) -> Self {
-        let config = Config { join: Join::Backfill(u64::MAX), confirm_deliveries, ..Config::default() };
+        let config = Config::default().tap_mut(|it| {
+            it.join = Join::Backfill(u64::MAX);
+            it.confirm_deliveries = confirm_deliveries;
+        });
         let mut world = Self {
             nodes: Vec::new(),
             config: Arc::new(config),
@@ -93,11 +97,11 @@ impl World {
     }
 
     fn context(&self) -> Context {
-        Context {
-            wall: WallTime::from_millis(EPOCH + self.now),
-            running: RunningTime::from_millis(self.now),
-            entropy: self.steps as u64 * 0x9E37_79B9,
-        }
+        Context::new(
+            WallTime::from_millis(EPOCH + self.now),
+            RunningTime::from_millis(self.now),
+            self.steps as u64 * 0x9E37_79B9,
+        )
     }
 
     /// One step of one channel, carried out as far as the process lives.

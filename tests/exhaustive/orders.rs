@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use reliable_channel::channel::{Channel, Config, Context, Event, Fate, Input, Join, Outcome};
-use reliable_channel::types::{
-    FilterField, HistoryEntry, Lamport, Message, MessageId, ParticipantId, RunningTime, WallTime,
-};
+use reliable_channel::types::{HistoryEntry, Lamport, Message, MessageId, ParticipantId, RunningTime, WallTime};
+use tap::Tap as _;
 
 const EPOCH: u64 = 1_700_000_000_000;
 const MOST: usize = 5;
@@ -66,24 +65,19 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         Self {
-            config: Arc::new(Config { join: Join::Backfill(u64::MAX), ..Config::default() }),
+            config: Arc::new(Config::default().tap_mut(|it| it.join = Join::Backfill(u64::MAX))),
             ids: (0..MOST).map(|m| MessageId::new(format!("m{m}"))).collect(),
             me: "alice".into(),
-            context: Context { wall: WallTime::from_millis(EPOCH), running: RunningTime::from_millis(0), entropy: 1 },
+            context: Context::new(WallTime::from_millis(EPOCH), RunningTime::from_millis(0), 1),
         }
     }
 
     fn message(&self, graph: &Graph, m: usize) -> Message {
-        Message {
-            id: self.ids[m].clone(),
-            sender: ["bob", "carol"][m % 2].into(),
-            channel: "c".into(),
-            lamport: Some(Lamport(EPOCH + m as u64 / 2)),
-            causal_history: ids(graph[m]).into_iter().map(|d| HistoryEntry::new(&self.ids[d])).collect(),
-            filter: FilterField::Absent,
-            repair_request: Vec::new(),
-            content: Bytes::from_static(b"content"),
-        }
+        Message::new(self.ids[m].clone(), ["bob", "carol"][m % 2].into(), "c".into()).tap_mut(|it| {
+            it.lamport = Some(Lamport(EPOCH + m as u64 / 2));
+            it.causal_history = ids(graph[m]).into_iter().map(|d| HistoryEntry::new(&self.ids[d])).collect();
+            it.content = Bytes::from_static(b"content");
+        })
     }
 
     fn number(&self, id: &MessageId) -> usize {

@@ -2,6 +2,7 @@
 
 use reliable_channel::manager::{ManagerError, OnSaveFailure};
 use reliable_channel::store::{Fault, Method, PersistenceErrorKind, Rule};
+use tap::Tap as _;
 
 use super::place::Place;
 use super::*;
@@ -59,7 +60,7 @@ async fn many_callers_on_one_channel_share_commits_on_disk() {
 /// store always has the state after one of them, so a crash anywhere leaves a prefix.
 async fn leaves_a_prefix(place: Place) {
     let store = FaultyPersistence::new(place.store());
-    let config = Config { max_message_history: 5, ..config() };
+    let config = config().tap_mut(|it| it.max_message_history = 5);
     let manager = opened(builder("alice").config(config).persistence(Arc::new(store.clone()))).await;
     let messages = messages_of_bob(60).await;
     let mut events = manager.events();

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use reliable_channel::manager::Callbacks;
 use reliable_channel::state::{Commit, HistoryUpdate};
+use tap::Tap as _;
 use tokio::runtime::Handle;
 
 use super::*;
@@ -169,7 +170,7 @@ async fn tell_what_streams_tell() {
 
 #[tokio::test]
 async fn confirm_deliveries_by_returning() {
-    let config = || Config { confirm_deliveries: true, ..config() };
+    let config = || config().tap_mut(|it| it.confirm_deliveries = true);
     let store = MemoryPersistence::new();
     let bytes = messages_of_bob(2).await;
     let silent = opened(builder("alice").config(config()).persistence(Arc::new(store.clone()))).await;
@@ -206,7 +207,7 @@ fn recording(told: &Arc<Mutex<Vec<u64>>>, stuck: &Arc<AtomicBool>) -> Callbacks 
 async fn what_none_has_returned_from_comes_again_after_a_crash_and_not_after_a_shutdown() {
     let store = MemoryPersistence::new();
     let (told, stuck) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(true)));
-    let config = Config { max_message_history: 10, ..config() };
+    let config = config().tap_mut(|it| it.max_message_history = 10);
     let open = |store: &MemoryPersistence| {
         let callbacks = recording(&told, &stuck);
         opened(builder("alice").config(config.clone()).persistence(Arc::new(store.clone())).callbacks(callbacks))

@@ -1,11 +1,12 @@
 //! A dialect per channel, and what is said of those who speak another.
 
 use reliable_channel::types::Dialect;
+use tap::Tap as _;
 
 use super::*;
 
 fn in_dialect(dialect: Dialect) -> Config {
-    Config { join: Join::Backfill(u64::MAX), ..Config::of(dialect) }
+    Config::of(dialect).tap_mut(|it| it.join = Join::Backfill(u64::MAX))
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use reliable_channel::manager::{Callbacks, ManagerError, Unfinished};
 use reliable_channel::state::{ChannelData, ChannelMeta, HistoryUpdate};
 use reliable_channel::store::{Fault, Method, NoPersistence, PersistenceError, PersistenceErrorKind, Rule};
 use reliable_channel::types::Dialect;
+use tap::Tap as _;
 use tokio::runtime::Handle;
 
 use super::*;
@@ -311,7 +312,7 @@ fn a_runtime_without_a_time_driver_is_refused() {
 #[tokio::test]
 async fn a_participant_of_nim_sds_need_not_be_utf8() {
     let id: &[u8] = b"\xff\xfe";
-    let config = Config { dialect: Dialect::NimSds, ..Config::of(Dialect::NimSds) };
+    let config = Config::of(Dialect::NimSds).tap_mut(|it| it.dialect = Dialect::NimSds);
     let manager = ReliabilityManager::builder(reliable_channel::types::ParticipantId::new(id)).config(config);
     opened(manager).await;
     assert!(ReliabilityManager::builder(reliable_channel::types::ParticipantId::new(id)).build().is_err());
@@ -358,7 +359,7 @@ async fn limits_larger_than_the_store_can_hold_are_refused() {
 #[tokio::test]
 async fn what_is_owed_after_an_outage_is_the_channel_and_not_its_traffic() {
     let (store, memory) = faulty();
-    let config = Config { max_message_history: 10, ..config() };
+    let config = config().tap_mut(|it| it.max_message_history = 10);
     let manager = opened(builder("alice").config(config).persistence(Arc::new(store.clone()))).await;
     let messages = messages_of_bob(3_000).await;
     store.fail_writes(PersistenceErrorKind::Io);

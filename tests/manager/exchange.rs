@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use reliable_channel::channel::{ChannelError, Cursor, Fate, TransmitKind};
+use reliable_channel::channel::{ChannelError, Fate, TransmitKind};
 use reliable_channel::manager::{Fault, ManagerError};
+use tap::Tap as _;
 use tokio::task::LocalSet;
 
 use super::crash::CrashAfterCommit;
@@ -122,7 +123,7 @@ fn a_crash_between_commit_and_events_loses_no_delivery() {
 
     runtime().block_on(async {
         let manager = opened(builder("alice").persistence(Arc::new(store.clone()))).await;
-        let first = Cursor { number: 1, ..manager.cursor(&channel()).unwrap() };
+        let first = manager.cursor(&channel()).unwrap().tap_mut(|it| it.number = 1);
         let again = manager.deliveries_since(&channel(), first).unwrap();
         assert_eq!(again.evicted, 0);
         assert_eq!(again.deliveries.len(), 1);

@@ -3,12 +3,13 @@
 use reliable_channel::manager::{Fault as Blame, ManagerError, OnSaveFailure};
 use reliable_channel::store::PersistenceErrorKind;
 use reliable_channel::store::{Fault, Method, Rule};
+use tap::Tap as _;
 
 use super::*;
 
 /// Little history, so that messages are evicted while the store fails, and their stubs too.
 fn small() -> Config {
-    Config { max_message_history: 5, ..config() }
+    config().tap_mut(|it| it.max_message_history = 5)
 }
 
 #[tokio::test]
@@ -60,7 +61,10 @@ async fn an_idle_channel_is_retried_less_and_less_often() {
     let (store, memory) = faulty();
     // Nothing but retries happens for a while.
     let hour = Duration::from_secs(3_600);
-    let config = Config { sync_interval: hour, max_sync_interval: hour, ..config() };
+    let config = config().tap_mut(|it| {
+        it.sync_interval = hour;
+        it.max_sync_interval = hour;
+    });
     let manager = opened(builder("alice").config(config).persistence(Arc::new(store.clone()))).await;
     manager.start_periodic_tasks();
     manager.unwrap_received(messages_of_bob(1).await.remove(0)).await.unwrap();
@@ -87,7 +91,7 @@ async fn an_idle_channel_is_retried_less_and_less_often() {
 async fn a_minute_of_failures_costs_what_is_kept_and_not_what_passed() {
     const CONTENT: usize = 4_000;
     let (store, memory) = faulty();
-    let config = Config { max_message_history: 20, ..config() };
+    let config = config().tap_mut(|it| it.max_message_history = 20);
     let manager = opened(builder("alice").config(config).persistence(Arc::new(store.clone()))).await;
     let mut events = manager.events();
     manager.start_periodic_tasks();

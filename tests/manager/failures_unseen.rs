@@ -8,8 +8,9 @@ use reliable_channel::channel::{Stats, TransmitKind};
 use reliable_channel::manager::{Clock, ManualClock, TransmitStream};
 use reliable_channel::state::{Place as RowPlace, RowKey};
 use reliable_channel::store::{Method, PersistenceErrorKind};
-use reliable_channel::types::{Dialect, FilterField, HistoryEntry, Lamport, Message};
+use reliable_channel::types::{Dialect, HistoryEntry, Lamport, Message};
 use reliable_channel::wire;
+use tap::Tap as _;
 
 use super::place::Place;
 use super::script::{Call, EPOCH, Random, conversation};
@@ -25,7 +26,10 @@ struct End {
 
 impl End {
     async fn new(store: Arc<dyn Persistence>, clock: &ManualClock) -> Self {
-        let mut config = Config { max_message_history: 5, lost_timeout: Duration::from_secs(60), ..config() };
+        let mut config = config().tap_mut(|it| {
+            it.max_message_history = 5;
+            it.lost_timeout = Duration::from_secs(60);
+        });
         config.limits.max_parked = 4;
         let builder = builder("alice").config(config).clock(Arc::new(clock.clone())).seed(7);
         let manager = opened(builder.persistence(store)).await;
@@ -45,16 +49,11 @@ impl End {
 }
 
 fn request(random: &mut Random, clock: &ManualClock, ids: Vec<MessageId>) -> Bytes {
-    let message = Message {
-        id: format!("request{}", random.below(u64::MAX)).into(),
-        sender: "frank".into(),
-        channel: channel(),
-        lamport: Some(Lamport(clock.wall().as_millis())),
-        causal_history: Vec::new(),
-        filter: FilterField::Absent,
-        repair_request: ids.into_iter().map(HistoryEntry::new).collect(),
-        content: Bytes::new(),
-    };
+    let message =
+        Message::new(format!("request{}", random.below(u64::MAX)).into(), "frank".into(), channel()).tap_mut(|it| {
+            it.lamport = Some(Lamport(clock.wall().as_millis()));
+            it.repair_request = ids.into_iter().map(HistoryEntry::new).collect();
+        });
     wire::encode(&message, Dialect::Lip109).unwrap()
 }
 

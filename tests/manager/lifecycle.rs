@@ -10,6 +10,7 @@ use reliable_channel::store::{Fault, Method, Rule};
 use reliable_channel::store::{PersistenceError, PersistenceErrorKind};
 use reliable_channel::types::{Lamport, Limits};
 use reliable_channel::wire;
+use tap::Tap as _;
 use tokio::runtime::Handle;
 
 use super::*;
@@ -21,7 +22,7 @@ fn options_are_checked() {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let nobody = ReliabilityManager::builder("").build();
         assert!(matches!(nobody, Err(ManagerError::Config(ConfigError::ParticipantId { len: 0, .. }))), "{nobody:?}");
-        let config = Config { max_message_history: 0, ..Config::default() };
+        let config = Config::default().tap_mut(|it| it.max_message_history = 0);
         let zero = ReliabilityManager::builder("alice").config(config.clone()).build();
         assert!(matches!(zero, Err(ManagerError::Config(ConfigError::Zero("max_message_history")))), "{zero:?}");
         let endless = ReliabilityManager::builder("alice").stream_capacity(usize::MAX).build();

@@ -36,6 +36,7 @@ use reliable_channel::manager::{EventStream, ManagerBuilder, ManagerEvent, Relia
 use reliable_channel::store::FaultyPersistence;
 use reliable_channel::store::{MemoryPersistence, Persistence};
 use reliable_channel::types::{ChannelId, MessageId};
+use tap::Tap as _;
 
 const CHANNEL: &str = "garden";
 
@@ -45,7 +46,7 @@ fn channel() -> ChannelId {
 
 /// Founding members: everything counts.
 fn config() -> Config {
-    Config { join: Join::Backfill(u64::MAX), ..Config::default() }
+    Config::default().tap_mut(|it| it.join = Join::Backfill(u64::MAX))
 }
 
 fn builder(name: &str) -> ManagerBuilder {

@@ -16,6 +16,7 @@ use reliable_channel::manager::{Clock, ManualClock, TransmitStream};
 use reliable_channel::state::{ChannelData, Row};
 use reliable_channel::types::{Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, WallTime};
 use reliable_channel::wire;
+use tap::Tap as _;
 
 use super::place::Place;
 use super::script::{Call, Came, EPOCH, Random, conversation, peer};
@@ -137,7 +138,7 @@ async fn start(
 
 fn without_filter(bytes: &Bytes) -> Message {
     let (message, _) = wire::decode(bytes, &Limits::default()).unwrap();
-    Message { filter: FilterField::Absent, ..message }
+    message.tap_mut(|it| it.filter = FilterField::Absent)
 }
 
 /// Everything saved, but for `told`.
@@ -173,18 +174,16 @@ struct Pair {
 impl Pair {
     async fn new(place: fn() -> Place, confirm: bool) -> Self {
         let never = Duration::from_secs(1 << 30);
-        let config = Config {
-            max_message_history: 12,
-            // That somebody is behind, and whether others were heard since the third request, is not saved.
-            answer_laggards: false,
-            wait_timeout: Duration::MAX,
-            lost_timeout: Duration::from_secs(120),
-            confirm_deliveries: confirm,
-            acknowledgement_delay: (never, never),
-            sync_interval: never,
-            max_sync_interval: never,
-            ..config()
-        };
+        let config = config().tap_mut(|it| {
+            it.max_message_history = 12;
+            it.answer_laggards = false;
+            it.wait_timeout = Duration::MAX;
+            it.lost_timeout = Duration::from_secs(120);
+            it.confirm_deliveries = confirm;
+            it.acknowledgement_delay = (never, never);
+            it.sync_interval = never;
+            it.max_sync_interval = never;
+        });
         let clock = ManualClock::new(EPOCH);
         let (ticks, erin) = (peer("ticks", &clock).await, peer("erin", &clock).await);
         Self {
@@ -240,14 +239,13 @@ impl Pair {
         let log = self.steady.manager().log(&channel()).unwrap();
         let Some(own) = log.into_iter().rev().find(|logged| logged.delivery.is_none()) else { return };
         let before: Vec<MessageId> = own.body.causal_history.iter().map(|entry| entry.id.clone()).collect();
-        let message = Message {
-            id: own.body.key.id.clone(),
-            sender: own.body.sender.clone(),
-            lamport: Some(own.body.key.lamport),
-            causal_history: own.body.causal_history.clone(),
-            content: own.body.content.clone(),
-            ..self.message()
-        };
+        let message = self.message().tap_mut(|it| {
+            it.id = own.body.key.id.clone();
+            it.sender = own.body.sender.clone();
+            it.lamport = Some(own.body.key.lamport);
+            it.causal_history = own.body.causal_history.clone();
+            it.content = own.body.content.clone();
+        });
         self.erin.unwrap_received(wire::encode(&message, Dialect::Lip109).unwrap()).await.unwrap();
         self.erin.mark_dependencies_met(CHANNEL, before).await.unwrap();
     }
@@ -255,20 +253,12 @@ impl Pair {
     /// A sync message made by hand.
     fn request(&self, ids: &[MessageId]) -> Bytes {
         let repair_request = ids.iter().map(|id| HistoryEntry::new(id.clone())).collect();
-        wire::encode(&Message { repair_request, ..self.message() }, Dialect::Lip109).unwrap()
+        wire::encode(&self.message().tap_mut(|it| it.repair_request = repair_request), Dialect::Lip109).unwrap()
     }
 
     fn message(&self) -> Message {
-        Message {
-            id: format!("request{}", self.tick).into(),
-            sender: "frank".into(),
-            channel: channel(),
-            lamport: Some(Lamport(self.clock.wall().as_millis() + 1)),
-            causal_history: Vec::new(),
-            filter: FilterField::Absent,
-            repair_request: Vec::new(),
-            content: Bytes::new(),
-        }
+        Message::new(format!("request{}", self.tick).into(), "frank".into(), channel())
+            .tap_mut(|it| it.lamport = Some(Lamport(self.clock.wall().as_millis() + 1)))
     }
 }
 

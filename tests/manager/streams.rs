@@ -1,7 +1,7 @@
 //! Streams: complete for who keeps up, honest to who does not, and they end.
 
-use reliable_channel::channel::Cursor;
 use reliable_channel::manager::Lagged;
+use tap::Tap as _;
 
 use super::*;
 
@@ -20,7 +20,7 @@ async fn a_lagging_reader_is_told_how_many_it_missed_and_resumes() {
     }
     assert_eq!(events.next().await.map(|item| item.is_err()), Some(true));
     let last = known.last().unwrap().0;
-    let last = Cursor { number: last, ..manager.cursor(&channel()).unwrap() };
+    let last = manager.cursor(&channel()).unwrap().tap_mut(|it| it.number = last);
     let again = manager.deliveries_since(&channel(), last).unwrap();
     assert_eq!(again.evicted, 0);
     known.extend(again.deliveries.iter().map(|delivery| (delivery.number, delivery.body.key.id.clone())));

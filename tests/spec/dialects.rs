@@ -13,11 +13,12 @@ use reliable_channel::types::{
 };
 use reliable_channel::wire;
 use serde_json::Value;
+use tap::Tap as _;
 
 use crate::harness::{EPOCH, Peer, message, peer_with, sync};
 
 fn speaking(name: &str, dialect: Dialect) -> Peer {
-    peer_with(name, |config| *config = Config { join: Join::Backfill(u64::MAX), ..Config::of(dialect) })
+    peer_with(name, |config| *config = Config::of(dialect).tap_mut(|it| it.join = Join::Backfill(u64::MAX)))
 }
 
 fn nim(name: &str) -> Peer {
@@ -71,12 +72,13 @@ fn in_nim_sds_both_ends_log_the_same_order() {
     let texts = |peer: &Peer| -> Vec<Message> {
         peer.channel
             .log()
-            .map(|logged| Message {
-                sender: logged.body.sender.clone(),
-                causal_history: logged.body.causal_history.clone(),
-                lamport: Some(logged.body.key.lamport),
-                content: logged.body.content.clone(),
-                ..message("", logged.body.key.id.as_str().unwrap(), 0, &[])
+            .map(|logged| {
+                message("", logged.body.key.id.as_str().unwrap(), 0, &[]).tap_mut(|it| {
+                    it.sender = logged.body.sender.clone();
+                    it.causal_history = logged.body.causal_history.clone();
+                    it.lamport = Some(logged.body.key.lamport);
+                    it.content = logged.body.content.clone();
+                })
             })
             .collect()
     };
@@ -110,7 +112,7 @@ fn in_nim_sds_no_sync_and_no_ephemeral_message_is_ever_sent() {
     alice.input(Input::SendSync).unwrap();
     let refused = alice.input(Input::SendEphemeral { content: "text".into() });
     assert_eq!(refused, Err(ChannelError::NotInDialect { what: "ephemeral messages" }));
-    let relayed = alice.input(Input::Relay(Message { lamport: None, ..message("bob", "e", 0, &[]) }));
+    let relayed = alice.input(Input::Relay(message("bob", "e", 0, &[]).tap_mut(|it| it.lamport = None)));
     assert_eq!(relayed, Err(ChannelError::NotInDialect { what: "sync and ephemeral messages" }));
     assert_eq!(alice.run_for(400_000), [], "a request waits for content to travel with");
     let sent = alice.send("content");
@@ -137,11 +139,13 @@ fn in_nim_sds_nothing_is_given_up_as_lost() {
 #[test]
 fn empty_content_of_nim_sds_is_a_message_and_is_repaired_as_one() {
     let mut alice = nim("alice");
-    let empty =
-        Message { content: Bytes::new(), filter: FilterField::NimSds(Bytes::new()), ..message("bob", "m", 1_000, &[]) };
+    let empty = message("bob", "m", 1_000, &[]).tap_mut(|it| {
+        it.content = Bytes::new();
+        it.filter = FilterField::NimSds(Bytes::new());
+    });
     assert_eq!(alice.fate(&carried(&empty, Dialect::NimSds)), Fate::Delivered);
     alice.sleep(600_000);
-    let asks = Message { repair_request: vec![HistoryEntry::new("m")], ..message("carol", "m2", 2_000, &["m"]) };
+    let asks = message("carol", "m2", 2_000, &["m"]).tap_mut(|it| it.repair_request = vec![HistoryEntry::new("m")]);
     alice.receive(&asks);
     let answer = alice.run_for(300_000).into_iter().find(|sent| sent.kind == TransmitKind::Repair).unwrap();
     let read = carried(&answer.message, Dialect::NimSds);
@@ -152,7 +156,10 @@ fn empty_content_of_nim_sds_is_a_message_and_is_repaired_as_one() {
 fn in_nim_sds_ids_need_not_be_text_and_a_sender_may_be_nameless() {
     let mut alice = nim("alice");
     let raw = |bytes: &[u8]| MessageId::new(bytes);
-    let odd = Message { id: raw(b"\xff"), sender: ParticipantId::new(b""), ..message("", "m", 1_000, &[]) };
+    let odd = message("", "m", 1_000, &[]).tap_mut(|it| {
+        it.id = raw(b"\xff");
+        it.sender = ParticipantId::new(b"");
+    });
     assert_eq!(alice.fate(&odd), Fate::Delivered);
     alice.input(Input::Send { content: "x".into(), id: Some(raw(b"\xfe")) }).unwrap();
     let sent = carried(&alice.transmitted.pop().unwrap().message, Dialect::NimSds);
@@ -163,7 +170,7 @@ fn in_nim_sds_ids_need_not_be_text_and_a_sender_may_be_nameless() {
     // In the other family nobody could name it.
     let mut carol = js("carol");
     assert_eq!(
-        carol.refuse(&Message { id: raw(b"\xff"), ..message("bob", "m", 1, &[]) }),
+        carol.refuse(&message("bob", "m", 1, &[]).tap_mut(|it| it.id = raw(b"\xff"))),
         ChannelError::InvalidId { max: 256 }
     );
     assert!(matches!(carol.refuse(&message("", "m", 1, &[])), ChannelError::PeerLimit { .. }));
@@ -177,7 +184,7 @@ fn each_dialect_sends_its_own_filter_and_reads_it_back() {
         assert!(carried(&first, dialect).filter.is_empty(), "nothing was received yet");
         bob.receive(&carried(&first, dialect));
         // As if bob had not named it.
-        let answer = Message { causal_history: vec![], ..carried(&bob.send("answer"), dialect) };
+        let answer = carried(&bob.send("answer"), dialect).tap_mut(|it| it.causal_history = vec![]);
         assert!(answer.filter.belongs_to(dialect) && answer.filter.len() >= 18_752);
         alice.receive(&answer);
         assert_eq!(state(&alice, &first.id), DeliveryState::Acknowledged, "one hit in a nearly empty filter proves it");
@@ -196,7 +203,7 @@ fn fixed_hashes_do_not_multiply_and_two_hits_are_enough_by_the_rule_of_js() {
             let mut after = Vec::new();
             for n in 0..20 {
                 let filter = field.clone();
-                alice.receive(&Message { filter, ..message("bob", &format!("m{n}"), n * 1_000, &[]) });
+                alice.receive(&message("bob", &format!("m{n}"), n * 1_000, &[]).tap_mut(|it| it.filter = filter));
                 after.push(state(&alice, &id));
             }
             after
@@ -222,7 +229,7 @@ fn filters_of_another_dialect_are_neither_believed_nor_a_fault() {
             let mut summary = RollingFilter::new(RollingFilterConfig::of(foreign));
             summary.insert(&id, IdHash::in_dialect(&id, foreign), RunningTime::default());
             summary.reseed(RunningTime::default(), *b"whatever");
-            let heard = Message { filter: summary.field(), ..message("bob", "m", 1_000, &[]) };
+            let heard = message("bob", "m", 1_000, &[]).tap_mut(|it| it.filter = summary.field());
             assert!(!heard.filter.is_empty());
             assert_eq!(alice.fate(&heard), Fate::Delivered);
             assert_eq!(state(&alice, &id), DeliveryState::Unacknowledged, "{own:?} heard {foreign:?}");
@@ -268,7 +275,7 @@ fn filters_that_kill_the_peers_are_ignored_and_counted_and_their_messages_taken_
         let mut alice = speaking("alice", dialect);
         let id = alice.send("text").id;
         for (n, filter) in fields.iter().enumerate() {
-            let heard = Message { filter: filter.clone(), ..message("bob", &format!("m{n}"), 1_000, &[]) };
+            let heard = message("bob", &format!("m{n}"), 1_000, &[]).tap_mut(|it| it.filter = filter.clone());
             assert_eq!(alice.fate(&heard), Fate::Delivered, "{dialect:?} {n}");
         }
         assert_eq!(alice.channel.stats().filters_ignored, fields.len() as u64, "{dialect:?}");
@@ -277,11 +284,11 @@ fn filters_that_kill_the_peers_are_ignored_and_counted_and_their_messages_taken_
     // Full filters are well formed and prove nothing.
     let mut alice = nim("alice");
     let id = alice.send("text").id;
-    alice.receive(&Message { filter: nim_field(2, 64, 128), ..message("bob", "full", 1_000, &[]) });
+    alice.receive(&message("bob", "full", 1_000, &[]).tap_mut(|it| it.filter = nim_field(2, 64, 128)));
     assert_eq!((state(&alice, &id), alice.channel.stats().filters_ignored), (DeliveryState::Unacknowledged, 0));
     let mut alice = js("alice");
     let id = alice.send("text").id;
-    alice.receive(&Message { filter: of_length(18_752), ..message("bob", "full", 1_000, &[]) });
+    alice.receive(&message("bob", "full", 1_000, &[]).tap_mut(|it| it.filter = of_length(18_752)));
     assert_eq!((state(&alice, &id), alice.channel.stats().filters_ignored), (DeliveryState::Unacknowledged, 0));
 }
 
@@ -289,7 +296,10 @@ fn filters_that_kill_the_peers_are_ignored_and_counted_and_their_messages_taken_
 fn in_nim_sds_a_filter_over_the_limit_makes_no_sync_message_of_empty_content() {
     let mut alice = nim("alice");
     let filter = FilterField::NimSds(vec![0; alice.channel.config().limits.max_filter_bytes + 1].into());
-    let empty = Message { content: Bytes::new(), filter, ..message("bob", "m", 1_000, &[]) };
+    let empty = message("bob", "m", 1_000, &[]).tap_mut(|it| {
+        it.content = Bytes::new();
+        it.filter = filter;
+    });
     assert_eq!(alice.fate(&carried(&empty, Dialect::NimSds)), Fate::Delivered);
     assert_eq!(alice.channel.stats().filters_ignored, 1);
 }
@@ -302,7 +312,7 @@ fn messages_of_the_other_family_are_taken_in_when_they_parse() {
     assert_eq!(alice.fate(&foreign), Fate::Duplicate);
     assert_eq!(alice.channel.log().next().unwrap().body.key.lamport, Lamport(EPOCH + 1_000), "as others will see it");
     assert_eq!(alice.fate(&carried(&sync("js", 2_000, &["m"], &[]), Dialect::JsWaku)), Fate::Sync);
-    let ephemeral = Message { lamport: None, ..message("js", "e", 0, &[]) };
+    let ephemeral = message("js", "e", 0, &[]).tap_mut(|it| it.lamport = None);
     assert_eq!(alice.fate(&carried(&ephemeral, Dialect::JsWaku)), Fate::Ephemeral);
 
     let mut carol = js("carol");
@@ -310,7 +320,7 @@ fn messages_of_the_other_family_are_taken_in_when_they_parse() {
     assert_eq!(carol.fate(&foreign), Fate::Delivered);
     assert_eq!(carol.channel.stats().filters_ignored, 0);
     // Logged, it could only be repaired as what it is not here: a sync message.
-    let empty = carried(&Message { content: Bytes::new(), ..message("nim", "m2", 2_000, &[]) }, Dialect::NimSds);
+    let empty = carried(&message("nim", "m2", 2_000, &[]).tap_mut(|it| it.content = Bytes::new()), Dialect::NimSds);
     assert_eq!(carol.fate(&empty), Fate::Sync);
 }
 
@@ -322,7 +332,7 @@ fn a_channel_is_not_opened_in_a_dialect_of_the_other_family() {
     assert_eq!(alice.log().len(), 1, "they share ids and time");
     alice.send("more");
     assert_eq!(alice.saved.meta.as_ref().unwrap().dialect, Dialect::Lip109);
-    let context = Context { wall: WallTime::from_millis(EPOCH), running: RunningTime::default(), entropy: 1 };
+    let context = Context::new(WallTime::from_millis(EPOCH), RunningTime::default(), 1);
     let config = Arc::new(Config::of(Dialect::NimSds));
     let refused = Channel::restore("c".into(), "alice".into(), config, alice.saved.clone(), &context).unwrap_err();
     assert_eq!(refused, RestoreError::Dialect { stored: Dialect::Lip109, configured: Dialect::NimSds });
@@ -396,35 +406,29 @@ fn timings_and_groups_of_nim_sds() {
             continue;
         }
         for groups in [1, 2, 3, 5, 16, 128] {
-            let config = Config {
-                join: Join::Backfill(u64::MAX),
-                t_min: std::time::Duration::from_millis(number("tMin_ms")),
-                t_max: std::time::Duration::from_millis(number("tMax_ms")),
-                response_groups: groups,
-                ..Config::of(Dialect::NimSds)
-            };
-            let context = |at| Context {
-                wall: WallTime::from_millis(EPOCH + at),
-                running: RunningTime::from_millis(at),
-                entropy: 1,
-            };
+            let config = Config::of(Dialect::NimSds).tap_mut(|it| {
+                it.join = Join::Backfill(u64::MAX);
+                it.t_min = std::time::Duration::from_millis(number("tMin_ms"));
+                it.t_max = std::time::Duration::from_millis(number("tMax_ms"));
+                it.response_groups = groups;
+            });
+            let context = |at| Context::new(WallTime::from_millis(EPOCH + at), RunningTime::from_millis(at), 1);
             let name = ParticipantId::new(&participant);
             let mut channel = Channel::new("c", &name, Arc::new(config), &context(0)).unwrap();
             let entry = || HistoryEntry::new(MessageId::new(&id));
-            let asks = Message { causal_history: vec![entry()], ..message("somebody", "dependant", 9_000, &[]) };
+            let asks = message("somebody", "dependant", 9_000, &[]).tap_mut(|it| it.causal_history = vec![entry()]);
             channel.handle(&context(0), Input::Receive(asks)).outcome.unwrap();
             let due = channel.requests()[0].due.as_millis();
             assert_eq!(due, number("tReq_ms"), "{vector}");
             asked += 1;
 
-            let missing = Message {
-                id: MessageId::new(&id),
-                sender: ParticipantId::new(&sender),
-                ..message("", "content", 1_000, &[])
-            };
+            let missing = message("", "content", 1_000, &[]).tap_mut(|it| {
+                it.id = MessageId::new(&id);
+                it.sender = ParticipantId::new(&sender);
+            });
             channel.handle(&context(0), Input::Receive(missing)).outcome.unwrap();
             let later = 200_000_000;
-            let asks = Message { repair_request: vec![entry()], ..message("asker", "asks", 10_000, &[]) };
+            let asks = message("asker", "asks", 10_000, &[]).tap_mut(|it| it.repair_request = vec![entry()]);
             channel.handle(&context(later), Input::Receive(asks)).outcome.unwrap();
             let due = channel.responses().first().map(|response| response.due.as_millis() - later);
             let inside = vector["inResponseGroup"][groups.to_string()].as_bool().unwrap();

@@ -13,6 +13,7 @@ use reliable_channel::state::{ChannelData, Commit, Row, RowKey};
 use reliable_channel::types::{
     ChannelId, FilterField, HistoryEntry, Lamport, Message, MessageId, ParticipantId, RunningTime, WallTime,
 };
+use tap::Tap as _;
 
 /// Wall time of running time 0, in milliseconds.
 pub const EPOCH: u64 = 1_700_000_000_000;
@@ -41,17 +42,17 @@ pub fn peer(name: &str) -> Peer {
 pub fn peer_with(name: &str, change: impl FnOnce(&mut Config)) -> Peer {
     // Waits stay as they are, and so do filters in small groups, but where a test is about that.
     let (fastest_t_min, few_error_rate) = (Duration::MAX, 0.01);
-    let mut config = Config { join: Join::Backfill(u64::MAX), fastest_t_min, few_error_rate, ..Config::default() };
+    let mut config = Config::default().tap_mut(|it| {
+        it.join = Join::Backfill(u64::MAX);
+        it.fastest_t_min = fastest_t_min;
+        it.few_error_rate = few_error_rate;
+    });
     change(&mut config);
     open(name, config, ChannelData::default(), 0, EPOCH)
 }
 
 fn open(name: &str, config: Config, data: ChannelData, now: u64, wall_offset: u64) -> Peer {
-    let context = Context {
-        wall: WallTime::from_millis(wall_offset + now),
-        running: RunningTime::from_millis(now),
-        entropy: 0x5eed,
-    };
+    let context = Context::new(WallTime::from_millis(wall_offset + now), RunningTime::from_millis(now), 0x5eed);
     let (channel, step) =
         Channel::restore(ChannelId::from("c"), ParticipantId::from(name), Arc::new(config), data.clone(), &context)
             .unwrap();
@@ -74,11 +75,11 @@ fn open(name: &str, config: Config, data: ChannelData, now: u64, wall_offset: u6
 impl Peer {
     pub fn context(&mut self) -> Context {
         self.entropy = self.entropy.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        Context {
-            wall: WallTime::from_millis(self.wall_offset + self.now),
-            running: RunningTime::from_millis(self.now),
-            entropy: self.entropy,
-        }
+        Context::new(
+            WallTime::from_millis(self.wall_offset + self.now),
+            RunningTime::from_millis(self.now),
+            self.entropy,
+        )
     }
 
     /// Any input; the step is carried out.
@@ -160,7 +161,7 @@ impl Peer {
     /// Deliveries after this number, which the last opening made.
     pub fn since(&self, number: u64) -> Deliveries {
         let incarnation = self.channel.cursor().incarnation;
-        self.channel.deliveries_since(Cursor { incarnation, number }).unwrap()
+        self.channel.deliveries_since(Cursor::new(incarnation, number)).unwrap()
     }
 
     pub fn log(&self) -> Vec<String> {
@@ -213,25 +214,19 @@ impl Peer {
 
 /// A content message made by hand: Lamport time is `EPOCH + lamport`, content is the id.
 pub fn message(sender: &str, id: &str, lamport: u64, depends_on: &[&str]) -> Message {
-    Message {
-        id: MessageId::from(id),
-        sender: ParticipantId::from(sender),
-        channel: ChannelId::from("c"),
-        lamport: Some(Lamport(EPOCH + lamport)),
-        causal_history: depends_on.iter().map(|id| HistoryEntry::new(*id)).collect(),
-        filter: FilterField::Absent,
-        repair_request: Vec::new(),
-        content: Bytes::copy_from_slice(id.as_bytes()),
-    }
+    Message::new(MessageId::from(id), ParticipantId::from(sender), ChannelId::from("c")).tap_mut(|it| {
+        it.lamport = Some(Lamport(EPOCH + lamport));
+        it.causal_history = depends_on.iter().map(|id| HistoryEntry::new(*id)).collect();
+        it.content = Bytes::copy_from_slice(id.as_bytes());
+    })
 }
 
 /// A sync message made by hand.
 pub fn sync(sender: &str, lamport: u64, names: &[&str], asks_for: &[&str]) -> Message {
-    Message {
-        content: Bytes::new(),
-        repair_request: asks_for.iter().map(|id| HistoryEntry::new(*id)).collect(),
-        ..message(sender, &format!("sync-{sender}-{lamport}"), lamport, names)
-    }
+    message(sender, &format!("sync-{sender}-{lamport}"), lamport, names).tap_mut(|it| {
+        it.content = Bytes::new();
+        it.repair_request = asks_for.iter().map(|id| HistoryEntry::new(*id)).collect();
+    })
 }
 
 /// The ids a message depends on.
@@ -279,7 +274,7 @@ pub fn chance(filter: &FilterField, id: &MessageId) -> Option<f64> {
 
 /// A sync message made by hand that carries a filter.
 pub fn filter_from(sender: &str, lamport: u64, filter: FilterField) -> Message {
-    Message { filter, ..sync(sender, lamport, &[], &[]) }
+    sync(sender, lamport, &[], &[]).tap_mut(|it| it.filter = filter)
 }
 
 impl Peer {

@@ -10,6 +10,7 @@ use reliable_channel::state::{ChannelData, ChannelMeta, Commit, LogKey, MarkKind
 use reliable_channel::types::{
     ChannelId, FilterField, HistoryEntry, Lamport, Message, MessageId, ParticipantId, RunningTime, WallTime,
 };
+use tap::Tap as _;
 
 use crate::harness::{EPOCH, Rng};
 
@@ -69,8 +70,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng(seed);
         let config = Arc::new(config(&mut rng));
-        let context =
-            Context { wall: WallTime::from_millis(EPOCH), running: RunningTime::from_millis(0), entropy: rng.next() };
+        let context = Context::new(WallTime::from_millis(EPOCH), RunningTime::from_millis(0), rng.next());
         let channel = Channel::new("c", "alice", config, &context).unwrap();
         Self {
             rng,
@@ -87,11 +87,7 @@ impl World {
     }
 
     fn context(&mut self) -> Context {
-        Context {
-            wall: WallTime::from_millis(self.wall),
-            running: RunningTime::from_millis(self.now),
-            entropy: self.rng.next(),
-        }
+        Context::new(WallTime::from_millis(self.wall), RunningTime::from_millis(self.now), self.rng.next())
     }
 
     fn turn(&mut self, turn: usize) {
@@ -115,7 +111,7 @@ impl World {
             self.had.insert(id);
         }
         if step.outcome.is_err() {
-            let changed = ChannelMeta { age_ms: before.age_ms, ..self.channel.meta().clone() };
+            let changed = self.channel.meta().clone().tap_mut(|it| it.age_ms = before.age_ms);
             let reset = step.events.iter().any(|event| matches!(event, Event::ClockReset { .. }));
             assert!(reset || changed == before, "a refused input changed {before:?} to {changed:?}");
         }
@@ -290,7 +286,7 @@ fn config(rng: &mut Rng) -> Config {
         2 => Join::Backfill(rng.below(20)),
         _ => Join::Backfill(u64::MAX),
     };
-    let mut config = Config { join, ..Config::default() };
+    let mut config = Config::default().tap_mut(|it| it.join = join);
     config.max_message_history = 1 + rng.below(10) as usize;
     config.max_log_bytes = [300, 1_000, 8 << 20][rng.below(3) as usize];
     config.max_log_age = [None, Some(Duration::from_secs(100))][rng.below(2) as usize];
@@ -321,10 +317,11 @@ fn any_id(rng: &mut Rng) -> String {
 
 fn any_entries(rng: &mut Rng, most: u64) -> Vec<HistoryEntry> {
     let len = rng.below(most);
-    let entry = |rng: &mut Rng| HistoryEntry {
-        id: any_id(rng).into(),
-        hint: (rng.below(4) == 0).then(|| Bytes::from("hint")),
-        sender: (rng.below(3) == 0).then(|| any_sender(rng)),
+    let entry = |rng: &mut Rng| {
+        HistoryEntry::new(any_id(rng)).tap_mut(|it| {
+            it.hint = (rng.below(4) == 0).then(|| Bytes::from("hint"));
+            it.sender = (rng.below(3) == 0).then(|| any_sender(rng));
+        })
     };
     (0..len).map(|_| entry(rng)).collect()
 }
@@ -353,16 +350,14 @@ fn any_message(rng: &mut Rng, now: u64) -> Message {
         5..=9 => EPOCH + now + rng.below(1_000),
         _ => EPOCH + rng.below(40),
     };
-    Message {
-        id: any_id(rng).into(),
-        sender: any_sender(rng),
-        channel: "c".into(),
-        lamport: (rng.below(15) > 0).then_some(Lamport(lamport)),
-        causal_history: any_entries(rng, 6),
-        filter: any_filter(rng),
-        repair_request: any_entries(rng, 4),
-        content: Bytes::from(["", "x", "x", "x", "x", "y"][rng.below(6) as usize].repeat(1 + rng.below(90) as usize)),
-    }
+    Message::new(any_id(rng).into(), any_sender(rng), "c".into()).tap_mut(|it| {
+        it.lamport = (rng.below(15) > 0).then_some(Lamport(lamport));
+        it.causal_history = any_entries(rng, 6);
+        it.filter = any_filter(rng);
+        it.repair_request = any_entries(rng, 4);
+        it.content =
+            Bytes::from(["", "x", "x", "x", "x", "y"][rng.below(6) as usize].repeat(1 + rng.below(90) as usize));
+    })
 }
 
 fn any_input(rng: &mut Rng, now: u64) -> Input {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reliable_channel::channel::{Event, Input, Limit, Outcome, Stats, TransmitKind};
-use reliable_channel::state::{ChannelData, Commit, Parked, Row};
+use reliable_channel::state::{ChannelData, Commit, Row};
 #[cfg(feature = "store")]
 use reliable_channel::store::Persistence;
 use reliable_channel::types::{FilterField, Lamport, Message, MessageId};
+use tap::Tap as _;
 
 use crate::harness::{EPOCH, Peer, Rng, message, peer, peer_with, requests, seconds, sync};
 
@@ -70,7 +71,7 @@ impl Pair {
                     if sent.kind == TransmitKind::Sync {
                         sent.message.causal_history.truncate(2);
                     }
-                    (sent.kind, requests(&sent.message), Message { filter: FilterField::Absent, ..sent.message })
+                    (sent.kind, requests(&sent.message), sent.message.tap_mut(|it| it.filter = FilterField::Absent))
                 })
                 .collect()
         };
@@ -191,7 +192,7 @@ fn run_on(seed: u64, store: Option<Store>) -> Stats {
                 pair.steady.channel.meta().next_delivery.saturating_sub(1 + rng.below(9)),
             )),
             18 => {
-                let conflict = Message { content: Bytes::from("other"), ..near(&mut rng) };
+                let conflict = near(&mut rng).tap_mut(|it| it.content = Bytes::from("other"));
                 if !pair.steady.channel.incoming().iter().any(|waiting| waiting.id == conflict.id) {
                     pair.input(&Input::Receive(conflict));
                 }
@@ -320,7 +321,7 @@ fn a_parked_row_that_is_loaded_twice_is_one() {
         _ => None,
     });
     let again = again.unwrap();
-    alice.saved.rows.insert(1, Row::Parked(Parked { parked_at_age_ms: 5, ..again }));
+    alice.saved.rows.insert(1, Row::Parked(again.tap_mut(|it| it.parked_at_age_ms = 5)));
     alice.restart();
     alice.run_for(3 * 60 * 60 * 1_000);
     assert_eq!(alice.log(), ["b2"], "what it waited for is lost");

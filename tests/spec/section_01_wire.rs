@@ -4,6 +4,7 @@ use bytes::Bytes;
 use reliable_channel::channel::{Channel, ChannelError, Config, ConfigError, Fate, Input, RestoreError, TransmitKind};
 use reliable_channel::types::{Dialect, FilterField, HistoryEntry, Limits, Message, MessageId};
 use reliable_channel::wire::{self, WireError};
+use tap::Tap as _;
 
 use crate::harness::{Peer, history, message, peer, peer_with, requests};
 
@@ -68,7 +69,7 @@ fn messages_and_causal_acknowledgements_are_exchanged_with_peers_whose_filter_is
     let mut alice = peer("alice");
     let own = alice.send("text").id.to_string();
     let from_js =
-        Message { filter: FilterField::Unspecified(vec![0xff; 18_752].into()), ..message("js", "m", 1, &[&own]) };
+        message("js", "m", 1, &[&own]).tap_mut(|it| it.filter = FilterField::Unspecified(vec![0xff; 18_752].into()));
     assert_eq!(alice.fate(&from_js), Fate::Delivered);
     assert!(alice.channel.outgoing().is_empty());
     assert_eq!(alice.channel.stats().filters_ignored, 0, "it is no fault");
@@ -80,7 +81,7 @@ fn field_12_acknowledges_nothing() {
     alice.send("text");
     let all_ones = FilterField::Unspecified(vec![0xff; 18_752].into());
     for n in 0..10 {
-        alice.receive(&Message { filter: all_ones.clone(), ..message("js", &format!("m{n}"), n, &[]) });
+        alice.receive(&message("js", &format!("m{n}"), n, &[]).tap_mut(|it| it.filter = all_ones.clone()));
     }
     assert_eq!(alice.channel.outgoing()[0].state, reliable_channel::channel::DeliveryState::Unacknowledged);
 }
@@ -104,7 +105,7 @@ fn ids_that_are_not_utf_8_are_refused_both_ways() {
     let mut alice = peer("alice");
     let sent = alice.input(Input::Send { content: "text".into(), id: Some(bad.clone()) });
     assert!(matches!(sent, Err(ChannelError::InvalidId { .. })));
-    let refused = wire::encode(&Message { id: bad, ..message("bob", "m", 1, &[]) }, Dialect::Lip109);
+    let refused = wire::encode(&message("bob", "m", 1, &[]).tap_mut(|it| it.id = bad), Dialect::Lip109);
     assert!(matches!(refused, Err(WireError::NotUtf8 { .. })));
     let mut bytes = encode(&message("bob", "mmmm", 1, &[])).to_vec();
     let at = bytes.windows(4).position(|window| window == b"mmmm").unwrap();
@@ -115,7 +116,7 @@ fn ids_that_are_not_utf_8_are_refused_both_ways() {
 #[test]
 fn the_kind_is_told_by_lamport_and_content_and_everything_else_is_malformed() {
     let whole = message("bob", "m", 1, &[]);
-    let none = Message { lamport: None, ..whole.clone() };
+    let none = whole.clone().tap_mut(|it| it.lamport = None);
     let mut alice = peer("alice");
     let mut through_the_wire = |message: &Message| {
         let (message, _) = wire::decode(&encode(message), &Limits::default()).unwrap();
@@ -123,12 +124,12 @@ fn the_kind_is_told_by_lamport_and_content_and_everything_else_is_malformed() {
     };
     assert_eq!(through_the_wire(&whole), Fate::Delivered);
     assert_eq!(through_the_wire(&none), Fate::Ephemeral);
-    assert_eq!(through_the_wire(&Message { content: Bytes::new(), ..whole.clone() }), Fate::Sync);
-    let mut absent_or_empty = encode(&Message { content: Bytes::new(), ..whole }).to_vec();
+    assert_eq!(through_the_wire(&whole.clone().tap_mut(|it| it.content = Bytes::new())), Fate::Sync);
+    let mut absent_or_empty = encode(&whole.tap_mut(|it| it.content = Bytes::new())).to_vec();
     absent_or_empty.extend([20 << 3 & 0x7f | 2 | 0x80, 1, 0]);
     let (message, _) = wire::decode(&absent_or_empty.into(), &Limits::default()).unwrap();
     assert_eq!(alice.fate(&message), Fate::Sync);
-    let neither = Message { content: Bytes::new(), ..none };
+    let neither = none.tap_mut(|it| it.content = Bytes::new());
     assert_eq!(wire::encode(&neither, Dialect::Lip109), Err(WireError::NoKind));
     assert_eq!(alice.refuse(&neither), ChannelError::NoKind);
 }
@@ -209,7 +210,7 @@ fn the_tail_of_the_log_takes_what_room_is_left() {
 #[test]
 fn a_size_in_which_no_request_would_ever_fit_is_refused_at_opening() {
     let open = |max: usize| {
-        let config = Config { max_transmit_bytes: Some(max), ..Config::default() };
+        let config = Config::default().tap_mut(|it| it.max_transmit_bytes = Some(max));
         Channel::new("c", "alice", config.into(), &peer("alice").context())
     };
     let Err(RestoreError::Config(ConfigError::TransmitTooSmall { max: 99, least })) = open(99) else {
@@ -261,7 +262,10 @@ fn content_that_cannot_fit_is_too_large_and_nothing_changes() {
 #[test]
 fn a_resend_keeps_its_whole_causal_history_and_drops_requests_then_the_filter() {
     let whole = talkative(|_| {}).send_as(Some(&"i".repeat(100)), "text");
-    let bare = Message { filter: FilterField::Absent, repair_request: vec![], ..whole };
+    let bare = whole.tap_mut(|it| {
+        it.filter = FilterField::Absent;
+        it.repair_request = vec![];
+    });
     let mut alice = talkative(|_| {});
     let sent = alice.send_as(Some(&"i".repeat(100)), "text");
     alice.restart_with(|config| config.max_transmit_bytes = Some(encode(&bare).len() - 1));
@@ -276,6 +280,9 @@ fn an_entry_carries_id_hint_and_sender_through_the_wire() {
     alice.receive(&message("bob", "m", 1, &[]));
     alice.set_hint("m", b"where");
     let (decoded, _) = wire::decode(&encode(&alice.send("text")), &Limits::default()).unwrap();
-    let entry = HistoryEntry { id: "m".into(), hint: Some("where".into()), sender: Some("bob".into()) };
+    let entry = HistoryEntry::new("m").tap_mut(|it| {
+        it.hint = Some("where".into());
+        it.sender = Some("bob".into());
+    });
     assert_eq!(decoded.causal_history, [entry]);
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use reliable_channel::channel::{DeliveryState, Event, Fate, Limit, TransmitKind};
 use reliable_channel::types::{FilterField, Message};
+use tap::Tap as _;
 
 use crate::harness::{Peer, holds, message, parked_for, peer, peer_with, seconds, sync};
 
@@ -151,12 +152,12 @@ fn a_filter_that_does_not_parse_or_is_absurd_is_ignored_and_counted_and_the_mess
     alice.send_as(Some("own"), "own");
     for (n, filter) in (1..).zip(bad) {
         alice.take_events();
-        let carrier = Message { filter: filter.clone(), ..message("bob", &format!("m{n}"), n, &["missing"]) };
+        let carrier = message("bob", &format!("m{n}"), n, &["missing"]).tap_mut(|it| it.filter = filter.clone());
         assert_eq!(alice.fate(&carrier), parked_for(&["missing"]), "{n}");
         let (id, by) = (Some(carrier.id), Some(carrier.sender));
         let event = Event::LimitReached { limit: Limit::Filter, id, by };
         assert!(alice.events.contains(&event), "{n}");
-        alice.receive(&Message { filter, ..sync("bob", n, &[], &[]) });
+        alice.receive(&sync("bob", n, &[], &[]).tap_mut(|it| it.filter = filter));
         assert_eq!(alice.channel.stats().filters_ignored, 2 * n);
         assert_eq!(alice.channel.outgoing()[0].state, DeliveryState::Unacknowledged, "{n}");
     }
@@ -168,11 +169,11 @@ fn a_lamport_of_2_to_the_63_and_all_ones_filters_cost_no_more_than_a_counter() {
     let mut alice = peer("alice");
     alice.send_as(Some("own"), "own");
     let before = alice.channel.data();
-    let poison = Message { lamport: Some(reliable_channel::types::Lamport(1 << 63)), ..message("eve", "m", 0, &[]) };
+    let poison = message("eve", "m", 0, &[]).tap_mut(|it| it.lamport = Some(reliable_channel::types::Lamport(1 << 63)));
     alice.refuse(&poison);
     assert_eq!((alice.channel.stats().refused, alice.channel.data()), (1, before));
     let all_ones = FilterField::Compact { k: 64, seed: [1; 8], bits: vec![0xff; 64 << 10].into() };
-    alice.receive(&Message { filter: all_ones, ..sync("eve", 1, &[], &[]) });
+    alice.receive(&sync("eve", 1, &[], &[]).tap_mut(|it| it.filter = all_ones));
     assert_eq!(alice.channel.outgoing()[0].state, DeliveryState::Unacknowledged);
 }
 

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use reliable_channel::channel::{ChannelError, DeliveryState, Event, Fate, Input};
-use reliable_channel::types::{Lamport, Message};
+use reliable_channel::types::Lamport;
+use tap::Tap as _;
 
 use crate::harness::{EPOCH, history, message, peer, peer_with, sync};
 
@@ -94,7 +95,7 @@ fn nothing_received_moves_the_clock_but_a_delivery() {
     alice.receive(&message("bob", "m1", 10, &[]));
     let before = alice.channel.meta().lamport;
     alice.receive(&sync("bob", 5_000, &["m1"], &["m1"]));
-    alice.receive(&Message { lamport: None, ..message("bob", "ephemeral", 0, &[]) });
+    alice.receive(&message("bob", "ephemeral", 0, &[]).tap_mut(|it| it.lamport = None));
     alice.receive(&message("bob", "m1", 10, &[]));
     assert_eq!(alice.fate(&message("carol", "m1", 6_000, &[])), Fate::Conflict);
     alice.input(Input::Timeout).unwrap();

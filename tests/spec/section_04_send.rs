@@ -4,6 +4,7 @@ use bytes::Bytes;
 use reliable_channel::channel::{ChannelError, Event, Fate, Input, Outcome, TransmitKind};
 use reliable_channel::types::{FilterField, HistoryEntry, Lamport, Message, MessageId, ParticipantId};
 use sha3::{Digest, Keccak256};
+use tap::Tap as _;
 
 use crate::harness::{EPOCH, Peer, chain, history, holds, ids, message, parked_for, peer, peer_with, requests};
 
@@ -170,10 +171,11 @@ fn entries_carry_the_sender_always_and_the_retrieval_hint_when_known() {
     alice.receive(&message("bob", "m", 1, &[]));
     alice.send_as(Some("own"), "own");
     alice.set_hint("own", b"where");
-    let entry = |id: &str, sender: &str, hint: Option<&'static [u8]>| HistoryEntry {
-        id: id.into(),
-        hint: hint.map(Bytes::from_static),
-        sender: Some(ParticipantId::from(sender)),
+    let entry = |id: &str, sender: &str, hint: Option<&'static [u8]>| {
+        HistoryEntry::new(id).tap_mut(|it| {
+            it.hint = hint.map(Bytes::from_static);
+            it.sender = Some(ParticipantId::from(sender));
+        })
     };
     for _ in 0..2 {
         let sync = alice.send_sync();
@@ -239,16 +241,21 @@ fn relay(peer: &mut Peer, message: &Message) -> (Fate, Option<Message>) {
 fn a_relayed_message_is_taken_in_and_transmitted_with_id_sender_lamport_and_causal_history_unchanged() {
     let mut bridge = peer("bridge");
     let own = bridge.send_as(Some("own"), "own").id;
-    let hinted = HistoryEntry { hint: Some("where".into()), sender: Some("carol".into()), ..HistoryEntry::new("own") };
-    let original = Message {
-        causal_history: vec![hinted, HistoryEntry::new("missing")],
-        filter: FilterField::Compact { k: 1, seed: [0; 8], bits: Bytes::from_static(&[1]) },
-        repair_request: vec![HistoryEntry::new("own")],
-        ..message("bob", "m", 9, &[])
-    };
+    let hinted = HistoryEntry::new("own").tap_mut(|it| {
+        it.hint = Some("where".into());
+        it.sender = Some("carol".into());
+    });
+    let original = message("bob", "m", 9, &[]).tap_mut(|it| {
+        it.causal_history = vec![hinted, HistoryEntry::new("missing")];
+        it.filter = FilterField::Compact { k: 1, seed: [0; 8], bits: Bytes::from_static(&[1]) };
+        it.repair_request = vec![HistoryEntry::new("own")];
+    });
     let (fate, sent) = relay(&mut bridge, &original);
     assert_eq!(fate, parked_for(&["missing"]));
-    let expected = Message { filter: FilterField::Absent, repair_request: vec![], ..original };
+    let expected = original.tap_mut(|it| {
+        it.filter = FilterField::Absent;
+        it.repair_request = vec![];
+    });
     assert_eq!(sent, Some(expected));
     assert_eq!(bridge.asked(), ["missing"]);
     assert!(bridge.events.iter().any(|event| matches!(event, Event::MessageAcknowledged { id, .. } if *id == own)));
@@ -270,7 +277,7 @@ fn a_relayed_message_is_delivered_once_however_often_it_comes() {
 #[test]
 fn a_relayed_message_that_is_refused_is_not_transmitted() {
     let mut bridge = peer("bridge");
-    let future = Message { lamport: Some(Lamport(1 << 62)), ..message("bob", "m", 0, &[]) };
+    let future = message("bob", "m", 0, &[]).tap_mut(|it| it.lamport = Some(Lamport(1 << 62)));
     assert!(bridge.input(Input::Relay(future)).is_err());
     assert!(bridge.transmitted.is_empty());
 }

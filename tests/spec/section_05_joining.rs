@@ -2,6 +2,7 @@
 
 use reliable_channel::channel::{Event, Fate, Input, Join, TransmitKind};
 use reliable_channel::types::{Lamport, Message, MessageId};
+use tap::Tap as _;
 
 use crate::harness::{EPOCH, Peer, chain, filter_of, history, ids, message, parked_for, peer_with, requests, sync};
 
@@ -15,7 +16,7 @@ fn horizon(peer: &Peer) -> Option<Lamport> {
 
 /// As its sender sends it now: with a filter.
 fn live(message: Message) -> Message {
-    Message { filter: filter_of(&["another"], 7), ..message }
+    message.tap_mut(|it| it.filter = filter_of(&["another"], 7))
 }
 
 /// The ids shown since the last call, and whether each was history.

@@ -2,6 +2,7 @@
 
 use reliable_channel::channel::{DeliveryState, Event, Fate, Input};
 use reliable_channel::types::{HistoryEntry, Lamport, Message};
+use tap::Tap as _;
 
 use crate::harness::{Peer, answering, filter_from, filter_of, ids, message, missing, peer, peer_with, sync};
 
@@ -15,11 +16,11 @@ fn shared(peer: &mut Peer) -> Vec<String> {
 }
 
 fn asking(message: Message, id: &str) -> Message {
-    Message { repair_request: vec![HistoryEntry::new(id)], ..message }
+    message.tap_mut(|it| it.repair_request = vec![HistoryEntry::new(id)])
 }
 
 fn ephemeral(sender: &str, id: &str) -> Message {
-    Message { lamport: None, ..message(sender, id, 0, &[]) }
+    message(sender, id, 0, &[]).tap_mut(|it| it.lamport = None)
 }
 
 #[test]
@@ -53,7 +54,7 @@ fn content_of_another_device_is_delivered_and_nobody_can_say_how_far_it_has_come
     assert_eq!(alice.delivered(), ["m"]);
     assert_eq!((alice.channel.delivery_state(&"m".into()), alice.channel.outgoing().len()), (None, 0));
     assert_eq!(shared(&mut alice), ["m"]);
-    let again = Message { filter: filter_of(&["m"], 1), ..foreign.clone() };
+    let again = foreign.clone().tap_mut(|it| it.filter = filter_of(&["m"], 1));
     assert_eq!(alice.fate(&again), Fate::Duplicate, "it is no echo");
     assert!(alice.run_for(4_500).is_empty(), "and not acknowledged: the other device would not hear of it");
     assert!(shared(&mut alice).is_empty(), "told once");
@@ -104,11 +105,17 @@ fn what_we_sent_ourselves_is_an_echo_whatever_it_is() {
     assert!(shared(&mut alice).is_empty());
     alice.restart();
     // The run before may have sent a sync message that nobody remembers; its time tells.
-    let forgotten = Message { id: "forgotten".into(), lamport: Some(alice.channel.meta().lamport), ..sync.clone() };
+    let forgotten = sync.clone().tap_mut(|it| {
+        it.id = "forgotten".into();
+        it.lamport = Some(alice.channel.meta().lamport);
+    });
     [&content, &sync, &forgotten].into_iter().for_each(|echo| drop(alice.receive(echo)));
     assert!(shared(&mut alice).is_empty());
     let next = Lamport(alice.channel.meta().lamport.0 + 1);
-    alice.receive(&Message { id: "another device's".into(), lamport: Some(next), ..sync });
+    alice.receive(&sync.tap_mut(|it| {
+        it.id = "another device's".into();
+        it.lamport = Some(next);
+    }));
     assert_eq!(shared(&mut alice), ["another device's"]);
 }
 

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use reliable_channel::channel::{ChannelError, Event, Fate, Input, Outcome};
 use reliable_channel::types::{ChannelId, FilterField, HistoryEntry, Lamport, Message, MessageId};
+use tap::Tap as _;
 
 use crate::harness::{EPOCH, Peer, ids, message, parked_for, peer, peer_with, seconds, sync};
 
 fn with_filter(message: &Message) -> Message {
     let filter = FilterField::Compact { k: 7, seed: [7; 8], bits: Bytes::from_static(&[0; 16]) };
-    Message { filter, ..message.clone() }
+    message.clone().tap_mut(|it| it.filter = filter)
 }
 
 fn told(peer: &mut Peer, matches: impl Fn(&Event) -> bool) -> usize {
@@ -28,29 +29,33 @@ fn a_refused_message_changes_nothing() {
     let mut alice = sender_of_own();
     alice.receive(&message("bob", "parked", 2, &["missing"]));
     alice.take_events();
-    let good = Message {
-        repair_request: vec![HistoryEntry::new("own")],
-        ..message("bob", "bad", 3, &["own", "other missing"])
-    };
+    let good = message("bob", "bad", 3, &["own", "other missing"])
+        .tap_mut(|it| it.repair_request = vec![HistoryEntry::new("own")]);
     let long = "x".repeat(257);
     let entry = |id: &str| vec![HistoryEntry::new("own"), HistoryEntry::new(id)];
-    let hinted = HistoryEntry { hint: Some(vec![0; 1_025].into()), ..HistoryEntry::new("own") };
-    let with_sender = HistoryEntry { sender: Some("".into()), ..HistoryEntry::new("own") };
+    let hinted = HistoryEntry::new("own").tap_mut(|it| it.hint = Some(vec![0; 1_025].into()));
+    let with_sender = HistoryEntry::new("own").tap_mut(|it| it.sender = Some("".into()));
     let refused = [
-        ("id too long", Message { id: long.as_str().into(), ..good.clone() }),
-        ("no id", Message { id: "".into(), ..good.clone() }),
-        ("sender too long", Message { sender: long.as_str().into(), ..good.clone() }),
-        ("no sender", Message { sender: "".into(), ..good.clone() }),
-        ("entry too long", Message { causal_history: entry(&long), ..good.clone() }),
-        ("entry without id", Message { repair_request: entry(""), ..good.clone() }),
-        ("entry with an empty sender", Message { causal_history: vec![with_sender], ..good.clone() }),
-        ("too many entries", Message { causal_history: vec![HistoryEntry::new("own"); 1_025], ..good.clone() }),
-        ("too many requests", Message { repair_request: vec![HistoryEntry::new("own"); 1_025], ..good.clone() }),
-        ("hint too long", Message { causal_history: vec![hinted], ..good.clone() }),
-        ("content too long", Message { content: vec![0; (1 << 20) + 1].into(), ..good.clone() }),
-        ("another channel", Message { channel: ChannelId::from("d"), ..good.clone() }),
-        ("no kind", Message { lamport: None, content: Bytes::new(), ..good.clone() }),
-        ("far future", Message { lamport: Some(Lamport(1 << 63)), ..good.clone() }),
+        ("id too long", good.clone().tap_mut(|it| it.id = long.as_str().into())),
+        ("no id", good.clone().tap_mut(|it| it.id = "".into())),
+        ("sender too long", good.clone().tap_mut(|it| it.sender = long.as_str().into())),
+        ("no sender", good.clone().tap_mut(|it| it.sender = "".into())),
+        ("entry too long", good.clone().tap_mut(|it| it.causal_history = entry(&long))),
+        ("entry without id", good.clone().tap_mut(|it| it.repair_request = entry(""))),
+        ("entry with an empty sender", good.clone().tap_mut(|it| it.causal_history = vec![with_sender])),
+        ("too many entries", good.clone().tap_mut(|it| it.causal_history = vec![HistoryEntry::new("own"); 1_025])),
+        ("too many requests", good.clone().tap_mut(|it| it.repair_request = vec![HistoryEntry::new("own"); 1_025])),
+        ("hint too long", good.clone().tap_mut(|it| it.causal_history = vec![hinted])),
+        ("content too long", good.clone().tap_mut(|it| it.content = vec![0; (1 << 20) + 1].into())),
+        ("another channel", good.clone().tap_mut(|it| it.channel = ChannelId::from("d"))),
+        (
+            "no kind",
+            good.clone().tap_mut(|it| {
+                it.lamport = None;
+                it.content = Bytes::new();
+            }),
+        ),
+        ("far future", good.clone().tap_mut(|it| it.lamport = Some(Lamport(1 << 63)))),
     ];
     let (before, due) = (alice.channel.data(), alice.channel.poll_timeout());
     for (count, (what, message)) in refused.into_iter().enumerate() {
@@ -70,15 +75,16 @@ fn a_refused_message_changes_nothing() {
 
 #[test]
 fn acknowledgements_are_reviewed_and_requests_taken_in_before_anything_else() {
-    let speaks = |message: Message| Message {
-        causal_history: vec![HistoryEntry::new("own")],
-        repair_request: vec![HistoryEntry::new("asked")],
-        ..message
+    let speaks = |message: Message| {
+        message.tap_mut(|it| {
+            it.causal_history = vec![HistoryEntry::new("own")];
+            it.repair_request = vec![HistoryEntry::new("asked")];
+        })
     };
     let cases = [
         ("duplicate", speaks(message("bob", "known", 1, &[]))),
         ("conflict", speaks(message("eve", "known", 1, &[]))),
-        ("ephemeral", Message { lamport: None, ..speaks(message("bob", "ephemeral", 2, &[])) }),
+        ("ephemeral", speaks(message("bob", "ephemeral", 2, &[])).tap_mut(|it| it.lamport = None)),
         ("sync", speaks(sync("bob", 3, &[], &[]))),
         ("content", speaks(message("bob", "new", 4, &[]))),
     ];
@@ -189,7 +195,7 @@ fn the_same_id_with_other_content_is_a_conflict_where_content_is_still_known() {
     for (id, lamport) in STANDINGS.into_iter().filter(|(id, _)| *id != "stub") {
         let mut alice = knows_all_standings();
         let before = alice.channel.data();
-        let other = Message { content: "other".into(), ..message("bob", id, lamport, &[]) };
+        let other = message("bob", id, lamport, &[]).tap_mut(|it| it.content = "other".into());
         assert_eq!(alice.fate(&other), Fate::Conflict, "{id}");
         assert_eq!(alice.channel.data(), before, "{id}");
     }
@@ -199,7 +205,7 @@ fn the_same_id_with_other_content_is_a_conflict_where_content_is_still_known() {
 fn a_conflicting_echo_is_a_conflict_too() {
     let mut alice = peer("alice");
     let own = alice.send("own");
-    assert_eq!(alice.fate(&Message { content: "other".into(), ..own }), Fate::Conflict);
+    assert_eq!(alice.fate(&own.tap_mut(|it| it.content = "other".into())), Fate::Conflict);
     assert_eq!(alice.log().len(), 1);
 }
 
@@ -210,7 +216,7 @@ fn a_duplicate_acknowledges_and_is_acknowledged_again() {
     alice.receive(&first);
     alice.run_for(10_000);
     alice.take_events();
-    let again = with_filter(&Message { causal_history: vec![HistoryEntry::new("own")], ..first });
+    let again = with_filter(&first.tap_mut(|it| it.causal_history = vec![HistoryEntry::new("own")]));
     assert_eq!(alice.fate(&again), Fate::Duplicate);
     assert_eq!(told(&mut alice, |event| matches!(event, Event::MessageAcknowledged { .. })), 1);
     let syncs = alice.run_for(4_000);
@@ -228,13 +234,13 @@ fn only_a_content_message_taken_in_or_a_known_duplicate_cancels_repair_entries_f
     let pending = |alice: &Peer| (alice.channel.requests().len(), alice.channel.responses().len());
     assert_eq!(pending(&alice), (1, 1));
 
-    let id = |id: &str, message: Message| Message { id: MessageId::from(id), ..message };
+    let id = |id: &str, message: Message| message.tap_mut(|it| it.id = MessageId::from(id));
     alice.receive(&id("wanted", sync("eve", 4, &[], &[])));
     alice.receive(&id("here", sync("eve", 5, &[], &[])));
-    alice.receive(&Message { lamport: None, ..message("eve", "wanted", 6, &[]) });
-    alice.receive(&Message { lamport: None, ..message("eve", "here", 7, &[]) });
+    alice.receive(&message("eve", "wanted", 6, &[]).tap_mut(|it| it.lamport = None));
+    alice.receive(&message("eve", "here", 7, &[]).tap_mut(|it| it.lamport = None));
     assert_eq!(alice.fate(&message("eve", "here", 1, &[])), Fate::Conflict);
-    alice.refuse(&Message { channel: "d".into(), ..message("bob", "wanted", 1, &[]) });
+    alice.refuse(&message("bob", "wanted", 1, &[]).tap_mut(|it| it.channel = "d".into()));
     assert_eq!(pending(&alice), (1, 1));
 
     assert_eq!(alice.fate(&message("bob", "here", 1, &[])), Fate::Duplicate);
@@ -249,7 +255,7 @@ fn an_ephemeral_message_is_delivered_at_once_by_event_and_enters_no_log_no_buffe
     alice.receive(&message("bob", "m", 1, &[]));
     alice.take_events();
     let before = alice.channel.data();
-    let ephemeral = Message { lamport: None, ..message("bob", "e", 0, &["never received"]) };
+    let ephemeral = message("bob", "e", 0, &["never received"]).tap_mut(|it| it.lamport = None);
     for _ in 0..2 {
         assert_eq!(alice.fate(&ephemeral), Fate::Ephemeral);
         let event = Event::EphemeralReceived { id: "e".into(), sender: "bob".into(), content: "e".into() };

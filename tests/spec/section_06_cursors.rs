@@ -2,6 +2,7 @@
 
 use reliable_channel::channel::{Cursor, Event, Renumbered};
 use reliable_channel::state::{ChannelData, Row};
+use tap::Tap as _;
 
 use crate::harness::{Peer, chain, ids, message, peer, peer_with};
 
@@ -58,7 +59,7 @@ fn an_older_copy_of_the_store_hides_no_delivery() {
     let copy = alice.saved.clone();
     let seen = deliver(&mut alice, &["m4", "m5"]);
     reopen(&mut alice, copy);
-    let third = Cursor { number: 3, ..seen[0] };
+    let third = seen[0].tap_mut(|it| it.number = 3);
     assert_eq!(after(&alice, seen[1]), Err(third), "nothing was delivered since, and the cursor is ahead of it");
     deliver(&mut alice, &["n4", "n5", "n6"]);
     for seen in seen {
@@ -115,9 +116,9 @@ fn deliveries_of_a_store_without_incarnations_belong_to_none() {
     let mut old = alice.saved.clone();
     old.rows.retain(|row| !matches!(row, Row::Incarnation(_)));
     reopen(&mut alice, old);
-    assert_eq!(alice.channel.cursor(), Cursor { incarnation: 0, number: 3 });
-    assert_eq!(after(&alice, Cursor { incarnation: 0, number: 2 }), Ok(ids(["m3"]).to_vec()));
+    assert_eq!(alice.channel.cursor(), Cursor::new(0, 3));
+    assert_eq!(after(&alice, Cursor::new(0, 2)), Ok(ids(["m3"]).to_vec()));
     deliver(&mut alice, &["m4"]);
-    assert_eq!(after(&alice, Cursor { incarnation: 0, number: 2 }), Ok(ids(["m3", "m4"]).to_vec()));
-    assert_eq!(after(&alice, Cursor { incarnation: 0, number: 4 }), Err(Cursor { incarnation: 0, number: 3 }));
+    assert_eq!(after(&alice, Cursor::new(0, 2)), Ok(ids(["m3", "m4"]).to_vec()));
+    assert_eq!(after(&alice, Cursor::new(0, 4)), Err(Cursor::new(0, 3)));
 }

@@ -3,6 +3,7 @@
 use reliable_channel::channel::{Config, Event, Fate, Input, Limit, Position};
 use reliable_channel::state::{ChannelData, Row};
 use reliable_channel::types::{HistoryEntry, Message};
+use tap::Tap as _;
 
 use crate::harness::{Peer, chain, ids, message, peer, peer_with, sync};
 
@@ -140,7 +141,7 @@ fn limited(peer: &mut Peer, limit: Limit) -> Vec<String> {
 }
 
 fn kilobyte(id: &str, lamport: u64) -> Message {
-    Message { content: vec![b'x'; 1_000].into(), ..message("bob", id, lamport, &[]) }
+    message("bob", id, lamport, &[]).tap_mut(|it| it.content = vec![b'x'; 1_000].into())
 }
 
 #[test]
@@ -208,7 +209,7 @@ fn script(seed: u64) -> Vec<Message> {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let made = message(["bob", "carol", "dave"][random(3) as usize], &format!("m{n}"), 10 * n, &names);
             let asked = (random(4) == 0).then(|| HistoryEntry::new(format!("m{}", random(60)).as_str()));
-            Message { repair_request: asked.into_iter().collect(), ..made }
+            made.tap_mut(|it| it.repair_request = asked.into_iter().collect())
         })
         .collect();
     for at in 0..messages.len() {

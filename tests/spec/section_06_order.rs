@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use reliable_channel::channel::{Delivery, Event, Fate, Position};
-use reliable_channel::types::{Dialect, FilterField, Message};
+use reliable_channel::types::{Dialect, Message};
 use reliable_channel::wire;
+use tap::Tap as _;
 
 use crate::harness::{Peer, ids, message, parked_for, peer, peer_with};
 
@@ -12,16 +13,12 @@ fn bytes(peer: &Peer) -> Vec<Bytes> {
     peer.channel
         .log()
         .map(|logged| {
-            let message = Message {
-                id: logged.body.key.id.clone(),
-                sender: logged.body.sender.clone(),
-                channel: "c".into(),
-                lamport: Some(logged.body.key.lamport),
-                causal_history: logged.body.causal_history.clone(),
-                filter: FilterField::Absent,
-                repair_request: vec![],
-                content: logged.body.content.clone(),
-            };
+            let message =
+                Message::new(logged.body.key.id.clone(), logged.body.sender.clone(), "c".into()).tap_mut(|it| {
+                    it.lamport = Some(logged.body.key.lamport);
+                    it.causal_history = logged.body.causal_history.clone();
+                    it.content = logged.body.content.clone();
+                });
             wire::encode(&message, Dialect::Lip109).unwrap()
         })
         .collect()

@@ -1,7 +1,7 @@
 //! docs/protocol.md section 6: what leaves the log, and what stays.
 
 use reliable_channel::channel::{Event, Input, Limit, TransmitKind};
-use reliable_channel::types::Message;
+use tap::Tap as _;
 
 use crate::harness::{Peer, ids, message, peer, peer_with, seconds, sync};
 
@@ -19,7 +19,7 @@ fn retention_by_count_evicts_the_lowest_lamport_and_id_first() {
 #[test]
 fn retention_by_bytes_evicts_the_lowest_first() {
     let mut alice = peer_with("alice", |config| config.max_log_bytes = 10_000);
-    let big = |n: u64| Message { content: vec![b'x'; 3_000].into(), ..message("bob", &format!("m{n}"), n, &[]) };
+    let big = |n: u64| message("bob", &format!("m{n}"), n, &[]).tap_mut(|it| it.content = vec![b'x'; 3_000].into());
     (1..=3).for_each(|n| drop(alice.receive(&big(n))));
     assert_eq!(alice.log(), ["m1", "m2", "m3"]);
     alice.receive(&big(4));
@@ -40,9 +40,8 @@ fn told_bytes(peer: &mut Peer) -> Vec<String> {
 
 #[test]
 fn what_leaves_for_the_sake_of_bytes_is_told_once_a_step() {
-    let sized = |n: u64, bytes: usize| Message {
-        content: vec![b'x'; bytes].into(),
-        ..message("bob", &format!("m{n}"), n, &[])
+    let sized = |n: u64, bytes: usize| {
+        message("bob", &format!("m{n}"), n, &[]).tap_mut(|it| it.content = vec![b'x'; bytes].into())
     };
     let mut alice = peer_with("alice", |config| {
         (config.max_log_bytes, config.max_message_history) = (10_000, 4);
@@ -61,10 +60,9 @@ fn twelve_files_of_900_kb_leave_the_conversation_in_the_default_log() {
     let mut alice = peer("alice");
     alice.receive(&message("bob", "text", 1, &[]));
     for n in 2..14 {
-        alice.receive(&Message {
-            content: vec![b'x'; 900_000].into(),
-            ..message("bob", &format!("file{n:02}"), n, &[])
-        });
+        alice.receive(
+            &message("bob", &format!("file{n:02}"), n, &[]).tap_mut(|it| it.content = vec![b'x'; 900_000].into()),
+        );
     }
     assert_eq!((alice.log().len(), alice.log()[0].as_str()), (13, "text"));
     assert!(told_bytes(&mut alice).is_empty());

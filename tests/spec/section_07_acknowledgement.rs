@@ -2,7 +2,8 @@
 
 use reliable_channel::channel::{DeliveryState, Event, Fate, FilterEvidence, Limit};
 use reliable_channel::state::{Evidence, Row};
-use reliable_channel::types::{FilterField, HistoryEntry, Message, MessageId, ParticipantId};
+use reliable_channel::types::{FilterField, HistoryEntry, MessageId, ParticipantId};
+use tap::Tap as _;
 
 use crate::harness::{Peer, chance, filter_from, filter_of, message, peer, peer_with, sync, weak_filter};
 
@@ -99,7 +100,7 @@ fn the_causal_history_of_a_parked_message_or_a_duplicate_acknowledges_too() {
     assert!(matches!(alice.fate(&parked), Fate::Parked { .. }));
     assert_eq!(acknowledgements(&alice), [("m1".into(), "bob".into())]);
     // The repeated copy is the first that Alice reads with m2 in it; ids alone tell duplicates.
-    let again = Message { causal_history: vec![HistoryEntry::new("m2")], ..parked };
+    let again = parked.tap_mut(|it| it.causal_history = vec![HistoryEntry::new("m2")]);
     assert_eq!(alice.fate(&again), Fate::Duplicate);
     assert_eq!(acknowledgements(&alice).len(), 2);
 }
@@ -291,9 +292,12 @@ fn a_message_with_our_own_sender_id_never_acknowledges_anything() {
     let mut alice = peer_with("alice", |config| config.filter_evidence = FilterEvidence::Hits(1));
     let id = alice.send_as(Some("m"), "m").id;
     let filter = weak_filter(&id, 1);
-    alice.receive(&Message { filter: filter.clone(), ..sync("alice", 3, &["m"], &[]) });
-    alice.receive(&Message { filter: filter.clone(), ..message("alice", "from a lost store", 4, &["m"]) });
-    alice.receive(&Message { filter, lamport: None, ..message("alice", "ephemeral", 4, &["m"]) });
+    alice.receive(&sync("alice", 3, &["m"], &[]).tap_mut(|it| it.filter = filter.clone()));
+    alice.receive(&message("alice", "from a lost store", 4, &["m"]).tap_mut(|it| it.filter = filter.clone()));
+    alice.receive(&message("alice", "ephemeral", 4, &["m"]).tap_mut(|it| {
+        it.filter = filter;
+        it.lamport = None;
+    }));
     assert_eq!(state(&alice, &id), DeliveryState::Unacknowledged);
     assert_eq!((acknowledgements(&alice), possibly(&alice)), (vec![], vec![]));
 }
@@ -314,7 +318,7 @@ fn a_filter_that_is_absurd_is_ignored_and_counted_and_the_message_is_processed()
     for (n, filter) in absurd.into_iter().enumerate() {
         let name = format!("b{n}");
         let names: &[&str] = if n == 5 { &["m"] } else { &[] };
-        let message = Message { filter, ..message("bob", &name, n as u64 + 1, names) };
+        let message = message("bob", &name, n as u64 + 1, names).tap_mut(|it| it.filter = filter);
         assert_eq!(alice.fate(&message), Fate::Delivered);
         assert_eq!(alice.channel.stats().filters_ignored, n as u64 + 1);
         let told = Event::LimitReached { limit: Limit::Filter, id: Some(message.id), by: Some("bob".into()) };
@@ -376,7 +380,7 @@ fn evidence_that_an_older_version_saved_counts() {
     for row in &mut alice.saved.rows {
         if let Row::Outgoing(entry) = row {
             entry.evidence =
-                vec![Evidence { sender: "bob".into(), chance: 1e-5, hits: 2, seeds: vec![1_u64.to_be_bytes()] }];
+                vec![Evidence::new("bob".into(), 1e-5, 2).tap_mut(|it| it.seeds = vec![1_u64.to_be_bytes()])];
         }
     }
     alice.restart();

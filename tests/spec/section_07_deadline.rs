@@ -2,6 +2,7 @@
 
 use reliable_channel::channel::{Event, Fate, Input, TransmitKind};
 use reliable_channel::types::Message;
+use tap::Tap as _;
 
 use crate::harness::{chance, filter_from, filter_of, message, peer, peer_with, seconds, sync};
 
@@ -159,7 +160,7 @@ fn somebodys_rebroadcast_of_a_known_message_sets_no_deadline() {
 fn an_ephemeral_message_or_a_sync_or_an_echo_sets_no_deadline() {
     let mut bob = peer("bob");
     let own = bob.send("own");
-    bob.receive(&Message { lamport: None, ..message("alice", "ephemeral", 0, &[]) });
+    bob.receive(&message("alice", "ephemeral", 0, &[]).tap_mut(|it| it.lamport = None));
     bob.receive(&sync("alice", 1, &[own.id.as_str().unwrap()], &[]));
     bob.receive(&own);
     assert!(bob.run_for(4_500).is_empty());

@@ -3,11 +3,12 @@
 use reliable_channel::channel::{Config, DeliveryState, Event, Input, Join, TransmitKind};
 use reliable_channel::filter::{IdHash, RollingFilter, RollingFilterConfig};
 use reliable_channel::types::{Dialect, FilterField, MessageId, RunningTime};
+use tap::Tap as _;
 
 use crate::harness::{Peer, filter_from, peer_with, sync};
 
 fn speaking(dialect: Dialect) -> Peer {
-    peer_with("alice", |config| *config = Config { join: Join::Backfill(u64::MAX), ..Config::of(dialect) })
+    peer_with("alice", |config| *config = Config::of(dialect).tap_mut(|it| it.join = Join::Backfill(u64::MAX)))
 }
 
 /// A filter in this dialect with so many other ids, and these.

@@ -128,7 +128,7 @@ fn a_withdrawn_message_leaves_nothing_behind() {
     alice.receive(&sync("carol", 2, &[], &["m"]));
     withdraw(&mut alice, "m").unwrap();
     assert_eq!(alice.log(), ["b"]);
-    let mark = Row::Mark(Mark { id: "m".into(), kind: MarkKind::Withdrawn, sequence: 0 });
+    let mark = Row::Mark(Mark::new("m".into(), MarkKind::Withdrawn, 0));
     let of_it: Vec<&Row> = alice.saved.rows.iter().filter(|row| row.key().id == "m".into()).collect();
     assert_eq!(of_it, [&mark]);
     assert!(alice.saved.hints.is_empty());

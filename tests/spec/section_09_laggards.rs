@@ -2,6 +2,7 @@
 
 use reliable_channel::channel::{Input, Transmit, TransmitKind};
 use reliable_channel::types::{FilterField, Message};
+use tap::Tap as _;
 
 use crate::harness::{Peer, chain, filter_of, message, peer, requests, sync};
 
@@ -26,7 +27,7 @@ fn syncs(out: &[Transmit]) -> usize {
 }
 
 fn with_filter(message: Message, ids: &[&str]) -> Message {
-    Message { filter: filter_of(ids, 7), ..message }
+    message.tap_mut(|it| it.filter = filter_of(ids, 7))
 }
 
 #[test]

@@ -1,11 +1,9 @@
 //! docs/protocol.md section 9: sync messages.
 
-use std::time::Duration;
-
-use reliable_channel::channel::{Config, Event, Fate, Input, Join, TransmitKind};
-use reliable_channel::sim::{Options, World};
+use reliable_channel::channel::{Event, Fate, Input, TransmitKind};
 use reliable_channel::state::Row;
 use reliable_channel::types::{FilterField, Lamport, Message};
+use tap::Tap as _;
 
 use crate::harness::{EPOCH, Peer, chance, history, message, peer, peer_with, requests, seconds, sync};
 
@@ -225,41 +223,6 @@ fn two_syncs_of_a_reader_are_enough_evidence_where_no_causal_history_is() {
     assert_eq!(alice.channel.outgoing().iter().map(|open| open.id.to_string()).collect::<Vec<_>>(), ["lost"]);
 }
 
-#[test]
-fn an_idle_group_of_20_sends_at_most_10_messages_an_hour_per_member() {
-    for seed in 0..4 {
-        let config = Config { join: Join::Backfill(u64::MAX), ..Config::default() };
-        let mut world = World::new(Options { seed, participants: 20, config, ..Options::default() });
-        for turn in 0..40 {
-            world.send(turn % 20, format!("message {turn}"));
-            world.run_for(Duration::from_millis(300));
-        }
-        assert!(world.run_until_converged(Duration::from_secs(60)), "seed {seed}");
-        world.run_for(Duration::from_secs(5 * 60));
-        for hour in 0..3 {
-            let before = world.transmissions;
-            world.run_for(Duration::from_secs(60 * 60));
-            let sent = world.transmissions - before;
-            assert!(sent <= 20 * 10, "seed {seed}, hour {hour}: {sent}");
-            assert!(sent >= 1, "seed {seed}, hour {hour}: nobody would notice what was lost last");
-        }
-    }
-}
-
-#[test]
-fn every_acknowledgement_of_a_group_of_20_takes_a_few_syncs() {
-    let mut world = World::new(Options { seed: 7, participants: 20, ..Options::default() });
-    let id = world.send(0, "hello");
-    world.run_for(Duration::from_secs(10));
-    assert!(
-        world
-            .take_events(0)
-            .iter()
-            .any(|event| matches!(event, Event::MessageAcknowledged { id: told, .. } if *told == id))
-    );
-    assert!(world.transmissions <= 4, "{}: who hears another acknowledge keeps silent", world.transmissions);
-}
-
 /// Sync messages that alice sends in an hour in which she hears this every 20 s.
 fn syncs_while_hearing(mut hear: impl FnMut(u64) -> Message) -> usize {
     let mut alice = peer("alice");
@@ -288,6 +251,51 @@ fn who_misses_a_head_of_ours_does_not_keep_us_silent() {
 
 #[test]
 fn ephemeral_messages_do_not_keep_us_silent() {
-    let ephemeral = |turn| Message { lamport: None, ..message("carol", &format!("e{turn}"), 1, &[]) };
+    let ephemeral = |turn| message("carol", &format!("e{turn}"), 1, &[]).tap_mut(|it| it.lamport = None);
     assert!(syncs_while_hearing(ephemeral) >= 3);
+}
+
+/// Whole groups.
+#[cfg(feature = "testing")]
+mod of_twenty {
+    use std::time::Duration;
+
+    use reliable_channel::channel::{Config, Event, Join};
+    use reliable_channel::sim::{Options, World};
+    use tap::Tap as _;
+
+    #[test]
+    fn an_idle_group_of_20_sends_at_most_10_messages_an_hour_per_member() {
+        for seed in 0..4 {
+            let config = Config::default().tap_mut(|it| it.join = Join::Backfill(u64::MAX));
+            let mut world = World::new(Options { seed, participants: 20, config, ..Options::default() });
+            for turn in 0..40 {
+                world.send(turn % 20, format!("message {turn}"));
+                world.run_for(Duration::from_millis(300));
+            }
+            assert!(world.run_until_converged(Duration::from_secs(60)), "seed {seed}");
+            world.run_for(Duration::from_secs(5 * 60));
+            for hour in 0..3 {
+                let before = world.transmissions;
+                world.run_for(Duration::from_secs(60 * 60));
+                let sent = world.transmissions - before;
+                assert!(sent <= 20 * 10, "seed {seed}, hour {hour}: {sent}");
+                assert!(sent >= 1, "seed {seed}, hour {hour}: nobody would notice what was lost last");
+            }
+        }
+    }
+
+    #[test]
+    fn every_acknowledgement_of_a_group_of_20_takes_a_few_syncs() {
+        let mut world = World::new(Options { seed: 7, participants: 20, ..Options::default() });
+        let id = world.send(0, "hello");
+        world.run_for(Duration::from_secs(10));
+        assert!(
+            world
+                .take_events(0)
+                .iter()
+                .any(|event| matches!(event, Event::MessageAcknowledged { id: told, .. } if *told == id))
+        );
+        assert!(world.transmissions <= 4, "{}: who hears another acknowledge keeps silent", world.transmissions);
+    }
 }

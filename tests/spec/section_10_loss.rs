@@ -6,6 +6,7 @@ use bytes::Bytes;
 use reliable_channel::channel::{Delivery, Event, Fate, Input, Limit};
 use reliable_channel::state::{MarkKind, Row};
 use reliable_channel::types::{Message, MessageId};
+use tap::Tap as _;
 
 use crate::harness::{Peer, chain, message, missing, peer, peer_with, repairs, seconds, sync, t_req, wake};
 
@@ -401,7 +402,7 @@ fn a_self_reference_is_ignored() {
     let name = "sync-bob-2";
     alice.receive(&sync("bob", 2, &[name], &[]));
     assert_eq!(missing(&alice), Vec::<String>::new());
-    assert_eq!(alice.fate(&Message { content: Bytes::new(), ..message("bob", "s", 3, &["s"]) }), Fate::Sync);
+    assert_eq!(alice.fate(&message("bob", "s", 3, &["s"]).tap_mut(|it| it.content = Bytes::new())), Fate::Sync);
     assert_eq!(missing(&alice), Vec::<String>::new());
 }
 

@@ -2,6 +2,7 @@
 
 use reliable_channel::channel::{Event, Fate};
 use reliable_channel::types::{Dialect, MessageId};
+use tap::Tap as _;
 
 use crate::harness::{Peer, chain, message, missing, peer, peer_with, seconds, sync};
 
@@ -113,10 +114,7 @@ fn while_missing_messages_come_in_the_wait_is_twice_as_long() {
 #[test]
 fn in_the_nim_dialect_a_message_waits_without_end() {
     let mut alice = peer_with("alice", |config| {
-        *config = reliable_channel::channel::Config {
-            join: config.join,
-            ..reliable_channel::channel::Config::of(Dialect::NimSds)
-        };
+        *config = reliable_channel::channel::Config::of(Dialect::NimSds).tap_mut(|it| it.join = config.join);
     });
     alice.receive(&message("bob", "m2", 2_000, &["m1"]));
     with_bob(&mut alice, 60);

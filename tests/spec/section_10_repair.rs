@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use reliable_channel::channel::{Event, Fate, Input, Limit, TransmitKind};
 use reliable_channel::state::Row;
-use reliable_channel::types::{FilterField, HistoryEntry, Message, MessageId, ParticipantId};
+use reliable_channel::types::{FilterField, HistoryEntry, MessageId, ParticipantId};
+use tap::Tap as _;
 
 use crate::harness::{
     Peer, answering, message, missing, peer, peer_with, repairs, requests, seconds, sync, t_req, t_resp, wake,
@@ -266,9 +267,9 @@ fn only_the_message_itself_cancels_and_not_a_sync_an_ephemeral_or_a_conflicting_
     alice.receive(&sync("carol", 2, &[], &["m"]));
     let due = t_resp(&alice, "m");
     assert!(due.is_some());
-    let fake_sync = Message { content: Bytes::new(), ..message("mallory", "m", 1, &[]) };
-    let fake_ephemeral = Message { lamport: None, ..message("mallory", "m", 1, &[]) };
-    let conflicting = Message { content: Bytes::from("other"), ..message("bob", "m", 1, &[]) };
+    let fake_sync = message("mallory", "m", 1, &[]).tap_mut(|it| it.content = Bytes::new());
+    let fake_ephemeral = message("mallory", "m", 1, &[]).tap_mut(|it| it.lamport = None);
+    let conflicting = message("bob", "m", 1, &[]).tap_mut(|it| it.content = Bytes::from("other"));
     for (fake, fate) in [(fake_sync, Fate::Sync), (fake_ephemeral, Fate::Ephemeral), (conflicting, Fate::Conflict)] {
         assert_eq!(alice.fate(&fake), fate);
         assert_eq!(t_resp(&alice, "m"), due);
@@ -279,8 +280,8 @@ fn only_the_message_itself_cancels_and_not_a_sync_an_ephemeral_or_a_conflicting_
 fn a_sync_or_an_ephemeral_message_under_a_missing_id_does_not_end_its_request() {
     let mut alice = peer("alice");
     alice.receive(&message("bob", "m2", 2, &["m1"]));
-    alice.receive(&Message { content: Bytes::new(), ..message("mallory", "m1", 1, &[]) });
-    alice.receive(&Message { lamport: None, ..message("mallory", "m1", 1, &[]) });
+    alice.receive(&message("mallory", "m1", 1, &[]).tap_mut(|it| it.content = Bytes::new()));
+    alice.receive(&message("mallory", "m1", 1, &[]).tap_mut(|it| it.lamport = None));
     assert_eq!(missing(&alice), ["m1"]);
 }
 
@@ -400,7 +401,7 @@ fn answers_that_pend_keep_no_more_than_the_log_may_hold_once_more() {
     });
     for n in 0..100 {
         let (id, asked) = (format!("m{n}"), format!("m{}", n.max(5) - 5));
-        alice.receive(&Message { content: vec![b'x'; 10_000].into(), ..message("bob", &id, n, &[]) });
+        alice.receive(&message("bob", &id, n, &[]).tap_mut(|it| it.content = vec![b'x'; 10_000].into()));
         alice.receive(&sync("eve", n, &[], &[&asked]));
         alice.run_for(600);
     }

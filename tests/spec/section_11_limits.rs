@@ -9,6 +9,7 @@ use reliable_channel::types::{
     ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId, RunningTime,
 };
 use reliable_channel::wire;
+use tap::Tap as _;
 
 use crate::harness::{EPOCH, Peer, message, missing, peer, peer_with, sync, wake};
 
@@ -33,23 +34,23 @@ fn content(len: usize) -> Bytes {
 
 #[test]
 fn the_defaults_are_those_of_the_specification() {
-    let expected = Limits {
-        max_id_bytes: 256,
-        max_causal_entries: 1_024,
-        max_filter_bytes: 65_536,
-        max_message_bytes: 2_097_152,
-        max_content_bytes: 1_048_576,
-        max_hint_bytes: 1_024,
-        max_requests_per_message: 16,
-        max_parked: 10_000,
-        max_parked_bytes: 67_108_864,
-        max_outgoing: 10_000,
-        max_outgoing_bytes: 67_108_864,
-        max_repair_entries: 1_000,
-        max_repair_entries_per_message: 256,
-        max_unconfirmed_bytes: 67_108_864,
-        max_marks: 10_000,
-    };
+    let expected = Limits::default().tap_mut(|it| {
+        it.max_id_bytes = 256;
+        it.max_causal_entries = 1_024;
+        it.max_filter_bytes = 65_536;
+        it.max_message_bytes = 2_097_152;
+        it.max_content_bytes = 1_048_576;
+        it.max_hint_bytes = 1_024;
+        it.max_requests_per_message = 16;
+        it.max_parked = 10_000;
+        it.max_parked_bytes = 67_108_864;
+        it.max_outgoing = 10_000;
+        it.max_outgoing_bytes = 67_108_864;
+        it.max_repair_entries = 1_000;
+        it.max_repair_entries_per_message = 256;
+        it.max_unconfirmed_bytes = 67_108_864;
+        it.max_marks = 10_000;
+    });
     assert_eq!(Limits::default(), expected);
 }
 
@@ -58,16 +59,15 @@ fn an_id_of_max_id_bytes_is_taken_and_a_longer_or_empty_one_refused_wherever_it_
     let mut alice = peer_with("alice", |config| config.limits.max_id_bytes = 8);
     let good = "12345678";
     assert_eq!(alice.fate(&message(good, good, 1, &[good])), Fate::Delivered);
-    let with_sender =
-        |sender: &str| HistoryEntry { sender: Some(ParticipantId::from(sender)), ..HistoryEntry::new("a") };
+    let with_sender = |sender: &str| HistoryEntry::new("a").tap_mut(|it| it.sender = Some(ParticipantId::from(sender)));
     for bad in ["123456789", ""] {
         let messages = [
             message("bob", bad, 2, &[]),
             message(bad, "m", 2, &[]),
             message("bob", "m", 2, &[bad]),
             sync("bob", 2, &[], &[bad]),
-            Message { causal_history: vec![with_sender(bad)], ..message("bob", "m", 2, &[]) },
-            Message { repair_request: vec![with_sender(bad)], ..message("bob", "m", 2, &[]) },
+            message("bob", "m", 2, &[]).tap_mut(|it| it.causal_history = vec![with_sender(bad)]),
+            message("bob", "m", 2, &[]).tap_mut(|it| it.repair_request = vec![with_sender(bad)]),
         ];
         for bad in messages {
             let error = refused(&mut alice, &bad);
@@ -96,14 +96,14 @@ fn ids_that_are_not_utf8_are_refused_also_when_handed_to_the_core_directly() {
     let mut alice = peer("alice");
     let raw = [0xff, 0xfe];
     let entry = HistoryEntry::new(MessageId::new(raw));
-    let sender = HistoryEntry { sender: Some(ParticipantId::new(raw)), ..HistoryEntry::new("m0") };
+    let sender = HistoryEntry::new("m0").tap_mut(|it| it.sender = Some(ParticipantId::new(raw)));
     let good = message("bob", "m", 1, &[]);
     for bad in [
-        Message { id: MessageId::new(raw), ..good.clone() },
-        Message { sender: ParticipantId::new(raw), ..good.clone() },
-        Message { causal_history: vec![entry.clone()], ..good.clone() },
-        Message { causal_history: vec![sender], ..good.clone() },
-        Message { repair_request: vec![entry], ..good.clone() },
+        good.clone().tap_mut(|it| it.id = MessageId::new(raw)),
+        good.clone().tap_mut(|it| it.sender = ParticipantId::new(raw)),
+        good.clone().tap_mut(|it| it.causal_history = vec![entry.clone()]),
+        good.clone().tap_mut(|it| it.causal_history = vec![sender]),
+        good.clone().tap_mut(|it| it.repair_request = vec![entry]),
     ] {
         assert_eq!(refused(&mut alice, &bad), ChannelError::InvalidId { max: 256 });
     }
@@ -134,7 +134,7 @@ fn more_than_max_causal_entries_are_refused_in_history_and_requests() {
 fn content_and_hints_over_their_limits_are_refused() {
     let mut alice =
         peer_with("alice", |config| (config.limits.max_content_bytes, config.limits.max_hint_bytes) = (10, 4));
-    let error = refused(&mut alice, &Message { content: content(11), ..message("bob", "m", 1, &[]) });
+    let error = refused(&mut alice, &message("bob", "m", 1, &[]).tap_mut(|it| it.content = content(11)));
     assert!(matches!(error, ChannelError::PeerLimit { limit: "max_content_bytes", found: 11, max: 10, .. }));
     let mut hinted = message("bob", "m", 1, &["m0"]);
     hinted.causal_history[0].hint = Some(content(5));
@@ -143,7 +143,7 @@ fn content_and_hints_over_their_limits_are_refused() {
     for input in [Input::Send { content: content(11), id: None }, Input::SendEphemeral { content: content(11) }] {
         assert_eq!(alice.input(input), Err(ChannelError::TooLarge { what: "content", len: 11, max: 10 }));
     }
-    alice.receive(&Message { content: content(10), ..message("bob", "m", 1, &[]) });
+    alice.receive(&message("bob", "m", 1, &[]).tap_mut(|it| it.content = content(10)));
     let id = MessageId::from("m");
     let long = alice.input(Input::SetHint { id: id.clone(), hint: content(5) });
     assert_eq!(long, Err(ChannelError::TooLarge { what: "retrieval hint", len: 5, max: 4 }));
@@ -153,10 +153,10 @@ fn content_and_hints_over_their_limits_are_refused() {
 #[test]
 fn a_message_over_max_message_bytes_is_refused_by_the_wire() {
     let sent =
-        wire::encode(&Message { content: content(1_000), ..message("bob", "m", 1, &[]) }, Dialect::Lip109).unwrap();
-    let exact = Limits { max_message_bytes: sent.len(), ..Limits::default() };
+        wire::encode(&message("bob", "m", 1, &[]).tap_mut(|it| it.content = content(1_000)), Dialect::Lip109).unwrap();
+    let exact = Limits::default().tap_mut(|it| it.max_message_bytes = sent.len());
     assert!(wire::decode(&sent, &exact).is_ok());
-    let below = Limits { max_message_bytes: sent.len() - 1, ..Limits::default() };
+    let below = Limits::default().tap_mut(|it| it.max_message_bytes = sent.len() - 1);
     let error = wire::decode(&sent, &below).unwrap_err();
     assert!(matches!(error, wire::WireError::MessageTooLarge { .. }), "{error}");
 }
@@ -171,7 +171,7 @@ fn an_absurd_filter_is_ignored_counted_and_reported_and_the_message_processed() 
         [compact(0, 10), compact(65, 10), compact(u32::MAX, 10), compact(3, 0), compact(3, 101), FilterField::Unusable];
     for (n, filter) in absurd.into_iter().enumerate() {
         let id = format!("m{n}");
-        assert_eq!(alice.fate(&Message { filter, ..message("bob", &id, 1, &[]) }), Fate::Delivered);
+        assert_eq!(alice.fate(&message("bob", &id, 1, &[]).tap_mut(|it| it.filter = filter)), Fate::Delivered);
         assert_eq!(alice.channel.stats().filters_ignored, n as u64 + 1);
         assert_eq!(limits_hit(&alice, Limit::Filter), n + 1);
     }
@@ -183,9 +183,12 @@ fn an_absurd_filter_is_ignored_counted_and_reported_and_the_message_processed() 
 fn a_message_for_another_channel_or_without_a_kind_is_refused() {
     let mut alice = peer("alice");
     let good = message("bob", "m", 1, &["m0"]);
-    let other = Message { channel: ChannelId::from("d"), ..good.clone() };
+    let other = good.clone().tap_mut(|it| it.channel = ChannelId::from("d"));
     assert_eq!(refused(&mut alice, &other), ChannelError::WrongChannel);
-    let neither = Message { lamport: None, content: Bytes::new(), ..good };
+    let neither = good.tap_mut(|it| {
+        it.lamport = None;
+        it.content = Bytes::new();
+    });
     assert_eq!(refused(&mut alice, &neither), ChannelError::NoKind);
 }
 
@@ -193,7 +196,7 @@ fn a_message_for_another_channel_or_without_a_kind_is_refused() {
 fn the_clock_drift_is_an_option_and_a_timestamp_beyond_it_refused() {
     let mut alice = peer_with("alice", |config| config.max_clock_drift = crate::harness::seconds(1));
     for lamport in [Lamport(EPOCH + 1_001), Lamport(1 << 63), Lamport(u64::MAX)] {
-        let error = refused(&mut alice, &Message { lamport: Some(lamport), ..message("bob", "m", 0, &["m0"]) });
+        let error = refused(&mut alice, &message("bob", "m", 0, &["m0"]).tap_mut(|it| it.lamport = Some(lamport)));
         assert_eq!(error, ChannelError::ClockDrift { sender: ParticipantId::from("bob"), lamport });
     }
     assert_eq!(alice.fate(&message("bob", "m", 1_000, &[])), Fate::Delivered);
@@ -204,8 +207,8 @@ fn a_channel_that_accepts_any_timestamp_survives_the_highest_one() {
     for join in [reliable_channel::channel::Join::FromNow, reliable_channel::channel::Join::Backfill(u64::MAX)] {
         let mut alice =
             peer_with("alice", |config| (config.max_clock_drift, config.join) = (std::time::Duration::MAX, join));
-        alice.receive(&Message { lamport: Some(Lamport(u64::MAX)), ..message("bob", "m", 0, &["m0"]) });
-        alice.receive(&Message { lamport: Some(Lamport(u64::MAX)), ..message("bob", "n", 0, &["m"]) });
+        alice.receive(&message("bob", "m", 0, &["m0"]).tap_mut(|it| it.lamport = Some(Lamport(u64::MAX))));
+        alice.receive(&message("bob", "n", 0, &["m"]).tap_mut(|it| it.lamport = Some(Lamport(u64::MAX))));
         alice.send("text");
         alice.send_sync();
         alice.run_for(120_000);
@@ -222,10 +225,10 @@ fn an_id_that_conflicts_is_told_and_the_first_message_stays() {
     for id in ["logged", "parked"] {
         let good = message("bob", id, 5, &[]);
         for bad in [
-            Message { sender: ParticipantId::from("mallory"), ..good.clone() },
-            Message { lamport: Some(Lamport(EPOCH + 6)), ..good.clone() },
-            Message { content: content(3), ..good.clone() },
-            Message { sender: ParticipantId::from("alice"), ..good.clone() },
+            good.clone().tap_mut(|it| it.sender = ParticipantId::from("mallory")),
+            good.clone().tap_mut(|it| it.lamport = Some(Lamport(EPOCH + 6))),
+            good.clone().tap_mut(|it| it.content = content(3)),
+            good.clone().tap_mut(|it| it.sender = ParticipantId::from("alice")),
         ] {
             let (before, conflict) = (alice.channel.data(), bad.sender.clone());
             assert_eq!(alice.fate(&bad), Fate::Conflict);
@@ -284,7 +287,7 @@ fn when_the_incoming_buffer_is_full_the_highest_of_the_sender_that_holds_most_by
 fn parked_bytes_are_bounded_too() {
     let mut alice = peer_with("alice", |config| config.limits.max_parked_bytes = 10_000);
     for n in 0..20 {
-        let big = Message { content: content(1_500), ..message("mallory", &format!("m{n:02}"), n, &["nothing"]) };
+        let big = message("mallory", &format!("m{n:02}"), n, &["nothing"]).tap_mut(|it| it.content = content(1_500));
         alice.receive(&big);
         assert!(alice.channel.stats().parked_bytes <= 10_000);
     }
@@ -296,9 +299,9 @@ fn parked_bytes_are_bounded_too() {
 
 #[test]
 fn every_byte_of_a_causal_entry_counts_as_parked() {
-    let entry = HistoryEntry { sender: Some("s".repeat(200).as_str().into()), ..HistoryEntry::new("missing") };
+    let entry = HistoryEntry::new("missing").tap_mut(|it| it.sender = Some("s".repeat(200).as_str().into()));
     let mut alice = peer("alice");
-    alice.receive(&Message { causal_history: vec![entry], ..message("bob", "m1", 1, &[]) });
+    alice.receive(&message("bob", "m1", 1, &[]).tap_mut(|it| it.causal_history = vec![entry]));
     let with_sender = alice.channel.stats().parked_bytes;
     let mut alice = peer("alice");
     alice.receive(&message("bob", "m1", 1, &["missing"]));
@@ -308,11 +311,11 @@ fn every_byte_of_a_causal_entry_counts_as_parked() {
 #[test]
 fn a_message_larger_than_the_whole_incoming_buffer_gives_way_at_once_and_stays_in_repair() {
     let mut alice = peer_with("alice", |config| config.limits.max_parked_bytes = 1_000);
-    let big = Message { content: content(2_000), ..message("bob", "big", 1, &["nothing"]) };
+    let big = message("bob", "big", 1, &["nothing"]).tap_mut(|it| it.content = content(2_000));
     assert_eq!(alice.fate(&big), Fate::GaveWay);
     assert_eq!(missing(&alice), ["big"]);
     // Delivered at once it needs no room.
-    assert_eq!(alice.fate(&Message { causal_history: Vec::new(), ..big }), Fate::Delivered);
+    assert_eq!(alice.fate(&big.tap_mut(|it| it.causal_history = Vec::new())), Fate::Delivered);
 }
 
 #[test]
@@ -339,7 +342,8 @@ fn honest_senders_are_not_displaced_by_a_flooding_one() {
         alice.receive(&message(sender, &format!("honest{n}"), 5_000 + n, &["late"]));
     }
     for n in 0..300 {
-        let flood = Message { content: content(500), ..message("mallory", &format!("flood{n}"), n % 40, &["never"]) };
+        let flood =
+            message("mallory", &format!("flood{n}"), n % 40, &["never"]).tap_mut(|it| it.content = content(500));
         alice.receive(&flood);
     }
     let honest = |waiting: &&reliable_channel::channel::IncomingView| waiting.sender != ParticipantId::from("mallory");

@@ -177,16 +177,14 @@ async fn play(args: &Args, names: &[String], lines: Vec<Line>, config: Config) -
 
 /// The options that everybody gets, unless so much is lost that waiting must be longer.
 fn options(loss: f64) -> Config {
-    let defaults = Config::default();
+    let mut config = Config::default();
     if loss <= MOST_LOSS_BY_DEFAULT {
-        return defaults;
+        return config;
     }
-    Config {
-        lost_timeout: 2 * Duration::from_millis(PATIENCE_MS),
-        max_resend_attempts: 20,
-        max_sync_interval: 2 * defaults.sync_interval,
-        ..defaults
-    }
+    config.lost_timeout = 2 * Duration::from_millis(PATIENCE_MS);
+    config.max_resend_attempts = 20;
+    config.max_sync_interval = 2 * config.sync_interval;
+    config
 }
 
 /// A demo does not mix with what another run left: `--data` must be new or empty.

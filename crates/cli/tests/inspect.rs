@@ -15,6 +15,7 @@ use reliable_channel::state::{
 use reliable_channel::store::{Persistence, RedbPersistence};
 use reliable_channel::types::{ChannelId, HistoryEntry, Lamport, MessageId, WallTime};
 use serde_json::json;
+use tap::Tap as _;
 
 fn inspect(dir: &Path, more: &[&str]) -> common::Run {
     run(&[&["inspect", "--data", dir.to_str().unwrap()], more].concat(), b"")
@@ -58,34 +59,43 @@ fn store_with_everything(dir: &Path) -> RedbPersistence {
     let body = |lamport, id: &[u8], history: &[&str]| {
         let causal_history = history.iter().map(|id| HistoryEntry::new(*id)).collect();
         let content = Bytes::from_static(b"content");
-        Body { key: key(lamport, id), sender: "bob".into(), causal_history, content }.into()
+        Body::new(key(lamport, id), "bob".into(), content).tap_mut(|it| it.causal_history = causal_history).into()
     };
     let seen = WallTime::from_millis(1_700_000_000_000);
-    let logged = |body, delivery| Logged { body, delivery, seen, late: false, below_floor: false, missing: vec![] };
-    let parked = |body| Parked { body, seen, parked_at_age_ms: 0 };
-    let entry = HistoryEntry { sender: Some("dave".into()), ..HistoryEntry::new("gone") };
+    let logged = |body, delivery| Logged::new(body, seen).tap_mut(|it| it.delivery = delivery);
+    let parked = |body| Parked::new(body, seen, 0);
+    let entry = HistoryEntry::new("gone").tap_mut(|it| it.sender = Some("dave".into()));
     let put = vec![
         Row::Message(logged(body(1, b"first", &[]), Some(1))),
         Row::Message(logged(body(2, &[0xff, 0x07], &["first"]), None)),
         Row::Parked(parked(body(3, b"third", &["first", "gone"]))),
         Row::Parked(parked(body(4, b"fourth", &["third"]))),
-        Row::Outgoing(Outgoing {
-            last_sent: WallTime::from_millis(1),
-            key: key(2, &[0xff, 0x07]),
-            first_sent: seen,
-            next_due: WallTime::from_millis(1_700_000_005_000),
-            attempts: 2,
-            failed: false,
-            uncertain: None,
-            filters_heard_at_send: 0,
-            evidence: vec![],
-        }),
-        Row::Request(Request { entry, due: seen, sent: 1, heard: 2, since_age_ms: 0, named_at_age_ms: 0 }),
-        Row::Response(Response { id: "first".into(), due: seen }),
+        Row::Outgoing(Outgoing::new(key(2, &[0xff, 0x07]), seen).tap_mut(|it| {
+            it.last_sent = WallTime::from_millis(1);
+            it.next_due = WallTime::from_millis(1_700_000_005_000);
+            it.attempts = 2;
+        })),
+        Row::Request(Request::new(entry, seen).tap_mut(|it| {
+            it.sent = 1;
+            it.heard = 2;
+        })),
+        Row::Response(Response::new("first".into(), seen)),
     ];
-    let counts = RowCounts { messages: 2, parked: 2, outgoing: 1, requests: 1, responses: 1, ..RowCounts::default() };
+    let counts = RowCounts::default().tap_mut(|it| {
+        it.messages = 2;
+        it.parked = 2;
+        it.outgoing = 1;
+        it.requests = 1;
+        it.responses = 1;
+    });
     let (oldest, newest) = (Some(key(1, b"first")), Some(key(2, &[0xff, 0x07])));
-    let meta = ChannelMeta { lamport: Lamport(9), next_delivery: 2, counts, oldest, newest, ..ChannelMeta::default() };
+    let meta = ChannelMeta::default().tap_mut(|it| {
+        it.lamport = Lamport(9);
+        it.next_delivery = 2;
+        it.counts = counts;
+        it.oldest = oldest;
+        it.newest = newest;
+    });
     let commit = Commit { meta: Some(meta), history: HistoryUpdate { put, delete: vec![] }, hints: vec![] };
     let store = RedbPersistence::open(dir).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(store.commit(&ChannelId::from("room"), &commit)).unwrap();
@@ -127,12 +137,17 @@ fn it_shows_what_is_open() {
 fn store_with(dir: &Path, name: &str, content: &[u8]) {
     let key = LogKey { lamport: Lamport(1), id: "one".into() };
     let content = Bytes::copy_from_slice(content);
-    let body = Body { key: key.clone(), sender: "bob".into(), causal_history: vec![], content }.into();
+    let body = Body::new(key.clone(), "bob".into(), content).into();
     let seen = WallTime::from_millis(1);
-    let row = Row::Message(Logged { body, delivery: Some(1), seen, late: false, below_floor: false, missing: vec![] });
-    let counts = RowCounts { messages: 1, ..RowCounts::default() };
+    let row = Row::Message(Logged::new(body, seen).tap_mut(|it| it.delivery = Some(1)));
+    let counts = RowCounts::default().tap_mut(|it| it.messages = 1);
     let (oldest, newest) = (Some(key.clone()), Some(key));
-    let meta = ChannelMeta { next_delivery: 2, counts, oldest, newest, ..ChannelMeta::default() };
+    let meta = ChannelMeta::default().tap_mut(|it| {
+        it.next_delivery = 2;
+        it.counts = counts;
+        it.oldest = oldest;
+        it.newest = newest;
+    });
     let commit = Commit { meta: Some(meta), history: HistoryUpdate { put: vec![row], delete: vec![] }, hints: vec![] };
     let store = RedbPersistence::open(dir).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(store.commit(&ChannelId::from(name), &commit)).unwrap();

@@ -12,6 +12,7 @@ use reliable_channel::state::{Body, ChannelMeta, Commit, HistoryUpdate, LogKey, 
 use reliable_channel::store::{Persistence, RedbPersistence, SqlitePersistence};
 use reliable_channel::types::{Lamport, WallTime};
 use serde_json::Value;
+use tap::Tap as _;
 
 #[test]
 fn a_demo_runs_on_every_engine_and_its_store_moves_through_all_of_them() {
@@ -82,14 +83,19 @@ fn a_durability_that_an_engine_cannot_keep_is_refused() {
 fn channel(count: u64, text: &str) -> Commit {
     let key = |lamport| LogKey { lamport: Lamport(lamport), id: format!("{lamport}").as_str().into() };
     let logged = |lamport| {
-        let body =
-            Body { key: key(lamport), sender: "bob".into(), causal_history: vec![], content: text.to_owned().into() };
+        let body = Body::new(key(lamport), "bob".into(), text.to_owned().into());
         let (body, seen) = (body.into(), WallTime::from_millis(1));
-        Row::Message(Logged { body, delivery: Some(lamport), seen, late: false, below_floor: false, missing: vec![] })
+        Row::Message(Logged::new(body, seen).tap_mut(|it| it.delivery = Some(lamport)))
     };
-    let counts = RowCounts { messages: count, ..RowCounts::default() };
+    let counts = RowCounts::default().tap_mut(|it| it.messages = count);
     let (oldest, newest, lamport) = (Some(key(1)), Some(key(count)), Lamport(count));
-    let meta = ChannelMeta { lamport, next_delivery: count + 1, counts, oldest, newest, ..ChannelMeta::default() };
+    let meta = ChannelMeta::default().tap_mut(|it| {
+        it.lamport = lamport;
+        it.next_delivery = count + 1;
+        it.counts = counts;
+        it.oldest = oldest;
+        it.newest = newest;
+    });
     let history = HistoryUpdate { put: (1..=count).map(logged).collect(), delete: vec![] };
     Commit { meta: Some(meta), history, hints: vec![] }
 }

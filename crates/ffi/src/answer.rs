@@ -75,7 +75,7 @@ impl From<ManagerError> for Failure {
             _ => match error.fault() {
                 Fault::Peer => Self::Deserialization,
                 Fault::Caller => Self::InvalidArgument,
-                Fault::Backend | Fault::Library => Self::Internal,
+                _ => Self::Internal,
             },
         }
     }

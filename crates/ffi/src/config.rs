@@ -14,12 +14,11 @@ pub(crate) const SYNC_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Options of every channel. docs/libsds.md has the table.
 pub(crate) fn config() -> Config {
-    Config {
-        // nim-sds waits for everything that a message names, whoever has just begun.
-        join: Join::Backfill(u64::MAX),
-        causal_history_size: CAUSAL_HISTORY,
-        resend_interval: RESEND_INTERVAL,
-        max_resend_interval: RESEND_INTERVAL,
-        ..Config::of(Dialect::NimSds)
-    }
+    let mut config = Config::of(Dialect::NimSds);
+    // nim-sds waits for everything that a message names, whoever has just begun.
+    config.join = Join::Backfill(u64::MAX);
+    config.causal_history_size = CAUSAL_HISTORY;
+    config.resend_interval = RESEND_INTERVAL;
+    config.max_resend_interval = RESEND_INTERVAL;
+    config
 }

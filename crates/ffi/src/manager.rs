@@ -12,7 +12,7 @@ use reliable_channel::channel::{ChannelError, Config, Event, Fate};
 use reliable_channel::manager::{
     Clock, ManagerError, ManagerEvent, Observer, ReliabilityManager, SystemClock, Transmission, Unwrapped,
 };
-use reliable_channel::types::{ChannelId, Dialect, FilterField, Message, MessageId};
+use reliable_channel::types::{ChannelId, Dialect, Message, MessageId};
 use reliable_channel::wire;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -182,16 +182,10 @@ impl Manager {
         let own = self.inner.participant();
         let body = log.iter().map(|logged| &logged.body).find(|body| body.key.id == *id && body.sender == *own);
         let body = body.filter(|body| body.content == *content).ok_or(Failure::InvalidArgument)?;
-        let message = Message {
-            id: id.clone(),
-            sender: body.sender.clone(),
-            channel: channel.clone(),
-            lamport: Some(body.key.lamport),
-            causal_history: body.causal_history.clone(),
-            filter: FilterField::Absent,
-            repair_request: Vec::new(),
-            content: body.content.clone(),
-        };
+        let mut message = Message::new(id.clone(), body.sender.clone(), channel.clone());
+        message.lamport = Some(body.key.lamport);
+        message.causal_history = body.causal_history.clone();
+        message.content = body.content.clone();
         wire::encode(&message, Dialect::NimSds).map_err(|error| ManagerError::from(error).into())
     }
 }

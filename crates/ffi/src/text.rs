@@ -208,6 +208,8 @@ static ZEROS: [u8; 2 * PIECE] = {
 
 #[cfg(test)]
 mod tests {
+    use tap::Tap as _;
+
     use super::*;
 
     fn shown(text: &Text) -> &str {
@@ -228,8 +230,8 @@ mod tests {
     #[test]
     fn results_and_events_have_the_shapes_of_nim_sds() {
         let entries = [
-            HistoryEntry { id: "a".into(), hint: Some("hint".into()), sender: None },
-            HistoryEntry { id: "b".into(), hint: None, sender: Some("bob".into()) },
+            HistoryEntry::new("a").tap_mut(|it| it.hint = Some("hint".into())),
+            HistoryEntry::new("b").tap_mut(|it| it.sender = Some("bob".into())),
         ];
         let room: ChannelId = "room".into();
         let missing = r#"[{"messageId":"a","retrievalHint":"aGludA=="},{"messageId":"b","retrievalHint":""}]"#;

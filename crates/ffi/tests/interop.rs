@@ -16,6 +16,7 @@ use reliable_channel::types::{Dialect, Limits, Message};
 use reliable_channel::wire;
 use sds::abi::*;
 use serde_json::{Value, json};
+use tap::Tap as _;
 
 unsafe extern "C" fn on_result(code: c_int, text: *const c_char, len: usize, results: *mut c_void) {
     // SAFETY: the text has `len` bytes during the call.
@@ -207,7 +208,7 @@ fn a_manager_of_ours_in_the_dialect_converses_with_a_host() {
     runtime.block_on(async {
         let host = Host::new();
         let (told, acknowledged) = mpsc::channel();
-        let config = Config { join: Join::Backfill(u64::MAX), ..Config::of(Dialect::NimSds) };
+        let config = Config::of(Dialect::NimSds).tap_mut(|it| it.join = Join::Backfill(u64::MAX));
         let callbacks = Callbacks::new().on_message_acknowledged(move |_, id, by| {
             told.send((id.to_string(), by.to_string())).unwrap();
         });

@@ -129,7 +129,7 @@ impl Model {
         if messages >= self.workload.window()
             && let Some((key, _)) = bodies.clone().find(|(_, is_stub)| !is_stub)
         {
-            history.put.push(Row::Stub(Stub { key: key.clone(), sender: "alice".into() }));
+            history.put.push(Row::Stub(Stub::new(key.clone(), "alice".into())));
         }
         if bodies.clone().filter(|(_, is_stub)| *is_stub).count() >= STUBS
             && let Some((key, _)) = bodies.find(|(_, is_stub)| *is_stub)
@@ -150,7 +150,8 @@ impl Model {
     }
 
     fn meta_now(&self) -> ChannelMeta {
-        let mut counts = RowCounts { hints: Some(self.hints.len() as u64), ..RowCounts::default() };
+        let mut counts = RowCounts::default();
+        counts.hints = Some(self.hints.len() as u64);
         let mut log = Vec::new();
         for row in self.rows.values() {
             match row {
@@ -162,34 +163,23 @@ impl Model {
                 _ => counts.outgoing += 1,
             }
         }
-        ChannelMeta {
-            lamport: Lamport(self.done),
-            next_delivery: self.done,
-            counts,
-            oldest: log.first().map(|key| (*key).clone()),
-            newest: log.last().map(|key| (*key).clone()),
-            ..ChannelMeta::default()
-        }
+        let mut meta = ChannelMeta::default();
+        meta.lamport = Lamport(self.done);
+        meta.next_delivery = self.done;
+        meta.counts = counts;
+        meta.oldest = log.first().map(|key| (*key).clone());
+        meta.newest = log.last().map(|key| (*key).clone());
+        meta
     }
 }
 
 fn message(key: &LogKey, content: Bytes) -> Row {
-    let body = Arc::new(Body { key: key.clone(), sender: "alice".into(), causal_history: Vec::new(), content });
+    let body = Arc::new(Body::new(key.clone(), "alice".into(), content));
     let seen = WallTime::from_nanos(key.lamport.0);
-    Row::Message(Logged { body, delivery: None, seen, late: false, below_floor: false, missing: Vec::new() })
+    Row::Message(Logged::new(body, seen))
 }
 
 fn outgoing(key: &LogKey) -> Row {
     let at = WallTime::from_nanos(key.lamport.0);
-    Row::Outgoing(Outgoing {
-        key: key.clone(),
-        first_sent: at,
-        last_sent: at,
-        next_due: at,
-        attempts: 0,
-        failed: false,
-        uncertain: None,
-        filters_heard_at_send: 0,
-        evidence: Vec::new(),
-    })
+    Row::Outgoing(Outgoing::new(key.clone(), at))
 }

@@ -190,7 +190,7 @@ impl ChannelView {
                 Row::Stub(stub) => drop(met.insert(&stub.key.id)),
                 Row::Mark(mark) => drop(met.insert(&mark.id)),
                 Row::Parked(waiting) => drop(parked.insert(&waiting.body.key.id)),
-                Row::Outgoing(_) | Row::Request(_) | Row::Response(_) | Row::Incarnation(_) => {}
+                _ => {}
             }
         }
         for row in &data.rows {
@@ -230,12 +230,13 @@ impl ChannelView {
                     MarkKind::Withdrawn => "withdrawn",
                     MarkKind::History => "history",
                     MarkKind::Overdue => "overdue",
+                    _ => "other",
                 };
                 self.marks.push(MarkView { id: Id::new(&mark.id), kind });
             }
             Row::Stub(_) => self.stubs += 1,
-            // Of use to cursors alone.
-            Row::Incarnation(_) => {}
+            // An incarnation is of use to cursors alone.
+            _ => {}
         }
     }
 }

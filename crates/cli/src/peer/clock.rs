@@ -50,7 +50,7 @@ impl Time {
             Self::Machine(_) => getrandom::u64().context("the machine gives no random numbers")?,
             Self::Stopped { chance, .. } => chance.next_u64(),
         };
-        Ok(Context { wall, running, entropy })
+        Ok(Context::new(wall, running, entropy))
     }
 
     /// A running time as Unix milliseconds.

@@ -365,11 +365,14 @@ pub(super) fn kind(kind: TransmitKind) -> &'static str {
         TransmitKind::Resend => "resend",
         TransmitKind::Sync => "sync",
         TransmitKind::Repair => "repair",
+        _ => "other",
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tap::Tap as _;
+
     use super::*;
 
     fn line(told: &Told) -> String {
@@ -381,7 +384,10 @@ mod tests {
         let odd = MessageId::new([0xff, 0x01]);
         let told = Event::MessageAcknowledged { id: odd.clone(), by: ParticipantId::new([0xfe]), after_failure: false };
         assert_eq!(line(&told.into()), r#"{"ev":"acked","id_hex":"ff01","by_hex":"fe"}"#);
-        let hinted = HistoryEntry { hint: Some("shelf".into()), sender: Some("bob".into()), ..HistoryEntry::new("b") };
+        let hinted = HistoryEntry::new("b").tap_mut(|it| {
+            it.hint = Some("shelf".into());
+            it.sender = Some("bob".into());
+        });
         let told = Event::MissingDependencies { id: "a".into(), missing: vec![HistoryEntry::new(odd), hinted] };
         assert_eq!(
             line(&told.into()),

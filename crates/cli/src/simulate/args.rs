@@ -200,8 +200,7 @@ impl Args {
         }
         // What the channel itself refuses, with the longest name that will be in use.
         let name = format!("p{}", self.participants);
-        let context =
-            Context { wall: WallTime::from_millis(EPOCH_MS), running: RunningTime::from_millis(0), entropy: self.seed };
+        let context = Context::new(WallTime::from_millis(EPOCH_MS), RunningTime::from_millis(0), self.seed);
         Channel::new("sim", name, std::sync::Arc::new(group.config), &context)?;
         Ok(())
     }

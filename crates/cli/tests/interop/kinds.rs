@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use reliable_channel::channel::{Config, Join, Transmit, TransmitKind};
-use reliable_channel::types::{FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, RunningTime, WallTime};
+use reliable_channel::types::{HistoryEntry, Lamport, Limits, Message, MessageId, RunningTime, WallTime};
 use reliable_channel::{Channel, Context, Input, wire};
 use serde_json::{Value, json};
+use tap::Tap as _;
 
 use crate::bytes::{CAUSAL_HISTORY, without};
 use crate::common::lines::{Program, all, only};
@@ -65,11 +66,10 @@ fn every_kind(ids: usize) {
 
     let asked = talk.foreign("asked for", "carol");
     let id = json!(asked.id.to_string());
-    let request = Message {
-        content: Bytes::new(),
-        repair_request: vec![HistoryEntry { sender: Some("carol".into()), ..HistoryEntry::new(asked.id.clone()) }],
-        ..talk.foreign("a sync message", "dave")
-    };
+    let request = talk.foreign("a sync message", "dave").tap_mut(|it| {
+        it.content = Bytes::new();
+        it.repair_request = vec![HistoryEntry::new(asked.id.clone()).tap_mut(|it| it.sender = Some("carol".into()))];
+    });
     talk.handle(Input::Receive(asked));
     talk.at(100_000);
     talk.handle(Input::Receive(request));
@@ -92,7 +92,7 @@ struct Talk {
 
 impl Talk {
     fn new(js: Program) -> Self {
-        let config = Config { join: Join::Backfill(u64::MAX), ..Config::of(LIBRARY_DIALECT) };
+        let config = Config::of(LIBRARY_DIALECT).tap_mut(|it| it.join = Join::Backfill(u64::MAX));
         let context = context(NOW);
         let ours = Channel::new(CHANNEL, "rust", Arc::new(config), &context).unwrap();
         Self { ours, js, now: NOW, acknowledged: Vec::new() }
@@ -122,16 +122,10 @@ impl Talk {
     }
 
     fn foreign(&self, text: &str, sender: &str) -> Message {
-        Message {
-            id: MessageId::from(text),
-            sender: sender.into(),
-            channel: CHANNEL.into(),
-            lamport: Some(Lamport(self.now)),
-            causal_history: Vec::new(),
-            filter: FilterField::Absent,
-            repair_request: Vec::new(),
-            content: Bytes::copy_from_slice(text.as_bytes()),
-        }
+        Message::new(MessageId::from(text), sender.into(), CHANNEL.into()).tap_mut(|it| {
+            it.lamport = Some(Lamport(self.now));
+            it.content = Bytes::copy_from_slice(text.as_bytes());
+        })
     }
 
     fn handle(&mut self, input: Input) -> Vec<Transmit> {
@@ -168,5 +162,5 @@ fn encoded(transmit: &Transmit) -> (String, Value) {
 }
 
 fn context(now: u64) -> Context {
-    Context { wall: WallTime::from_millis(now), running: RunningTime::from_millis(now), entropy: now }
+    Context::new(WallTime::from_millis(now), RunningTime::from_millis(now), now)
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reliable_channel::manager::ManualClock;
-use reliable_channel::types::{HistoryEntry, Limits, WallTime};
+use reliable_channel::types::{FilterField, HistoryEntry, Limits, WallTime};
 use serde_json::{Value, json};
+use tap::Tap as _;
 
 use super::*;
 
@@ -59,15 +60,14 @@ fn decoded(bytes: Bytes) -> Message {
 fn what_somebody_asks_for_is_told_to_be_broadcast() {
     let scene = Scene::new();
     scene.clock.advance(Duration::from_secs(20));
-    let wanted = HistoryEntry { id: "first".into(), hint: None, sender: Some(scene.first.sender.clone()) };
-    let asking = Message {
-        id: "asking".into(),
-        sender: "bob".into(),
-        content: "who has it?".into(),
-        filter: FilterField::Absent,
-        repair_request: vec![wanted],
-        ..scene.first.clone()
-    };
+    let wanted = HistoryEntry::new("first").tap_mut(|it| it.sender = Some(scene.first.sender.clone()));
+    let asking = scene.first.clone().tap_mut(|it| {
+        it.id = "asking".into();
+        it.sender = "bob".into();
+        it.content = "who has it?".into();
+        it.filter = FilterField::Absent;
+        it.repair_request = vec![wanted];
+    });
     scene.manager.unwrap(&wire::encode(&asking, Dialect::NimSds).unwrap()).unwrap();
     assert_eq!(scene.next()["messageId"], "asking");
     let ready = scene.next();
@@ -89,7 +89,11 @@ fn what_nobody_acknowledges_is_told_again_five_times_and_giving_up_is_not_sent()
     }
     scene.clock.advance(Duration::from_secs(600));
     // Whatever there was to tell of it comes before this.
-    let last = Message { id: "last".into(), sender: "bob".into(), filter: FilterField::Absent, ..scene.first.clone() };
+    let last = scene.first.clone().tap_mut(|it| {
+        it.id = "last".into();
+        it.sender = "bob".into();
+        it.filter = FilterField::Absent;
+    });
     scene.manager.unwrap(&wire::encode(&last, Dialect::NimSds).unwrap()).unwrap();
     assert_eq!(scene.next()["messageId"], "last");
 }
