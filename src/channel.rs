@@ -4,6 +4,35 @@
 //! every behaviour can be tested. How it moves: [`Channel::handle`] takes one [`Input`] and returns one
 //! [`Step`], to be carried out in order: save, then transmit, then tell the events. [`Channel::poll_timeout`]
 //! says when to come back with [`Input::Timeout`].
+//!
+//! # Example
+//! ```
+//! use std::sync::Arc;
+//!
+//! use reliable_channel::channel::{Channel, Config, Context, Event, Input, Join};
+//! use reliable_channel::types::{RunningTime, WallTime};
+//!
+//! let mut config = Config::default();
+//! config.join = Join::FromNow;
+//! let config = Arc::new(config);
+//!
+//! // The caller owns time and chance.
+//! let at = |ms| Context::new(WallTime::from_millis(1_767_225_600_000 + ms), RunningTime::from_millis(ms), 7);
+//! let mut alice = Channel::new("lobby", "alice", config.clone(), &at(0))?;
+//! let mut bob = Channel::new("lobby", "bob", config, &at(0))?;
+//!
+//! let step = alice.handle(&at(1), Input::Send { content: "hello".into(), id: None });
+//! // 1. Save `step.save`. 2. Transmit. 3. Tell `step.events`. The answer is `step.outcome`.
+//! let message = step.transmit[0].message.clone();
+//! let step = bob.handle(&at(2), Input::Receive(message));
+//! assert!(step.events.iter().any(|event| matches!(event, Event::MessageDelivered(_))));
+//!
+//! // Bob acknowledges when the time has come that he names.
+//! let due = bob.poll_timeout().expect("a channel keeps its schedule");
+//! let step = bob.handle(&at(due.as_millis()), Input::Timeout);
+//! # let _ = step;
+//! # Ok::<(), reliable_channel::channel::RestoreError>(())
+//! ```
 
 pub mod config;
 pub mod event;
@@ -66,6 +95,8 @@ use crate::state::{ChannelMeta, Commit, LogKey, Logged, Row, RowCounts};
 use crate::types::{ChannelId, Lamport, Message, MessageId, ParticipantId, RunningTime, WallTime, millis, split_mix};
 
 /// What the caller brings to every input: the time and fresh entropy.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Context {
@@ -86,6 +117,8 @@ impl Context {
 }
 
 /// All that can happen to a channel. Nothing else changes it.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Input {
@@ -146,6 +179,8 @@ pub enum Input {
 /// What an input led to: data, to be carried out in this order: `save`, `transmit`, `events`.
 ///
 /// It is exhaustive, and stays so: who drives a channel must see at compile time that there is something new to carry out.
+///
+/// See the [example](crate::channel#example).
 #[derive(Debug)]
 #[must_use = "a step must be carried out: save, then transmit, then tell the events"]
 pub struct Step {
@@ -160,6 +195,8 @@ pub struct Step {
 }
 
 /// A message that must go out.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Transmit {
@@ -170,6 +207,8 @@ pub struct Transmit {
 }
 
 /// Why a message goes out.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransmitKind {
@@ -188,6 +227,8 @@ pub enum TransmitKind {
 }
 
 /// The answer to an input that was not refused.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -200,6 +241,8 @@ pub enum Outcome {
 }
 
 /// What became of a received message.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Received {
@@ -212,6 +255,8 @@ pub struct Received {
 }
 
 /// The fate of a received message.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fate {
@@ -239,6 +284,8 @@ pub enum Fate {
 }
 
 /// Why an input was refused. Nothing changed but a counter.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelError {
@@ -318,6 +365,8 @@ impl ChannelError {
 }
 
 /// One conversation, as one participant sees it.
+///
+/// See the [example](crate::channel#example).
 #[derive(Debug)]
 pub struct Channel {
     id: ChannelId,

@@ -1,6 +1,24 @@
 //! Group messaging made reliable over any lossy broadcast, and kept reliable across restarts: Scalable Data Sync
 //! (LIP-109) with repair, persistence, and a core that the caller drives.
 //!
+//! ```
+//! # #[cfg(feature = "manager")]
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! use reliable_channel::manager::{Callbacks, ReliabilityManager};
+//!
+//! let alice = ReliabilityManager::builder("alice").build()?;
+//! let bob = ReliabilityManager::builder("bob")
+//!     .callbacks(Callbacks::new().on_message_ready(|_, delivery| println!("{:?}", delivery.body.content)))
+//!     .build()?;
+//! alice.ensure_channel("lobby").await?;
+//! bob.ensure_channel("lobby").await?;
+//!
+//! let wrapped = alice.wrap_outgoing("lobby", "hello").await?; // broadcast `wrapped.bytes` ...
+//! let unwrapped = bob.unwrap_received(wrapped.bytes).await?; // ... and hand in what arrives
+//! assert_eq!(unwrapped.released, [wrapped.id]);
+//! # Ok::<(), reliable_channel::manager::ManagerError>(()) }).unwrap();
+//! ```
+//!
 //! Start with [`manager::ReliabilityManager`] (tokio, features `manager` and `redb`, both default), or with
 //! [`channel::Channel`] to drive everything yourself. The modules stand in one line; each may use those above it:
 //!

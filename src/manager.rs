@@ -5,6 +5,7 @@
 //! its step queues there, and is carried out in order: saved, then transmitted, then told. Channels never wait for each
 //! other; a caller that stops waiting (a dropped future) undoes nothing and breaks nothing.
 //!
+//! # Example
 //! ```
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
 //! use reliable_channel::manager::ReliabilityManager;
@@ -60,12 +61,16 @@ use shared::Shared;
 
 /// Makes messages reliable in any number of channels (see the module page). A cheap handle: clones are the same
 /// manager, which ends with the last one.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Debug)]
 pub struct ReliabilityManager {
     shared: Arc<Shared>,
 }
 
 /// A message to broadcast to its channel. Only the caller gets it; resends come as [`Transmission`]s.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Wrapped {
@@ -76,6 +81,8 @@ pub struct Wrapped {
 }
 
 /// A received message and what became of it.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Unwrapped {
@@ -88,6 +95,8 @@ pub struct Unwrapped {
 }
 
 /// A message passed on.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Relayed {
@@ -133,6 +142,8 @@ impl ReliabilityManager {
 }
 
 /// A handle that does not keep its manager alive.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Debug)]
 pub struct WeakManager(Weak<Shared>);
 

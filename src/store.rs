@@ -13,6 +13,27 @@
 //! - `FaultyPersistence` (feature `testing`): fails on command
 //! - `conformance` (feature `testing`): the rules below, each as a test for a store of your own
 
+//!
+//! # Example
+//! ```
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! use reliable_channel::state::{ChannelMeta, Commit};
+//! use reliable_channel::store::{MemoryPersistence, Persistence};
+//! use reliable_channel::types::ChannelId;
+//!
+//! let store = MemoryPersistence::default();
+//! let lobby = ChannelId::from("lobby");
+//! // What `Step::save` holds.
+//! let commit = Commit { meta: Some(ChannelMeta::default()), ..Commit::default() };
+//! store.commit(&lobby, &commit).await?;
+//! // What `Channel::restore` takes.
+//! let data = store.load_channel(&lobby).await?;
+//! assert_eq!(data.meta, commit.meta);
+//! # Ok::<(), reliable_channel::store::PersistenceError>(()) }).unwrap();
+//! ```
+//! A store on disk is opened with its directory: `RedbPersistence::open("chat")?`. One of your own is
+//! in `examples/custom_backend.rs`.
+
 #[cfg(feature = "testing")]
 pub mod conformance;
 pub mod nim;
@@ -72,6 +93,8 @@ use crate::types::{ChannelId, MessageId};
 /// - **Final**: a dropped channel never comes back.
 /// - **Retryable**: after an I/O error the store works again by itself; a repeated commit changes nothing.
 /// - **Bounded**: disk use is at most a stated multiple of live data.
+///
+/// See the [example](crate::store#example).
 #[async_trait]
 pub trait Persistence: Send + Sync + 'static {
     /// Stores the meta, replacing what was there.
@@ -173,6 +196,8 @@ pub trait Persistence: Send + Sync + 'static {
 }
 
 /// When a write counts as done: a future resolves when this promise holds, not when the write is queued.
+///
+/// See the [example](crate::store#example).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {
@@ -190,6 +215,8 @@ pub enum Durability {
 }
 
 /// What a store promises beyond the required methods.
+///
+/// See the [example](crate::store#example).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -206,6 +233,8 @@ pub struct Capabilities {
 }
 
 /// Why a store could not do what it was asked.
+///
+/// See the [example](crate::store#example).
 #[derive(Debug, thiserror::Error)]
 #[error("{verb}{}: {kind}", channel.as_ref().map(|channel| format!(" of channel {channel}")).unwrap_or_default())]
 #[non_exhaustive]
@@ -222,6 +251,8 @@ pub struct PersistenceError {
 }
 
 /// Kinds of [`PersistenceError`].
+///
+/// See the [example](crate::store#example).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PersistenceErrorKind {

@@ -7,6 +7,8 @@ use crate::types::{Dialect, Limits};
 /// What a newcomer does about history it never had (docs/protocol.md section 5, "Joining").
 ///
 /// A newcomer has sent, delivered and loaded nothing. Whoever has sent something gets all that follows, whatever this says.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Join {
@@ -27,6 +29,8 @@ impl Default for Join {
 }
 
 /// When filter hits make a message acknowledged (docs/protocol.md section 7).
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum FilterEvidence {
@@ -37,6 +41,8 @@ pub enum FilterEvidence {
 }
 
 /// Options of a channel; [`Config::of`] gives those that a dialect's peers expect. All participants should share `t_min`, `t_max` and `response_groups`.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
@@ -204,6 +210,8 @@ pub fn response_groups_in(dialect: Dialect, participants: u32) -> u32 {
 }
 
 /// Why a [`Config`] is refused: the caller's fault.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {

@@ -10,6 +10,8 @@ use crate::types::{HistoryEntry, Lamport, MessageId, ParticipantId};
 use super::Cursor;
 
 /// A message handed to the application: once per message, in causal order, numbered.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {
@@ -38,6 +40,8 @@ impl Delivery {
 }
 
 /// Where a delivered message stands in the log.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Position {
@@ -50,6 +54,8 @@ pub enum Position {
 }
 
 /// What happened in a channel.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -194,6 +200,8 @@ pub enum Event {
 }
 
 /// Limits whose being hit is reported (docs/protocol.md section 11).
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limit {

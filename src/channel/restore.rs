@@ -30,6 +30,8 @@ const NEWEST_IDS: usize = 64;
 const MAX_AGE_MS: u64 = 1 << 48;
 
 /// Why stored state makes no channel: the caller's fault.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {

@@ -5,6 +5,8 @@ use crate::types::{HistoryEntry, MessageId, ParticipantId, RunningTime};
 use super::Delivery;
 
 /// How far an own message has come (docs/protocol.md section 7).
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum DeliveryState {
@@ -22,6 +24,8 @@ pub enum DeliveryState {
 }
 
 /// An own message in the outgoing buffer.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct OutgoingView {
@@ -36,6 +40,8 @@ pub struct OutgoingView {
 }
 
 /// A message in the incoming buffer.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IncomingView {
@@ -48,6 +54,8 @@ pub struct IncomingView {
 }
 
 /// A missing message in the outgoing repair buffer.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestView {
@@ -62,6 +70,8 @@ pub struct RequestView {
 }
 
 /// A message to rebroadcast.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResponseView {
@@ -72,6 +82,8 @@ pub struct ResponseView {
 }
 
 /// How far an application has come in a channel's deliveries, to go on from there at any time. The default is the beginning.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Cursor {
@@ -91,6 +103,8 @@ impl Cursor {
 
 /// A cursor's number has been given to another delivery, or to none yet: the store is an older copy, or a crash took what
 /// it had not saved. Nobody can say which of the deliveries since were seen.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("deliveries were numbered anew after {}", valid_to.number)]
 #[non_exhaustive]
@@ -100,6 +114,8 @@ pub struct Renumbered {
 }
 
 /// Deliveries read again from the log.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deliveries {
@@ -110,6 +126,8 @@ pub struct Deliveries {
 }
 
 /// Counters of one channel since it was opened, and its present sizes.
+///
+/// See the [example](crate::channel#example).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

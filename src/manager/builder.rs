@@ -32,6 +32,8 @@ const ROW_BYTES: usize = 4_096;
 ///
 /// One participant id a *device*: whoever takes part from a phone and a laptop takes part twice, under two ids, each with
 /// a store of its own. Two devices under one id take each other's messages for their own.
+///
+/// See the [example](crate::manager#example).
 #[must_use = "options do nothing before `build`"]
 pub struct ManagerBuilder {
     participant: ParticipantId,

@@ -25,6 +25,8 @@ use crate::types::{ChannelId, HistoryEntry, MessageId, ParticipantId};
 /// A closure must not keep a [`ReliabilityManager`], which would then never be dropped; a
 /// [`WeakManager`](super::WeakManager) is fine. A panic in a closure is logged and goes no further; it
 /// counts as having returned.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Default)]
 pub struct Callbacks {
     events: Vec<Arc<Listener<ManagerEvent>>>,

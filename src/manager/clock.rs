@@ -17,6 +17,8 @@ use crate::types::{RunningTime, WallTime, millis};
 ///
 /// # To ensure correctness
 /// Running time never goes back. Wall time may do what it likes.
+///
+/// See the [example](crate::manager#example).
 pub trait Clock: Send + Sync + 'static {
     /// Wall-clock time.
     fn wall(&self) -> WallTime;
@@ -29,6 +31,8 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 /// The machine's clocks. Running time follows tokio's, so that a paused runtime pauses the manager too.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Debug)]
 pub struct SystemClock {
     start: Instant,
@@ -63,6 +67,8 @@ impl Clock for SystemClock {
 }
 
 /// The machine's clocks, a whole number of times faster: an hour of a conversation in a minute.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Debug)]
 pub struct ScaledClock {
     start: Instant,
@@ -97,6 +103,8 @@ impl Clock for ScaledClock {
 }
 
 /// A clock that stands still until it is moved. Clones show the same time.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     wall: Arc<AtomicU64>,

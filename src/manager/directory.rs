@@ -35,6 +35,8 @@ struct Entries {
 pub(super) type ShutDown = watch::Receiver<Option<ShutdownReport>>;
 
 /// What [`shutdown`](super::ReliabilityManager::shutdown) could not save, or not wait for.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ShutdownReport {

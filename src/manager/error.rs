@@ -12,6 +12,8 @@ use crate::types::ChannelId;
 use crate::wire::WireError;
 
 /// Why a call failed; [`fault`](Self::fault) says whose fault it is.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManagerError {
@@ -69,6 +71,8 @@ pub enum ManagerError {
 }
 
 /// Whose fault an error is.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {

@@ -20,6 +20,8 @@ use crate::types::{ChannelId, Dialect};
 use crate::wire;
 
 /// What happened, and in which channel.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ManagerEvent {
@@ -83,6 +85,8 @@ impl ManagerEvent {
 }
 
 /// A message that must go out by itself: a resend, a sync message or the answer to a repair request.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transmission {
@@ -124,11 +128,15 @@ impl Transmission {
 
 /// The reader was too slow: this many items were dropped unread, one after the other where they were too large together. Deliveries among them can be read again
 /// with [`deliveries_since`](super::ReliabilityManager::deliveries_since); transmissions repeat by themselves.
+///
+/// See the [example](crate::manager#example).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} items were missed")]
 pub struct Lagged(pub u64);
 
 /// All events of all channels, from the moment the stream was asked for.
+///
+/// See the [example](crate::manager#example).
 #[derive(Debug)]
 pub struct EventStream(Tail<ManagerEvent>);
 
@@ -145,6 +153,8 @@ impl EventStream {
 }
 
 /// All transmissions of all channels, in each channel's order, from the moment the stream was asked for.
+///
+/// See the [example](crate::manager#example).
 #[derive(Debug)]
 pub struct TransmitStream(Tail<Transmission>);
 

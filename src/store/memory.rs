@@ -15,6 +15,8 @@ use crate::state::{ChannelData, ChannelMeta, Commit, HistoryUpdate, Place, Row, 
 use crate::types::{ChannelId, MessageId};
 
 /// Keeps channels in memory. Clones share what is kept, so a test "restarts" by taking a clone.
+///
+/// See the [example](crate::store#example).
 #[derive(Clone, Debug, Default)]
 pub struct MemoryPersistence {
     channels: Arc<Mutex<BTreeMap<ChannelId, Kept>>>,
@@ -121,6 +123,8 @@ impl Persistence for MemoryPersistence {
 }
 
 /// Keeps nothing: every save succeeds, every load is empty.
+///
+/// See the [example](crate::store#example).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoPersistence;
 

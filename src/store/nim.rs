@@ -26,6 +26,8 @@ const SCHEMA: u64 = 1;
 const MS_PER_SECOND: u64 = 1_000;
 
 /// Which of nim's two blobs.
+///
+/// See the [example](crate::store#example).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Snapshot<'a> {
@@ -36,6 +38,8 @@ pub enum Snapshot<'a> {
 }
 
 /// What was read.
+///
+/// See the [example](crate::store#example).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Imported {
@@ -48,6 +52,8 @@ pub struct Imported {
 }
 
 /// What cannot be told from the blob, or could not be taken over.
+///
+/// See the [example](crate::store#example).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Doubt {
@@ -60,6 +66,8 @@ pub enum Doubt {
 }
 
 /// Why a blob was refused. Nothing of it was taken over.
+///
+/// See the [example](crate::store#example).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {

@@ -54,6 +54,7 @@ macro_rules! store_on_disk {
         $(#[$documentation])*
         ///
         /// Dropping it does what is queued and waits for that; [`close`](Self::close) does so without blocking a task.
+        /// See the [example](crate::store#example).
         #[derive(Debug)]
         pub struct $name {
             thread: EngineThread,
