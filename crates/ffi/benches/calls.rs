@@ -1,7 +1,8 @@
 //! What a call through the C interface takes, and what a thousand managers take.
 //!
 //! `cargo bench -p reliable-channel-ffi`; `-- ROUNDS` for another number of rounds. Least and median of rounds of 1,000 pairs:
-//! one manager wraps, another unwraps what came out, with an event callback that counts.
+//! one manager wraps, another unwraps what came out, with an event callback that counts. Each time twice: by the clock, and
+//! the processor time of the calling thread, which says little of what else the machine does.
 #![allow(unsafe_code, reason = "C functions are called")]
 #![allow(
     clippy::undocumented_unsafe_blocks,
@@ -21,12 +22,23 @@ use sds::abi::*;
 static EVENTS: AtomicU64 = AtomicU64::new(0);
 const PAIRS: usize = 1_000;
 
+/// Where a text is. As the Go bindings do: it is read after the call.
+struct Noted(*const u8, usize);
+
+impl Noted {
+    fn new() -> Self {
+        Self(ptr::null(), 0)
+    }
+
+    fn text(&self) -> &[u8] {
+        unsafe { std::slice::from_raw_parts(self.0, self.1) }
+    }
+}
+
 unsafe extern "C" fn keep(code: c_int, text: *const c_char, len: usize, into: *mut c_void) {
-    let text = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) };
-    assert_eq!(code, RET_OK, "{}", String::from_utf8_lossy(text));
-    let into = unsafe { &mut *into.cast::<Vec<u8>>() };
-    into.clear();
-    into.extend_from_slice(text);
+    let noted = Noted(text.cast(), len);
+    assert_eq!(code, RET_OK, "{}", String::from_utf8_lossy(noted.text()));
+    unsafe { *into.cast::<Noted>() = noted };
 }
 
 unsafe extern "C" fn ignore(code: c_int, text: *const c_char, len: usize, _: *mut c_void) {
@@ -40,11 +52,13 @@ unsafe extern "C" fn count(_: c_int, _: *const c_char, _: usize, _: *mut c_void)
 
 fn main() {
     let rounds = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(20);
+    // The first one starts the runtime.
+    unsafe { SdsCleanupReliabilityManager(manager(), Some(ignore), ptr::null_mut()) };
+    managers(1_000, false);
+    managers(1_000, true);
     for (size, events) in [(256, true), (256, false), (4_096, true)] {
         pairs(size, events, rounds);
     }
-    managers(1_000, false);
-    managers(1_000, true);
 }
 
 fn manager() -> *mut c_void {
@@ -58,63 +72,91 @@ fn pairs(size: usize, events: bool, rounds: usize) {
     }
     let channel = CString::new("bench").unwrap();
     let content: Vec<u8> = (0..size).map(|at| at as u8).collect();
-    let (mut text, mut json): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
+    let (mut text, mut json) = (Noted::new(), Noted::new());
     let (mut wraps, mut unwraps) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        let (mut wrapping, mut unwrapping) = (Duration::ZERO, Duration::ZERO);
+        let (mut wrapping, mut unwrapping) = (Spent::default(), Spent::default());
         for pair in 0..PAIRS {
             let id = CString::new(format!("{round:032}{pair:032}")).unwrap();
             let start = content.as_ptr().cast_mut().cast();
-            let began = Instant::now();
-            unsafe {
+            wrapping.add(|| unsafe {
                 let into = (&raw mut text).cast();
                 SdsWrapOutgoingMessage(sender, start, size, id.as_ptr(), channel.as_ptr(), Some(keep), into);
-            }
-            wrapping += began.elapsed();
+            });
             // What a binding does with the text is its own.
-            let mut message: Vec<u8> = text
-                .split(|byte| *byte == b',')
-                .map(|digits| std::str::from_utf8(digits).unwrap().parse().unwrap())
-                .collect();
-            let began = Instant::now();
-            unsafe {
+            let mut message = bytes(text.text());
+            unwrapping.add(|| unsafe {
                 let into = (&raw mut json).cast();
                 SdsUnwrapReceivedMessage(receiver, message.as_mut_ptr().cast(), message.len(), Some(keep), into);
+            });
+            black_box(json.text());
+            // An answer acknowledges what was sent, as in a conversation: else all of it would stay open.
+            if pair % 8 == 7 {
+                acknowledge(receiver, sender, &channel, round * PAIRS + pair);
             }
-            unwrapping += began.elapsed();
-            black_box(&json);
         }
-        // An answer acknowledges what was sent, as in a conversation: else all of it would stay open.
-        acknowledge(receiver, sender, &channel, round);
-        wraps.push(wrapping / PAIRS as u32);
-        unwraps.push(unwrapping / PAIRS as u32);
+        wraps.push(wrapping);
+        unwraps.push(unwrapping);
     }
-    wraps.sort_unstable();
-    unwraps.sort_unstable();
-    let both = |at: usize| wraps[at] + unwraps[at];
-    println!(
-        "{size} B, {}: wrap {:.1?}, unwrap {:.1?} (median); both {:.1?} (least), {:.1?} (median); a wrap's text {} bytes",
-        if events { "events heard" } else { "no events" },
-        wraps[rounds / 2],
-        unwraps[rounds / 2],
-        both(0),
-        both(rounds / 2),
-        text.len(),
-    );
+    let shown = |what: &str, spent: &[Spent]| {
+        let mut clock: Vec<f64> = spent.iter().map(|spent| spent.clock.as_secs_f64() * 1e6 / PAIRS as f64).collect();
+        let mut thread: Vec<f64> = spent.iter().map(|spent| spent.thread.as_secs_f64() * 1e6 / PAIRS as f64).collect();
+        clock.sort_unstable_by(f64::total_cmp);
+        thread.sort_unstable_by(f64::total_cmp);
+        let middle = spent.len() / 2;
+        println!(
+            "  {what}: {:.1} us least, {:.1} median; processor time of the caller {:.1} least, {:.1} median",
+            clock[0], clock[middle], thread[0], thread[middle]
+        );
+    };
+    println!("{size} B, {}, a text of {} bytes", if events { "events heard" } else { "no events heard" }, text.1);
+    shown("wrap", &wraps);
+    shown("unwrap", &unwraps);
+    let both: Vec<Spent> = wraps.iter().zip(&unwraps).map(|(a, b)| a.and(b)).collect();
+    shown("both", &both);
     for ctx in [sender, receiver] {
         unsafe { SdsCleanupReliabilityManager(ctx, Some(ignore), ptr::null_mut()) };
     }
 }
 
+/// Time of calls: by the clock, and of this thread's processor.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    clock: Duration,
+    thread: Duration,
+}
+
+impl Spent {
+    fn add(&mut self, call: impl FnOnce()) {
+        let (began, thread) = (Instant::now(), processor_time());
+        call();
+        self.thread += processor_time() - thread;
+        self.clock += began.elapsed();
+    }
+
+    fn and(self, other: &Self) -> Self {
+        Self { clock: self.clock + other.clock, thread: self.thread + other.thread }
+    }
+}
+
+fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn bytes(text: &[u8]) -> Vec<u8> {
+    text.split(|byte| *byte == b',').map(|digits| std::str::from_utf8(digits).unwrap().parse().unwrap()).collect()
+}
+
 fn acknowledge(from: *mut c_void, to: *mut c_void, channel: &CString, round: usize) {
     let id = CString::new(format!("answer {round}")).unwrap();
-    let mut text: Vec<u8> = Vec::new();
+    let mut text = Noted::new();
     unsafe {
         let (start, into) = (b"ok".as_ptr().cast_mut().cast(), (&raw mut text).cast());
         SdsWrapOutgoingMessage(from, start, 2, id.as_ptr(), channel.as_ptr(), Some(keep), into);
     }
-    let mut message: Vec<u8> =
-        text.split(|byte| *byte == b',').map(|digits| std::str::from_utf8(digits).unwrap().parse().unwrap()).collect();
+    let mut message = bytes(text.text());
     unsafe {
         let start = message.as_mut_ptr().cast();
         SdsUnwrapReceivedMessage(to, start, message.len(), Some(ignore), ptr::null_mut());

@@ -50,16 +50,23 @@ impl Kept {
 mod tests {
     use super::*;
 
+    /// A text that takes one byte more.
+    fn text_of(byte: u8, bytes: usize) -> Text {
+        let mut text = Vec::with_capacity(bytes + 1);
+        text.resize(bytes, byte);
+        text.into()
+    }
+
     /// How many later texts of this size the first one outlives.
     fn outlives(bytes: usize) -> usize {
-        let (kept, first) = (Kept::new(), Text::from(vec![b'1'; bytes]));
+        let (kept, first) = (Kept::new(), text_of(b'1', bytes));
         let watch = first.watch();
         kept.keep(first);
         for later in 0..1_000 {
             if watch.upgrade().is_none() {
                 return later - 1;
             }
-            kept.keep(Text::from(vec![b'2'; bytes]));
+            kept.keep(text_of(b'2', bytes));
         }
         panic!("for ever");
     }

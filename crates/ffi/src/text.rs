@@ -20,7 +20,10 @@ pub(crate) struct Text(Arc<Vec<u8>>);
 impl From<Vec<u8>> for Text {
     fn from(mut bytes: Vec<u8>) -> Self {
         bytes.push(0);
-        bytes.shrink_to_fit();
+        // Room for bytes of three digits where most have one; else the next text fits best where this one was.
+        if bytes.capacity() / 2 > bytes.len() {
+            bytes.shrink_to_fit();
+        }
         Self(Arc::new(bytes))
     }
 }
@@ -38,7 +41,7 @@ impl Text {
 
     /// Bytes that it takes.
     pub(crate) fn size(&self) -> usize {
-        self.0.len()
+        self.0.capacity()
     }
 
     /// Sees when it is gone.
@@ -153,41 +156,50 @@ fn string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-/// Each byte as `12,`, and how much of that counts.
-static DECIMALS: [([u8; 4], u8); 256] = table();
+/// Each byte as `12,` from the lowest bits up, and above those 32 bits how much of that counts.
+static DECIMALS: [u64; 256] = table();
 
-const fn table() -> [([u8; 4], u8); 256] {
-    let mut table = [([0; 4], 0); 256];
+const fn table() -> [u64; 256] {
+    let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         let [hundreds, tens, ones] = [byte / 100, byte / 10 % 10, byte % 10];
-        table[byte] = match byte {
+        let (digits, len) = match byte {
             0..10 => ([b'0' + ones as u8, b',', 0, 0], 2),
             10..100 => ([b'0' + tens as u8, b'0' + ones as u8, b',', 0], 3),
             _ => ([b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8, b','], 4),
         };
+        table[byte] = u32::from_le_bytes(digits) as u64 | len << 32;
         byte += 1;
     }
     table
 }
 
 /// Bytes written to the side before they are appended.
-const PIECE: usize = 64;
+const PIECE: usize = 128;
 
 /// `1,2,3`
 fn decimals(out: &mut Vec<u8>, bytes: &[u8]) {
     for piece in bytes.chunks(PIECE) {
-        if piece.iter().all(|&byte| byte == 0) {
-            // As most of a filter is.
+        if piece.iter().fold(0, |all, byte| all | byte) == 0 {
+            // As most of a filter is in a young channel.
             out.extend_from_slice(&ZEROS[..2 * piece.len()]);
             continue;
         }
-        let mut aside = [0; PIECE * 4];
+        let mut aside = [0; PIECE * 4 + 8];
         let mut end = 0;
-        for &byte in piece {
-            let (digits, len) = DECIMALS[usize::from(byte)];
-            aside[end..end + 4].copy_from_slice(&digits);
-            end += usize::from(len);
+        let (pairs, last) = piece.as_chunks::<2>();
+        for &[first, second] in pairs {
+            let (first, second) = (DECIMALS[usize::from(first)], DECIMALS[usize::from(second)]);
+            let len = (first >> 32) as usize;
+            let both = first & 0xffff_ffff | (second & 0xffff_ffff) << (8 * len);
+            aside[end..end + 8].copy_from_slice(&both.to_le_bytes());
+            end += len + (second >> 32) as usize;
+        }
+        for &byte in last {
+            let digits = DECIMALS[usize::from(byte)];
+            aside[end..end + 4].copy_from_slice(&(digits as u32).to_le_bytes());
+            end += (digits >> 32) as usize;
         }
         out.extend_from_slice(&aside[..end]);
     }
@@ -221,7 +233,15 @@ mod tests {
         assert_eq!(shown(&wrapped(&[])), "");
         assert_eq!(shown(&wrapped(&[10, 66, 48])), "10,66,48");
         let all: Vec<u8> = (0..=255).collect();
-        for bytes in [all.clone(), vec![0; 64], vec![0; 200], [vec![0; 129], all].concat(), vec![255; 65]] {
+        for bytes in [
+            all.clone(),
+            vec![0; 64],
+            vec![0; 200],
+            [vec![0; 129], all].concat(),
+            vec![255; 65],
+            vec![200; 129],
+            vec![7; 1],
+        ] {
             let expected: Vec<String> = bytes.iter().map(ToString::to_string).collect();
             assert_eq!(shown(&wrapped(&bytes)), expected.join(","));
         }
