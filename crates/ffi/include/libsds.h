@@ -8,8 +8,9 @@
  * returns RET_MISSING_CALLBACK has done nothing.
  *
  * MEMORY. What a function is given is copied before it returns. A callback's `msg` has a zero byte behind its `len` bytes.
- * It outlives the callback, for bindings that read it later: until 256 further callbacks in the process, or until all such
- * texts together take more than 8 MiB, but at least 16 further callbacks.
+ * It outlives the callback, for bindings that read it later: while its `userData` is not passed to a callback again, and
+ * then until 256 further texts, or as many as take 8 MiB, but at least 16. (At most 1,024 texts, or 16 MiB, wait for their
+ * `userData` to come again.)
  *
  * EVENTS are told on threads of the library, in order and one at a time for each manager.
  */

@@ -63,7 +63,7 @@ impl Callback {
     }
 
     fn call(&self, code: c_int, text: Text) {
-        KEPT.keep(text.clone());
+        KEPT.keep(text.clone(), self.user_data.0.addr());
         let bytes = text.as_bytes();
         // SAFETY: the host gave a function of this type, to be called from any thread with its user data. The text is
         // alive until after the call: `text` holds it, and `KEPT` for some time more.
