@@ -86,7 +86,7 @@ impl<T> Handles<T> {
 
 /// Slot and generation of what looks like a handle.
 fn parts(handle: usize) -> Option<(usize, usize)> {
-    let is_marked = handle & MARK == MARK && (!WIDE || handle >> 63 == 0);
+    let is_marked = handle & MARK == MARK && handle as u64 >> 63 == 0;
     let index = handle >> 1 & ((1 << INDEX_BITS) - 1);
     let generation = handle >> (INDEX_BITS + 1) & LAST_GENERATION;
     (is_marked && generation > 0).then_some((index, generation))
@@ -130,7 +130,7 @@ mod tests {
         table.remove(first);
         table.lock().slots[0].generation = LAST_GENERATION - 1;
         let last = table.insert(Arc::new(1)).unwrap();
-        assert!(last > first && last >> 63 == 0, "the last generation of the slot");
+        assert!(last > first && last as u64 >> 63 == 0, "the last generation of the slot");
         table.remove(last);
         let next = table.insert(Arc::new(2)).unwrap();
         let slots = table.lock().slots.len();
