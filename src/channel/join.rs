@@ -32,6 +32,8 @@ pub(super) struct Joining {
     until: Option<RunningTime>,
     /// When a newcomer says that it is there.
     greet: Option<RunningTime>,
+    /// Another newcomer was heard first.
+    put_off: bool,
 }
 
 /// How a message of others came.
@@ -85,6 +87,17 @@ impl Channel {
     pub(super) fn greet(&mut self) {
         let wait = Duration::from_millis(self.now.random() % GREETING_MS);
         self.joining.greet = Some(self.now.running.after(wait));
+    }
+
+    /// Another newcomer greets, and what it is answered serves this one too: it greets later, if it hears nothing. Once, so
+    /// that nobody is kept silent.
+    pub(super) fn put_greeting_off(&mut self) {
+        if let Some(greet) = &mut self.joining.greet
+            && !self.joining.put_off
+        {
+            self.joining.put_off = true;
+            *greet = greet.after(self.answers.waits().t_max);
+        }
     }
 
     /// When a newcomer has something to do.

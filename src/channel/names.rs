@@ -23,6 +23,10 @@ impl Names {
         Self(HashSet::with_hasher(keys))
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// A known name comes to share the memory of the one known.
     pub(super) fn share(&mut self, name: &mut ParticipantId) {
         if let Some(known) = self.0.get(name) {

@@ -38,6 +38,7 @@ impl Channel {
         let kind = self.check_received(&message).inspect_err(|_| self.stats.refused += 1)?;
         let named = message.causal_history.iter_mut().filter_map(|entry| entry.sender.as_mut());
         [&mut message.sender].into_iter().chain(named).for_each(|name| self.names.share(name));
+        self.answers.heard_of(self.names.len(), &self.config);
         if relay && kind != MessageKind::Content && !self.config.dialect.has_sync() {
             return Err(ChannelError::NotInDialect { what: "sync and ephemeral messages" });
         }
@@ -62,6 +63,9 @@ impl Channel {
             };
             if speaks_for_us {
                 self.sync.traffic(kind == MessageKind::Content, &self.config, self.now.running, random);
+            }
+            if !own && kind == MessageKind::Sync && message.causal_history.is_empty() {
+                self.put_greeting_off();
             }
             self.notice_laggard(&message, kind);
             self.review(&message);

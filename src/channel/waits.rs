@@ -14,6 +14,8 @@ use super::Config;
 const SAMPLES: usize = 8;
 /// T_min is so many times a fast answer.
 const MARGIN: u32 = 3;
+/// Among so many participants somebody else asks for most of what is missing.
+const CROWD: usize = 64;
 
 /// The waits of SDS-R as they are now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +28,15 @@ pub(super) struct Waits {
 #[derive(Debug)]
 pub(super) struct Answers {
     samples: VecDeque<Duration>,
+    /// So many others were heard that few of our requests are needed, and few answers can be measured.
+    crowd: bool,
     waits: Waits,
 }
 
 impl Answers {
     pub(super) fn new(config: &Config) -> Self {
-        let mut answers = Self { samples: VecDeque::new(), waits: Waits { t_min: config.t_min, t_max: config.t_max } };
+        let waits = Waits { t_min: config.t_min, t_max: config.t_max };
+        let mut answers = Self { samples: VecDeque::new(), crowd: false, waits };
         answers.adapt(config);
         answers
     }
@@ -49,6 +54,14 @@ impl Answers {
         self.adapt(config);
     }
 
+    /// So many participants were heard of.
+    pub(super) fn heard_of(&mut self, participants: usize, config: &Config) {
+        if !self.crowd && participants >= CROWD {
+            self.crowd = true;
+            self.adapt(config);
+        }
+    }
+
     fn adapt(&mut self, config: &Config) {
         let least = config.fastest_t_min.min(config.t_min);
         let mut sorted: Vec<Duration> = self.samples.iter().copied().collect();
@@ -56,6 +69,7 @@ impl Answers {
         // The fastest of all may have answered a request that we did not hear.
         let t_min = match sorted.get(1) {
             Some(fast) => fast.saturating_mul(MARGIN).clamp(least, config.t_min),
+            None if self.crowd => config.t_min,
             None => least + (config.t_min - least) / 2,
         };
         self.waits = Waits { t_min, t_max: in_proportion(t_min, config) };
@@ -98,6 +112,20 @@ mod tests {
             (600, 3_000),
             "the first is forgotten"
         );
+    }
+
+    #[test]
+    fn in_a_crowd_waits_are_long_until_two_answers_were_measured() {
+        let config = Config::default();
+        let mut answers = Answers::new(&config);
+        answers.heard_of(CROWD - 1, &config);
+        assert_eq!(millis(answers.waits().t_min), 1_150);
+        answers.heard_of(CROWD, &config);
+        assert_eq!((millis(answers.waits().t_min), millis(answers.waits().t_max)), (2_000, 10_000));
+        for _ in 0..2 {
+            answers.answered(RunningTime::from_millis(0), RunningTime::from_millis(200), &config);
+        }
+        assert_eq!(millis(answers.waits().t_min), 600);
     }
 
     #[test]

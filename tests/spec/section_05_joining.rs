@@ -156,6 +156,23 @@ fn a_newcomer_asks_at_once_for_the_newest_message_a_sync_names_and_begins_with_i
 }
 
 #[test]
+fn a_newcomer_that_hears_another_one_greets_later_and_only_if_it_hears_nothing() {
+    for answered in [false, true] {
+        let mut alice = newcomer(Join::default());
+        alice.receive(&sync("bob", 10, &[], &[]));
+        assert_eq!(alice.run_for(4_000).len(), 0, "what bob is answered serves alice");
+        if answered {
+            alice.receive(&live(message("carol", "first", 20, &[])));
+            alice.take_events();
+        }
+        alice.receive(&sync("bob", 30, &[], &[]));
+        let out = alice.run_for(8_000);
+        let greetings = out.iter().filter(|sent| history(&sent.message).is_empty()).count();
+        assert_eq!(greetings, usize::from(!answered), "{out:?}");
+    }
+}
+
+#[test]
 fn a_newcomer_says_that_it_is_there() {
     let mut alice = newcomer(Join::default());
     let out = alice.run_for(1_000);
