@@ -70,20 +70,16 @@ fn the_saved_state_is_the_state() {
     }
 }
 
-/// What breaks first in the world of a seed.
-fn broken_in(seed: u64) -> Option<String> {
-    mixed::run(seed, None).violations.first().map(|violation| format!("seed {seed}: {violation}"))
-}
-
-/// Every option and every accident from one seed: see `sim::mixed`. `RC_SIM_FROM` sets the first seed.
-#[test]
-fn mixed_worlds_keep_every_invariant() {
+/// Runs the world of each seed, on all processors. `RC_SIM_FROM` sets the first one.
+fn all_hold(worlds: &str, run: fn(u64, Option<Bug>) -> mixed::Report) {
     let from: u64 = std::env::var("RC_SIM_FROM").ok().and_then(|from| from.parse().ok()).unwrap_or(0);
     let next = AtomicU64::new(from);
     let broken = || {
         let seeds = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-        let broken = seeds.take_while(|seed| *seed < from + seeds_to_run()).filter_map(broken_in);
-        broken.collect::<Vec<String>>()
+        let seeds = seeds.take_while(|seed| *seed < from + seeds_to_run());
+        seeds
+            .filter_map(|seed| run(seed, None).violations.first().map(|what| format!("seed {seed}: {what}")))
+            .collect::<Vec<String>>()
     };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let bad: Vec<String> = std::thread::scope(|scope| {
@@ -93,39 +89,36 @@ fn mixed_worlds_keep_every_invariant() {
     assert!(
         bad.is_empty(),
         "{} of {} seeds; replay one with RC_SIM_FROM=<seed> RC_SIM_SEEDS=1 cargo test --release --features testing \
-         --test sim mixed\n{}",
+         --test sim {worlds}\n{}",
         bad.len(),
         seeds_to_run(),
         bad.join("\n")
     );
 }
 
-/// Worlds with what users meet. `RC_SIM_FROM` sets the first seed.
+/// Every option and every accident from one seed: see `sim::mixed`.
 #[test]
-fn worlds_as_users_meet_them_keep_every_invariant() {
-    let from: u64 = std::env::var("RC_SIM_FROM").ok().and_then(|from| from.parse().ok()).unwrap_or(0);
-    for seed in from..from + seeds_to_run() {
-        let report = mixed::run_as_users_do(seed, None);
-        assert!(report.violations.is_empty(), "seed {seed}: {}", report.violations[0]);
-    }
+fn mixed_worlds_keep_every_invariant() {
+    all_hold("mixed_worlds", mixed::run);
 }
 
-/// What these send is dated above all that they have shown: they sent below it while the core dated a message before it
-/// delivered what was due.
+/// Worlds with what users meet.
 #[test]
-fn worlds_that_sent_below_what_they_had_shown() {
-    for seed in [10_423, 11_243, 14_512, 15_579] {
-        assert_eq!(broken_in(seed), None);
-    }
+fn worlds_as_users_meet_them_keep_every_invariant() {
+    all_hold("worlds_as_users", mixed::run_as_users_do);
 }
 
 /// Seeds that found a defect of the core, each named in the commit that mended it. What a seed draws has changed since for
 /// some, so these worlds need not show the old defect if it comes back.
 #[test]
 fn worlds_that_found_a_defect_keep_every_invariant() {
-    for seed in [7, 11, 51, 67, 72, 93, 298, 345, 349, 2183, 2409] {
+    for seed in [7, 11, 51, 67, 72, 93, 298, 345, 349, 1303, 1450, 2183, 2409, 6172, 8046] {
         let report = mixed::run(seed, None);
         assert!(report.violations.is_empty(), "seed {seed}: {}", report.violations[0]);
+    }
+    for seed in [492, 1940, 2113] {
+        let report = mixed::run_as_users_do(seed, None);
+        assert!(report.violations.is_empty(), "seed {seed} as users do: {}", report.violations[0]);
     }
 }
 

@@ -489,6 +489,7 @@ impl Channel {
                 let Some(waiter) = self.incoming.last_waiter(&key.id).filter(|waiter| **waiter > key) else { break };
                 key = waiter.clone();
             }
+            let over = self.incoming.bytes() > self.config.limits.max_parked_bytes;
             let Some(waiting) = self.incoming.remove(&key) else { return };
             let body = waiting.parked.body;
             self.effects.delete(RowKey::body(&key));
@@ -501,7 +502,11 @@ impl Channel {
                 self.incoming.waiters(&key.id).take_while(|waiter| self.is_old(waiter)).cloned().collect();
             old.iter().for_each(|waiter| self.incoming.met_for(waiter, &key.id));
             self.ask_for(&[entry], waiting.parked.parked_at_age_ms, &body.sender);
-            self.drop_unwanted(&waiting.unmet);
+            // The lowest of all needs no room once what it waits for is here: that is still asked for.
+            let is_lowest = self.incoming.after(None).next().map_or(over, |(lowest, _)| key < *lowest);
+            if !is_lowest {
+                self.drop_unwanted(&waiting.unmet);
+            }
             self.settle();
         }
     }

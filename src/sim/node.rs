@@ -207,7 +207,10 @@ impl Node {
             let channel = self.channel();
             let unread =
                 channel.deliveries_since(from).or_else(|renumbered| channel.deliveries_since(renumbered.valid_to));
-            carried.events.extend(unread.unwrap_or_default().deliveries.into_iter().map(Event::MessageDelivered));
+            let told: BTreeSet<u64> = carried.events.iter().filter_map(number).collect();
+            let unread = unread.unwrap_or_default().deliveries.into_iter();
+            let unread = unread.filter(|delivery| !told.contains(&delivery.number));
+            carried.events.extend(unread.map(Event::MessageDelivered));
         }
         let carried = self.tell(carried);
         assert!(carried.transmit.is_empty(), "restoring transmits nothing");
@@ -252,5 +255,13 @@ impl Node {
             content: logged.body.content.clone(),
         })
         .collect()
+    }
+}
+
+/// The number of a delivery.
+fn number(event: &Event) -> Option<u64> {
+    match event {
+        Event::MessageDelivered(delivery) => Some(delivery.number),
+        _ => None,
     }
 }

@@ -309,11 +309,26 @@ fn every_byte_of_a_causal_entry_counts_as_parked() {
 }
 
 #[test]
+fn a_message_that_does_not_fit_by_itself_comes_once_what_it_waits_for_is_here() {
+    let mut alice = peer_with("alice", |config| config.limits.max_parked_bytes = 2_000);
+    let named = ["a", "b", "c", "d"];
+    let large = message("bob", "large", 60, &named);
+    assert_eq!(alice.fate(&large), Fate::GaveWay);
+    assert_eq!(missing(&alice), ["a", "b", "c", "d", "large"]);
+    alice.restart();
+    for id in named {
+        assert_eq!(alice.fate(&message("bob", id, 50, &[])), Fate::Delivered);
+    }
+    assert_eq!(alice.asked(), ["large"]);
+    assert_eq!(alice.fate(&large), Fate::Delivered);
+}
+
+#[test]
 fn a_message_larger_than_the_whole_incoming_buffer_gives_way_at_once_and_stays_in_repair() {
     let mut alice = peer_with("alice", |config| config.limits.max_parked_bytes = 1_000);
     let big = message("bob", "big", 1, &["nothing"]).tap_mut(|it| it.content = content(2_000));
     assert_eq!(alice.fate(&big), Fate::GaveWay);
-    assert_eq!(missing(&alice), ["big"]);
+    assert_eq!(missing(&alice), ["big", "nothing"]);
     // Delivered at once it needs no room.
     assert_eq!(alice.fate(&big.tap_mut(|it| it.causal_history = Vec::new())), Fate::Delivered);
 }
