@@ -35,7 +35,10 @@ fn threads_call_while_managers_end_and_begin() {
 /// For a while, when asked: `RC_FFI_SECONDS=3600 cargo test --release -p reliable-channel-ffi churn`.
 #[test]
 fn churn_for_some_seconds_takes_no_more_and_more() {
-    let Ok(seconds) = env::var("RC_FFI_SECONDS") else { return };
+    let Ok(seconds) = env::var("RC_FFI_SECONDS") else {
+        println!("SKIPPED: without RC_FFI_SECONDS nobody said for how long");
+        return;
+    };
     let Some(said) = run("churn", &Link::Shared, &["8", "0", &seconds], "at the end") else { return };
     println!("{said}");
     let numbers = |line: &str| -> Vec<u64> {
