@@ -1,95 +1,98 @@
-//! A storage backend of your own: five methods over whatever you have. Here it is a map; think of your database.
+//! A storage backend of your own: bytes under keys, in whatever you have. Here it is a map; think of your database.
 //!
 //! `cargo run --example custom_backend`. That it keeps the rules, `tests/conformance` shows: see `store::conformance`.
+//! The library calls it on a thread of its own, so it may block. Who would rather have rows than bytes, or has an
+//! asynchronous database, implements the five methods of `Persistence` instead, as `custom_persistence` does.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use reliable_channel::manager::ReliabilityManager;
-use reliable_channel::state::{ChannelData, ChannelMeta, HistoryUpdate, Place, Row, RowKey};
-use reliable_channel::store::{Persistence, PersistenceError};
-use reliable_channel::types::{ChannelId, MessageId};
+use reliable_channel::store::blocking::{
+    BlockingPersistence, BlockingStore, Change, Failure, Raw, Table, Write, channel_of_key,
+};
+use reliable_channel::store::{Capabilities, Durability, PersistenceError};
+use reliable_channel::types::ChannelId;
 
-/// One channel's table of rows, its meta, and its hints.
-#[derive(Default)]
-struct Tables {
-    meta: Option<ChannelMeta>,
-    rows: BTreeMap<RowKey, Row>,
-    hints: BTreeMap<MessageId, Bytes>,
-}
+/// In SQL, one table with three columns.
+type Map = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 
 /// The database.
-#[derive(Default)]
-pub struct MyDatabase(Mutex<BTreeMap<ChannelId, Tables>>);
+#[derive(Clone, Default)]
+pub struct MyDatabase(pub Arc<Mutex<Map>>);
 
 impl MyDatabase {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ChannelId, Tables>> {
-        // Every method below leaves the tables whole, even if it panics.
+    fn lock(&self) -> MutexGuard<'_, Map> {
+        // Every method below leaves the map whole, even if it panics.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[async_trait]
-impl Persistence for MyDatabase {
-    async fn save_channel_meta(&self, channel: &ChannelId, meta: &ChannelMeta) -> Result<(), PersistenceError> {
-        self.lock().entry(channel.clone()).or_default().meta = Some(meta.clone());
-        Ok(())
+impl BlockingStore for MyDatabase {
+    type Options = Self;
+
+    fn open(database: &Self) -> Result<Self, Failure> {
+        Ok(database.clone())
     }
 
-    async fn update_history(&self, channel: &ChannelId, update: &HistoryUpdate) -> Result<(), PersistenceError> {
-        let mut database = self.lock(); // one lock, one atomic batch; in SQL: BEGIN ... COMMIT
-        let tables = database.entry(channel.clone()).or_default();
-        let puts: BTreeMap<RowKey, &Row> = update.put.iter().map(|row| (row.key(), row)).collect();
-        for key in update.delete.iter().filter(|key| !puts.contains_key(key)) {
-            tables.rows.remove(key);
-            if key.place == Place::Body {
-                tables.hints.remove(&key.id); // a hint goes with its message
+    fn capabilities(_: Durability) -> Capabilities {
+        let mut capabilities = Capabilities::default(); // not durable: a map is gone with its process
+        capabilities.atomic = true;
+        capabilities
+    }
+
+    fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {
+        let mut map = self.lock(); // one lock, one atomic batch; in SQL: BEGIN ... COMMIT
+        for change in writes.iter().flat_map(|write| &write.changes) {
+            match change {
+                Change::Put { table, key, value } => drop(map.insert((*table, key.clone()), value.clone())),
+                Change::Delete { table, key } => drop(map.remove(&(*table, key.clone()))),
+                Change::DropChannel { prefix } => map.retain(|(_, key), _| !key.starts_with(prefix)),
             }
         }
-        tables.rows.extend(puts.into_iter().map(|(key, row)| (key, row.clone())));
         Ok(())
     }
 
-    async fn load_channel(&self, channel: &ChannelId) -> Result<ChannelData, PersistenceError> {
-        let database = self.lock();
-        let Some(tables) = database.get(channel) else { return Ok(ChannelData::default()) };
-        Ok(ChannelData {
-            meta: tables.meta.clone(),
-            rows: tables.rows.values().cloned().collect(),
-            hints: tables.hints.iter().map(|(id, hint)| (id.clone(), hint.clone())).collect(),
-        })
+    fn load(&mut self, prefix: &[u8]) -> Result<Raw, Failure> {
+        let mut raw = Raw::default();
+        for ((table, key), value) in self.lock().iter() {
+            let Some(key) = key.strip_prefix(prefix) else { continue };
+            match table {
+                Table::Meta => raw.meta = Some(value.clone().into()),
+                Table::Rows => raw.rows.push((key.to_vec(), value.clone().into())),
+                Table::Hints => raw.hints.push((key.to_vec(), value.clone().into())),
+            }
+        }
+        Ok(raw)
     }
 
-    async fn drop_channel(&self, channel: &ChannelId) -> Result<(), PersistenceError> {
-        self.lock().remove(channel);
-        Ok(())
+    fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {
+        let mut channels: Vec<_> = self.lock().keys().filter_map(|(_, key)| channel_of_key(key)).collect();
+        channels.sort();
+        channels.dedup();
+        Ok(channels)
     }
+}
 
-    async fn set_retrieval_hint(
-        &self,
-        channel: &ChannelId,
-        id: &MessageId,
-        hint: &Bytes,
-    ) -> Result<(), PersistenceError> {
-        self.lock().entry(channel.clone()).or_default().hints.insert(id.clone(), hint.clone());
-        Ok(())
+impl MyDatabase {
+    /// The database as a store.
+    pub fn store(&self) -> Result<BlockingPersistence, PersistenceError> {
+        BlockingPersistence::open::<Self>("my database", Durability::Immediate, self.clone())
     }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let database = Arc::new(MyDatabase::default());
-    let first = ReliabilityManager::builder("alice").persistence(database.clone()).build()?;
+    let database = MyDatabase::default();
+    let first = ReliabilityManager::builder("alice").persistence(Arc::new(database.store()?)).build()?;
     first.ensure_channel("lobby").await?;
     for text in ["one", "two", "three"] {
         first.wrap_outgoing("lobby", text).await?;
     }
     drop(first); // no shutdown: every operation was saved before its call returned
 
-    let second = ReliabilityManager::builder("alice").persistence(database).build()?;
+    let second = ReliabilityManager::builder("alice").persistence(Arc::new(database.store()?)).build()?;
     second.ensure_channel("lobby").await?;
     let log = second.log(&"lobby".into())?;
     assert_eq!(log.len(), 3);

@@ -5,6 +5,7 @@
 //! [`Persistence::commit`] once per operation, before that operation's transmissions and events go out;
 //! [`Persistence::load_channel`] gives everything back.
 //!
+//! - `blocking` (feature `blocking`): a database of your own as a store, of bytes under keys
 //! - [`snapshot`]: the codec, for these stores and for one of your own
 //! - [`MemoryPersistence`], [`NoPersistence`]: without a disk
 //! - `RedbPersistence` (feature `redb`): the default on disk
@@ -34,6 +35,8 @@
 //! A store on disk is opened with its directory: `RedbPersistence::open("chat")?`. One of your own is
 //! in `examples/custom_backend.rs`.
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
 #[cfg(feature = "testing")]
 pub mod conformance;
 pub mod nim;
@@ -41,18 +44,20 @@ pub mod snapshot;
 
 #[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
 mod anchor;
-#[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
+#[cfg(feature = "blocking")]
 mod encoded;
-#[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
+#[cfg(feature = "blocking")]
 mod engine_thread;
 #[cfg(feature = "testing")]
 mod faulty;
-#[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
+#[cfg(feature = "blocking")]
+#[cfg_attr(not(any(feature = "redb", feature = "sled", feature = "sqlite")), allow(dead_code))]
 mod medium;
 mod memory;
 #[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
 mod on_disk;
-#[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
+#[cfg(feature = "blocking")]
+#[cfg_attr(not(any(feature = "redb", feature = "sled", feature = "sqlite")), allow(dead_code))]
 mod owner_only;
 #[cfg(feature = "redb")]
 mod redb;
@@ -61,7 +66,7 @@ mod sled;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-#[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
+#[cfg(feature = "blocking")]
 pub use self::engine_thread::StoreStatistics;
 #[cfg(feature = "testing")]
 pub use self::faulty::{CallCounts, Fault, FaultyPersistence, Method, Rule};

@@ -22,9 +22,9 @@ use crate::types::{ChannelId, MessageId};
 /// The largest value kept, far above what the limits of a channel let grow.
 pub(super) const MAX_VALUE_BYTES: usize = 64 << 20;
 
-/// Where a value is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Table {
+/// Where a value is kept. See `examples/custom_backend.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
     /// Under the channel's prefix alone.
     Meta,
     /// Under the prefix and [`snapshot::row_key`].
@@ -33,31 +33,52 @@ pub(super) enum Table {
     Hints,
 }
 
-/// One change to what is kept.
+/// One change to what is kept. See `examples/custom_backend.rs`. It is exhaustive, as [`Table`] and [`Raw`] are: a store must
+/// see at compile time that there is something new to keep.
 #[derive(Debug)]
-pub(super) enum Change {
-    Put { table: Table, key: Vec<u8>, value: Vec<u8> },
-    Delete { table: Table, key: Vec<u8> },
-    DropChannel { prefix: Vec<u8> },
+pub enum Change {
+    /// Keep a value, in place of one that is there under this key.
+    Put {
+        /// Where.
+        table: Table,
+        /// The channel's prefix and what follows it.
+        key: Vec<u8>,
+        /// What to keep.
+        value: Vec<u8>,
+    },
+    /// Remove a value, if there is one.
+    Delete {
+        /// Where from.
+        table: Table,
+        /// Its key.
+        key: Vec<u8>,
+    },
+    /// Remove everything whose key has this prefix, from all tables.
+    DropChannel {
+        /// What the keys start with.
+        prefix: Vec<u8>,
+    },
 }
 
-/// The changes of one operation, to be made in this order and together.
+/// The changes of one operation, to be made in this order and together. See `examples/custom_backend.rs`.
 #[derive(Debug)]
-pub(super) struct Write {
+pub struct Write {
     prefix: Vec<u8>,
-    pub(super) changes: Vec<Change>,
+    /// In this order.
+    pub changes: Vec<Change>,
     /// Bytes of keys and values.
-    pub(super) bytes: usize,
+    pub bytes: usize,
 }
 
-/// A channel as it lies in an engine.
+/// A channel as it lies in an engine. See `examples/custom_backend.rs`.
 #[derive(Debug, Default)]
-pub(super) struct Raw {
-    pub(super) meta: Option<Bytes>,
+pub struct Raw {
+    /// The value under the prefix alone.
+    pub meta: Option<Bytes>,
     /// Keys without the channel's prefix, in key order.
-    pub(super) rows: Vec<(Vec<u8>, Bytes)>,
+    pub rows: Vec<(Vec<u8>, Bytes)>,
     /// Ids of messages, in byte order.
-    pub(super) hints: Vec<(Vec<u8>, Bytes)>,
+    pub hints: Vec<(Vec<u8>, Bytes)>,
 }
 
 impl Write {
@@ -66,7 +87,8 @@ impl Write {
     }
 
     /// What the keys of all changes start with.
-    pub(super) fn prefix(&self) -> &[u8] {
+    #[must_use]
+    pub fn prefix(&self) -> &[u8] {
         &self.prefix
     }
 
@@ -197,7 +219,10 @@ pub(super) fn prefix_of(key: &[u8]) -> Option<&[u8]> {
 
 /// The channels that have a key in any of these tables, in id order. `seek` gives a table's first key at or above
 /// another: from each channel's first key the next search is for the first behind its last, however many are between.
-pub(super) fn channels_by_seeking<T: Copy>(
+///
+/// # Errors
+/// Those of `seek`, and `Corrupt` for keys out of order.
+pub fn channels_by_seeking<T: Copy>(
     tables: [T; 3],
     mut seek: impl FnMut(T, &[u8]) -> Result<Option<Vec<u8>>, Failure>,
 ) -> Result<Vec<ChannelId>, Failure> {
@@ -219,13 +244,20 @@ pub(super) fn channels_by_seeking<T: Copy>(
     Ok(channels)
 }
 
+/// The channel that a key belongs to; `None` for bytes that are no key.
+#[must_use]
+pub fn channel_of_key(key: &[u8]) -> Option<ChannelId> {
+    prefix_of(key).map(channel_of)
+}
+
 /// The channel with this prefix.
 fn channel_of(prefix: &[u8]) -> ChannelId {
     ChannelId::new(&prefix[size_of::<u16>()..])
 }
 
 /// The lowest bytes above everything that starts with this prefix; `None` when there are none.
-pub(super) fn above(prefix: &[u8]) -> Option<Vec<u8>> {
+#[must_use]
+pub fn above(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
     let mut above = prefix[..=last].to_vec();
     above[last] += 1;

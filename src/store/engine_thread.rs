@@ -1,6 +1,6 @@
 //! The one thread that owns a blocking engine, and how tasks talk to it.
 //!
-//! What: [`EngineThread`], generic over [`Engine`]. Why: engines block and sync, tasks must not; and callers
+//! What: [`EngineThread`], generic over [`BlockingStore`]. Why: engines block and sync, tasks must not; and callers
 //! that wait at the same time should share one sync. How it moves: a task encodes its write and sends it over a
 //! bounded queue; the thread takes what is waiting, hands it to the engine as one transaction and answers all.
 //! A task that stops waiting changes nothing: what was sent is done.
@@ -13,7 +13,7 @@
 //! dropping it, does what is queued, closes the engine (which frees its lock) and joins the thread.
 //!
 //! Durability: with [`Durability::Batched`] the engine's `apply` does not sync. The first write after a sync opens a
-//! window; when it ends, or holds [`MAX_BATCH_BYTES`], the thread calls [`Engine::sync`]. Until then the writes are
+//! window; when it ends, or holds [`MAX_BATCH_BYTES`], the thread calls [`BlockingStore::sync`]. Until then the writes are
 //! kept here too, and are made again after the engine had to be opened again: only a crash loses them.
 
 mod backup;
@@ -34,10 +34,11 @@ use tokio::time::Sleep;
 use tracing::{debug, trace, warn};
 
 use self::backup::Backup;
-pub(super) use self::failure::Failure;
+pub use self::failure::Failure;
 use self::failure::catch;
 use self::statistics::Counters;
 pub use self::statistics::StoreStatistics;
+use super::blocking::BlockingStore;
 use super::encoded::{Raw, Write};
 use super::{Durability, PersistenceError, PersistenceErrorKind};
 use crate::types::ChannelId;
@@ -58,44 +59,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A pause that a call waits for.
 const PATIENCE: Duration = Duration::from_millis(40);
-
-/// A blocking engine, owned by one thread.
-pub(super) trait Engine: Sized + Send + 'static {
-    /// What it takes to open it, again and again.
-    type Options: Send + 'static;
-
-    /// Opens it; fails with [`PersistenceErrorKind::Locked`] when somebody else has it.
-    fn open(options: &Self::Options) -> Result<Self, Failure>;
-
-    /// Opens it after it was dropped: unlike at the first time, a store that is not there is an error, for to make an
-    /// empty one in its place would lose everything silently.
-    fn reopen(options: &Self::Options) -> Result<Self, Failure> {
-        Self::open(options)
-    }
-
-    /// What it takes to open a store of this engine in another directory, whose writes are durable after a sync.
-    fn elsewhere(options: &Self::Options, dir: &Path) -> Self::Options;
-
-    /// Whether this engine can keep such a promise.
-    fn keeps(durability: Durability) -> bool {
-        matches!(durability, Durability::Immediate | Durability::Batched { .. })
-    }
-
-    /// Makes these writes in order, each whole or not at all and none without those before it; as durable on return as
-    /// its options say, where with [`Durability::Batched`] that is not yet.
-    fn apply(&mut self, writes: &[Write]) -> Result<(), Failure>;
-
-    /// Everything under a channel's prefix, of one moment.
-    fn load(&mut self, prefix: &[u8]) -> Result<Raw, Failure>;
-
-    /// The channels that have anything, in id order.
-    fn list(&mut self) -> Result<Vec<ChannelId>, Failure>;
-
-    /// Returns when everything applied is on stable storage.
-    fn sync(&mut self) -> Result<(), Failure> {
-        Ok(())
-    }
-}
 
 /// A handle to the thread; dropping it ends the thread.
 #[derive(Debug)]
@@ -119,7 +82,7 @@ enum Request {
 
 impl EngineThread {
     /// Opens an engine and starts its thread.
-    pub(super) fn start<E: Engine>(
+    pub(super) fn start<E: BlockingStore>(
         name: &str,
         durability: Durability,
         options: E::Options,
@@ -242,7 +205,7 @@ impl EngineThread {
 
 /// Opens an engine; a lock is waited for a while, for its last handle may just be dropped by another task.
 #[allow(clippy::disallowed_methods, reason = "a wait for a lock of the operating system, not a channel's time")]
-fn open_patiently<E: Engine>(options: &E::Options) -> Result<E, Failure> {
+fn open_patiently<E: BlockingStore>(options: &E::Options) -> Result<E, Failure> {
     // By the clock, for an engine may wait by itself.
     let until = Instant::now() + LOCK_PATIENCE;
     loop {
@@ -263,7 +226,7 @@ impl Drop for EngineThread {
 }
 
 /// What runs on the thread.
-struct Worker<E: Engine> {
+struct Worker<E: BlockingStore> {
     /// `None` after a failure that left it unusable.
     engine: Option<E>,
     options: E::Options,
@@ -290,7 +253,7 @@ struct Unsynced {
     lost: bool,
 }
 
-impl<E: Engine> Worker<E> {
+impl<E: BlockingStore> Worker<E> {
     /// Serves until the queue is closed and empty.
     fn run(mut self, runtime: &Runtime) {
         let mut next = None;

@@ -1,6 +1,6 @@
 //! What all stores on disk have in common: the [`Persistence`](super::Persistence) face of an engine thread.
 //!
-//! What: [`Options`] and the macro that makes a public store out of an [`Engine`](super::engine_thread::Engine). Why a
+//! What: [`Options`] and the macro that makes a public store out of an [`BlockingStore`](super::blocking::BlockingStore). Why a
 //! macro: the stores differ in their engine and their documentation alone, and the engine's type stays private. How it
 //! moves: each call is encoded here, on the caller's task, and sent to the thread, whose transactions many calls share.
 
@@ -58,7 +58,7 @@ macro_rules! store_on_disk {
         #[derive(Debug)]
         pub struct $name {
             thread: EngineThread,
-            durability: Option<Durability>,
+            capabilities: Capabilities,
         }
 
         impl $name {
@@ -96,104 +96,19 @@ macro_rules! store_on_disk {
                 let dir = std::path::absolute(dir).map_err(io)?;
                 let options = Options::new(dir, durability);
                 let thread = EngineThread::start::<$engine>($thread, options.durability, options)?;
-                Ok(Self { thread, durability })
-            }
-
-            /// Does what is queued, frees the files and ends the thread. Later calls say `Closed`; closing again is
-            /// fine.
-            ///
-            /// # Errors
-            /// What kept the store from being closed cleanly. What was acknowledged is as safe as its durability says.
-            pub async fn close(&self) -> Result<(), PersistenceError> {
-                self.thread.close().await
-            }
-
-            /// Copies the store, while it is open and written to, to a new one in the directory `to`, which must not be
-            /// there. The copy has all that was acknowledged before this call, and of what came meanwhile nothing that
-            /// came after something that it has not. It is synced when this returns, and for its owner alone; until it
-            /// is whole it is in `to` with `.partial` behind the name. Calls in between wait for a channel or two to be
-            /// copied. A caller that stops waiting does not end it; closing or dropping the store waits for it.
-            ///
-            /// # Errors
-            /// `Io` when `to` or `to.partial` is there already; else what kept the store from being read, or the copy
-            /// from being written. Then nothing is left but perhaps `to.partial`.
-            pub async fn backup(&self, to: impl AsRef<Path> + Send) -> Result<(), PersistenceError> {
-                self.thread.backup("backup", to.as_ref()).await
-            }
-
-            /// What was done since the store was opened.
-            #[must_use]
-            pub fn statistics(&self) -> StoreStatistics {
-                self.thread.statistics()
+                let checksummed = $checksummed;
+                Ok(Self { thread, capabilities: Capabilities { durability, checksummed, ..Capabilities::blocking() } })
             }
         }
 
-        #[async_trait]
-        impl Persistence for $name {
-            async fn save_channel_meta(&self, channel: &ChannelId, meta: &ChannelMeta) -> Result<(), PersistenceError> {
-                self.thread.write("save_channel_meta", channel, Write::meta_alone(channel, meta)).await
-            }
-
-            async fn update_history(
-                &self,
-                channel: &ChannelId,
-                update: &HistoryUpdate,
-            ) -> Result<(), PersistenceError> {
-                self.thread.write("update_history", channel, Write::history_alone(channel, update)).await
-            }
-
-            async fn load_channel(&self, channel: &ChannelId) -> Result<ChannelData, PersistenceError> {
-                let fail = |kind| PersistenceError::new("load_channel", Some(channel), kind);
-                let prefix = channel_prefix(channel).map_err(fail)?;
-                self.thread.load("load_channel", channel, prefix).await?.decode(channel).map_err(fail)
-            }
-
-            async fn drop_channel(&self, channel: &ChannelId) -> Result<(), PersistenceError> {
-                self.thread.write("drop_channel", channel, Write::drop_channel(channel)).await?;
-                match self.durability {
-                    Some(Durability::Immediate) => Ok(()),
-                    _ => self.thread.flush("drop_channel").await,
-                }
-            }
-
-            async fn set_retrieval_hint(
-                &self,
-                channel: &ChannelId,
-                id: &MessageId,
-                hint: &Bytes,
-            ) -> Result<(), PersistenceError> {
-                self.thread.write("set_retrieval_hint", channel, Write::hint_alone(channel, id, hint)).await
-            }
-
-            async fn commit(&self, channel: &ChannelId, commit: &Commit) -> Result<(), PersistenceError> {
-                self.thread.write("commit", channel, Write::commit(channel, commit)).await
-            }
-
-            async fn flush(&self) -> Result<(), PersistenceError> {
-                self.thread.flush("flush").await
-            }
-
-            async fn list_channels(&self) -> Result<Vec<ChannelId>, PersistenceError> {
-                self.thread.list("list_channels").await
-            }
-
-            fn capabilities(&self) -> Capabilities {
-                Capabilities {
-                    atomic: true,
-                    durability: self.durability,
-                    checksummed: $checksummed,
-                    exclusive: true,
-                    max_value_bytes: Some(MAX_VALUE_BYTES),
-                }
-            }
-        }
+        $crate::store::blocking::persistence_on_thread!($name);
     };
 }
 pub(super) use store_on_disk;
 
 /// A test of every engine: what reopens finds its store, under this name in its directory, or says that it is gone.
 #[cfg(test)]
-pub(super) fn assert_gone_is_not_made_anew<E: super::engine_thread::Engine<Options = Options>>(name: &str) {
+pub(super) fn assert_gone_is_not_made_anew<E: super::blocking::BlockingStore<Options = Options>>(name: &str) {
     let dir = tempfile::tempdir().expect("a directory");
     let options = Options::new(dir.path().to_owned(), Some(Durability::Immediate));
     drop(E::open(&options).expect("a new store"));

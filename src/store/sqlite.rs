@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::engine::SqliteEngine;
-use super::encoded::{MAX_VALUE_BYTES, Write, channel_prefix};
+use super::encoded::{Write, channel_prefix};
 use super::engine_thread::{EngineThread, StoreStatistics};
 use super::on_disk::{Options, store_on_disk};
 use super::{Capabilities, Durability, Persistence, PersistenceError, PersistenceErrorKind};

@@ -6,6 +6,9 @@ mod breaches;
 #[path = "../../examples/custom_backend.rs"]
 #[allow(dead_code, missing_docs)]
 mod custom_backend;
+#[path = "../../examples/custom_persistence.rs"]
+#[allow(dead_code, missing_docs)]
+mod custom_persistence;
 mod model;
 
 use std::path::Path;
@@ -30,10 +33,36 @@ impl Place for Memory {
     }
 }
 
-/// The example: a store that somebody else wrote.
-struct Custom(Arc<custom_backend::MyDatabase>);
+/// The example of bytes: a store that somebody else wrote.
+struct OfBytes(custom_backend::MyDatabase);
 
-impl Place for Custom {
+impl Place for OfBytes {
+    fn open(&self) -> Result<Arc<dyn Persistence>, PersistenceError> {
+        Ok(Arc::new(self.0.store()?))
+    }
+
+    fn damage(&self, bytes: &[u8]) -> bool {
+        let mut damaged = false;
+        for value in self.0.0.lock().unwrap().values_mut() {
+            if let Some(at) = value.windows(bytes.len()).position(|window| window == bytes) {
+                value[at + bytes.len() / 2] ^= 1;
+                damaged = true;
+            }
+        }
+        damaged
+    }
+
+    fn cut(&self) -> bool {
+        let mut map = self.0.0.lock().unwrap();
+        let half = map.keys().nth(map.len() / 2).cloned();
+        half.is_some_and(|half| !map.split_off(&half).is_empty())
+    }
+}
+
+/// The example of rows.
+struct OfRows(Arc<custom_persistence::MyDatabase>);
+
+impl Place for OfRows {
     fn open(&self) -> Result<Arc<dyn Persistence>, PersistenceError> {
         Ok(self.0.clone())
     }
@@ -74,9 +103,14 @@ mod memory {
     persistence_conformance!(Memory(MemoryPersistence::new()));
 }
 
-mod the_example {
+mod the_example_of_bytes {
     use super::*;
-    persistence_conformance!(Custom(Arc::default()));
+    persistence_conformance!(OfBytes(custom_backend::MyDatabase::default()));
+}
+
+mod the_example_of_rows {
+    use super::*;
+    persistence_conformance!(OfRows(Arc::default()));
 }
 
 mod faulty {

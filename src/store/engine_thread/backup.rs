@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use tracing::debug;
 
 use super::failure::catch;
-use super::{Engine, Failure, MAX_BATCH_BYTES, Reply, Worker, answer};
+use super::{BlockingStore, Failure, MAX_BATCH_BYTES, Reply, Worker, answer};
 use crate::store::PersistenceErrorKind;
 use crate::store::encoded::{Raw, Write, channel_prefix};
 use crate::store::medium::{create_dir_of, io_failure, sync_dir, sync_name_of};
@@ -35,13 +35,15 @@ pub(super) struct Backup<E> {
     reply: Reply<()>,
 }
 
-impl<E: Engine> Worker<E> {
+impl<E: BlockingStore> Worker<E> {
     /// Begins a copy, after the one that is being made.
     pub(super) fn begin_backup(&mut self, to: PathBuf, reply: Reply<()>) {
         self.finish_backup();
         let begun = self.call("list", E::list).and_then(|channels| prefixes(&channels)).and_then(|left| {
             let partial = make_partial(&to)?;
-            match catch("backup", || E::open(&E::elsewhere(&self.options, &partial))) {
+            let elsewhere = E::elsewhere(&self.options, &partial);
+            let open = |options| catch("backup", || E::open(&options));
+            match elsewhere.ok_or_else(|| Failure::new(PersistenceErrorKind::Unsupported)).and_then(open) {
                 Ok(target) => Ok((target, partial, left)),
                 Err(failure) => {
                     remove(&partial);
@@ -94,7 +96,7 @@ impl<E: Engine> Worker<E> {
     }
 }
 
-impl<E: Engine> Backup<E> {
+impl<E: BlockingStore> Backup<E> {
     fn take(&mut self, prefix: Vec<u8>, raw: Raw) -> Result<(), Failure> {
         self.left.remove(&prefix);
         let write = Write::copy(prefix, raw).map_err(Failure::new)?;

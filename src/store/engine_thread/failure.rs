@@ -13,9 +13,10 @@ use tracing::{debug, warn};
 use crate::store::{PersistenceError, PersistenceErrorKind};
 use crate::types::ChannelId;
 
-/// An engine's error, shared by all that were in one batch.
+/// Why a [`BlockingStore`](crate::store::blocking::BlockingStore) could not do what it was asked: one error for all whose
+/// writes were made together. See `examples/custom_backend.rs`.
 #[derive(Clone, Debug)]
-pub(in crate::store) struct Failure {
+pub struct Failure {
     pub(in crate::store) kind: PersistenceErrorKind,
     pub(in crate::store) source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     /// The engine can only be dropped.
@@ -23,16 +24,22 @@ pub(in crate::store) struct Failure {
 }
 
 impl Failure {
-    pub(in crate::store) fn new(kind: PersistenceErrorKind) -> Self {
+    /// A failure that leaves the store usable.
+    #[must_use]
+    pub fn new(kind: PersistenceErrorKind) -> Self {
         Self { kind, source: None, unusable: false }
     }
 
-    pub(in crate::store) fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+    /// The same failure with the database's own error behind it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.source = Some(Arc::new(source));
         self
     }
 
-    pub(in crate::store) fn unusable(mut self) -> Self {
+    /// The same failure, after which the store can only be dropped and opened again.
+    #[must_use]
+    pub fn unusable(mut self) -> Self {
         self.unusable = true;
         self
     }

@@ -80,7 +80,7 @@ impl Drop for Fake {
     }
 }
 
-impl Engine for Fake {
+impl BlockingStore for Fake {
     type Options = Arc<World>;
 
     fn open(world: &Arc<World>) -> Result<Self, Failure> {
@@ -98,8 +98,8 @@ impl Engine for Fake {
         })
     }
 
-    fn elsewhere(_: &Arc<World>, _: &Path) -> Arc<World> {
-        Arc::default()
+    fn elsewhere(_: &Arc<World>, _: &Path) -> Option<Arc<World>> {
+        Some(Arc::default())
     }
 
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {

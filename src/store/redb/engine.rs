@@ -22,8 +22,9 @@ use redb::{
 
 use super::overlay::Overlay;
 use crate::store::anchor::Anchor;
+use crate::store::blocking::BlockingStore;
 use crate::store::encoded::{Change, Raw, Table, Write, above, channels_by_seeking};
-use crate::store::engine_thread::{Engine, Failure};
+use crate::store::engine_thread::Failure;
 use crate::store::medium::{corrupt, create_dir_of, io_failure, sync_name_of, write_again};
 use crate::store::on_disk::Options;
 use crate::store::{Durability, PersistenceErrorKind, owner_only};
@@ -61,7 +62,7 @@ pub(super) struct Writing {
     anchor: Arc<Anchor>,
 }
 
-impl Engine for RedbEngine {
+impl BlockingStore for RedbEngine {
     type Options = Options;
 
     fn open(options: &Options) -> Result<Self, Failure> {
@@ -96,8 +97,8 @@ impl Engine for RedbEngine {
         Self::open(options)
     }
 
-    fn elsewhere(_: &Options, dir: &Path) -> Options {
-        Options::elsewhere(dir)
+    fn elsewhere(_: &Options, dir: &Path) -> Option<Options> {
+        Some(Options::elsewhere(dir))
     }
 
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {

@@ -18,8 +18,9 @@ use sled::{Batch, Db};
 use super::chunks::{self, Entry};
 use super::files::{Files, owned};
 use crate::store::anchor::Anchor;
+use crate::store::blocking::BlockingStore;
 use crate::store::encoded::{Change, Raw, Table, Write, channels_by_seeking, prefix_of};
-use crate::store::engine_thread::{Engine, Failure};
+use crate::store::engine_thread::Failure;
 use crate::store::medium::{corrupt, io_failure, write_again};
 use crate::store::on_disk::Options;
 use crate::store::{Durability, PersistenceErrorKind};
@@ -51,7 +52,7 @@ pub(super) struct SledEngine {
     _files: Files,
 }
 
-impl Engine for SledEngine {
+impl BlockingStore for SledEngine {
     type Options = Options;
 
     fn open(options: &Options) -> Result<Self, Failure> {
@@ -63,8 +64,8 @@ impl Engine for SledEngine {
         Self::open_after(options, write_again)
     }
 
-    fn elsewhere(_: &Options, dir: &Path) -> Options {
-        Options::elsewhere(dir)
+    fn elsewhere(_: &Options, dir: &Path) -> Option<Options> {
+        Some(Options::elsewhere(dir))
     }
 
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {

@@ -17,8 +17,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
 
 use crate::store::anchor::{Anchor, must_exist};
+use crate::store::blocking::BlockingStore;
 use crate::store::encoded::{Change, Raw, Table, Write, above, channels_by_seeking};
-use crate::store::engine_thread::{Engine, Failure};
+use crate::store::engine_thread::Failure;
 use crate::store::medium::{Lock, corrupt, create_dir_of, io_failure, sync_name_of, write_again};
 use crate::store::on_disk::Options;
 use crate::store::{Durability, PersistenceErrorKind, owner_only};
@@ -50,7 +51,7 @@ pub(super) struct SqliteEngine {
     _lock: Option<Lock>,
 }
 
-impl Engine for SqliteEngine {
+impl BlockingStore for SqliteEngine {
     type Options = Options;
 
     fn open(options: &Options) -> Result<Self, Failure> {
@@ -66,8 +67,8 @@ impl Engine for SqliteEngine {
         true
     }
 
-    fn elsewhere(_: &Options, dir: &Path) -> Options {
-        Options::elsewhere(dir)
+    fn elsewhere(_: &Options, dir: &Path) -> Option<Options> {
+        Some(Options::elsewhere(dir))
     }
 
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {

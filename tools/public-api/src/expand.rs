@@ -24,13 +24,17 @@ pub(crate) fn definition(item: &Item) -> Option<(String, TokenStream)> {
 /// What a call of one of these macros makes; an item that is none stays itself.
 pub(crate) fn expand(item: Item, macros: &Macros) -> anyhow::Result<Vec<Item>> {
     let Item::Macro(ItemMacro { ident: None, mac, .. }) = &item else { return Ok(vec![item]) };
-    let body = mac.path.get_ident().and_then(|name| macros.get(&name.to_string()));
+    let body = mac.path.segments.last().and_then(|name| macros.get(&name.ident.to_string()));
     let name = mac.tokens.clone().into_iter().find_map(|token| match token {
         TokenTree::Ident(name) => Some(name),
         _ => None,
     });
     match (body, name) {
-        (Some(body), Some(name)) => Ok(syn::parse2::<syn::File>(filled(body.clone(), &name))?.items),
+        (Some(body), Some(name)) => {
+            let made = syn::parse2::<syn::File>(filled(body.clone(), &name))?.items;
+            let made = made.into_iter().map(|item| expand(item, macros)).collect::<anyhow::Result<Vec<_>>>()?;
+            Ok(made.into_iter().flatten().collect())
+        }
         // Another crate's: it makes nothing that is public here.
         _ => Ok(Vec::new()),
     }
