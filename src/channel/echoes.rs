@@ -70,6 +70,11 @@ impl Channel {
         }
     }
 
+    /// Whether an echo may be another device's: only its date says that it was sent from here before the opening.
+    pub(super) fn may_be_of_another_device(&self, message: &Message, kind: MessageKind) -> bool {
+        kind == MessageKind::Sync && !self.echoes.contains(&message.id)
+    }
+
     /// Tells, once, that a message under our name was not sent from here.
     pub(super) fn tell_shared_identity(&mut self, message: &Message) {
         if !self.echoes.shared {

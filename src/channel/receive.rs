@@ -69,6 +69,8 @@ impl Channel {
             }
             self.notice_laggard(&message, kind);
             self.review(&message);
+        } else if self.may_be_of_another_device(&message, kind) {
+            self.review_requests(&message);
         }
         let forward =
             relay.then(|| Message { filter: FilterField::Absent, repair_request: Vec::new(), ..message.clone() });

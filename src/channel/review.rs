@@ -143,7 +143,8 @@ impl Channel {
         logged.delivery.is_none() && self.is_own(&logged.body.sender)
     }
 
-    fn review_requests(&mut self, message: &Message) {
+    /// Takes in what a message asks for.
+    pub(super) fn review_requests(&mut self, message: &Message) {
         let max = self.config.limits.max_requests_per_message;
         if message.repair_request.len() > max {
             self.effects.limit(Limit::RequestsPerMessage, None, Some(message.sender.clone()));

@@ -40,6 +40,18 @@ fn requests_under_our_own_name_that_we_did_not_make_are_answered() {
 }
 
 #[test]
+fn what_a_sync_message_from_before_our_opening_asks_for_is_answered() {
+    // It may be an echo, or of another device whose clock is behind ours.
+    let mut alice = peer("alice");
+    alice.receive(&message("carol", "asked", 80_000, &[]));
+    alice.restart();
+    alice.sleep(60_000);
+    alice.receive(&asking(sync("alice", 70_000, &["head"], &[]), "asked"));
+    assert_eq!((answering(&alice), missing(&alice)), (ids(["asked"]), vec![]));
+    assert!(shared(&mut alice).is_empty(), "nobody can say whose it is");
+}
+
+#[test]
 fn what_a_sync_message_under_our_own_name_names_is_asked_for() {
     let mut alice = peer("alice");
     alice.receive(&sync("alice", 1, &["head"], &[]));
