@@ -116,7 +116,7 @@ fn worlds_that_found_a_defect_keep_every_invariant() {
         let report = mixed::run(seed, None);
         assert!(report.violations.is_empty(), "seed {seed}: {}", report.violations[0]);
     }
-    for seed in [492, 1940, 2113] {
+    for seed in [492, 1940, 2113, 3152, 3977, 3992, 4231, 4364, 4780, 8334, 9012, 9444] {
         let report = mixed::run_as_users_do(seed, None);
         assert!(report.violations.is_empty(), "seed {seed} as users do: {}", report.violations[0]);
     }

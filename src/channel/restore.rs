@@ -257,8 +257,11 @@ impl Channel {
     /// or below the floor, and what was delivered without its dependencies at or below either.
     fn mend_bounds(&mut self) {
         self.meta.floor = self.meta.floor.take().max(self.log.stubs().map(|stub| stub.key).max());
+        // Without a horizon what is marked as history tells of one, too.
+        let joined = self.meta.horizon.is_some();
+        let unmarked = |kind: Option<MarkKind>| kind.is_none() || !joined && kind == Some(MarkKind::History);
         let unmet = |logged: &Logged, id: &MessageId| {
-            self.known.standing(id) == Standing::Unknown && self.marks.get(id).is_none() && !logged.missing.contains(id)
+            self.known.standing(id) == Standing::Unknown && unmarked(self.marks.get(id)) && !logged.missing.contains(id)
         };
         let horizon = self
             .log

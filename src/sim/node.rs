@@ -210,7 +210,7 @@ impl Node {
             let told: BTreeSet<u64> = carried.events.iter().filter_map(number).collect();
             let unread = unread.unwrap_or_default().deliveries.into_iter();
             let unread = unread.filter(|delivery| !told.contains(&delivery.number));
-            carried.events.extend(unread.map(Event::MessageDelivered));
+            carried.events.splice(0..0, unread.map(Event::MessageDelivered));
         }
         let carried = self.tell(carried);
         assert!(carried.transmit.is_empty(), "restoring transmits nothing");
