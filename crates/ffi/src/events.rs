@@ -28,6 +28,8 @@ struct State<C, E> {
     bytes: usize,
     /// Somebody empties the queue, or was started to.
     emptying: bool,
+    /// Somebody empties it: one who was said not to have been started may have been all the same.
+    running: bool,
     /// The hearer is being called.
     calling: bool,
     /// Calls begun.
@@ -52,6 +54,7 @@ impl<C: Clone, E> Events<C, E> {
             waiting: VecDeque::new(),
             bytes: 0,
             emptying: false,
+            running: false,
             calling: false,
             calls: 0,
             closed: false,
@@ -82,8 +85,11 @@ impl<C: Clone, E> Events<C, E> {
         pushed
     }
 
-    /// Tells what waits, until nothing does. Called after a push said so, once.
+    /// Tells what waits, until nothing does, unless another one does so. Called after a push said so, once.
     pub(crate) fn empty(&self, call: impl Fn(&C, &E)) {
+        if std::mem::replace(&mut self.lock().running, true) {
+            return;
+        }
         loop {
             let (hearer, event) = {
                 let mut state = self.lock();
@@ -96,7 +102,7 @@ impl<C: Clone, E> Events<C, E> {
                     }
                     _ => {
                         state.forget_waiting();
-                        state.emptying = false;
+                        (state.emptying, state.running) = (false, false);
                         return;
                     }
                 }
@@ -175,6 +181,23 @@ mod tests {
         assert_eq!(starts, [true, false, false]);
         assert_eq!(heard(&events), [('a', 0), ('a', 1), ('a', 2)]);
         assert!(events.push(3, 1).start, "whoever emptied it is gone");
+    }
+
+    #[test]
+    fn two_who_were_started_do_not_tell_at_the_same_time() {
+        let events = Events::new();
+        events.hear(Some('a'), true);
+        assert!(events.push(0, 1).start);
+        events.not_started();
+        assert!(events.push(1, 1).start, "the first was not started, they said");
+        let told = RefCell::new(Vec::new());
+        events.empty(|_, event| {
+            told.borrow_mut().push(*event);
+            events.empty(|_, event| told.borrow_mut().push(10 + event));
+        });
+        assert_eq!(told.into_inner(), [0, 1]);
+        assert!(events.push(2, 1).start);
+        assert_eq!(heard(&events), [('a', 2)]);
     }
 
     #[test]
