@@ -23,6 +23,9 @@ const SETTLING: Duration = Duration::from_secs(10 * 60);
 /// The longest wait of a newcomer before it says that it is there.
 const GREETING_MS: u64 = 1_000;
 
+/// The longest that another's greeting puts off one's own.
+const MOST_PUT_OFF: Duration = Duration::from_secs(10);
+
 /// A newcomer's first moments.
 #[derive(Debug, Default)]
 pub(super) struct Joining {
@@ -96,7 +99,7 @@ impl Channel {
             && !self.joining.put_off
         {
             self.joining.put_off = true;
-            *greet = greet.after(self.answers.waits().t_max);
+            *greet = greet.after(self.answers.waits().t_max.min(MOST_PUT_OFF));
         }
     }
 

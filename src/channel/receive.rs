@@ -507,7 +507,8 @@ impl Channel {
             // The lowest of all needs no room once what it waits for is here: that is still asked for.
             let is_lowest = self.incoming.after(None).next().map_or(over, |(lowest, _)| key < *lowest);
             if !is_lowest {
-                self.drop_unwanted(&waiting.unmet);
+                // What was put aside by a newcomer waits for itself.
+                self.drop_unwanted(waiting.unmet.iter().filter(|id| **id != key.id));
             }
             self.settle();
         }

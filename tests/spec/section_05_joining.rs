@@ -126,6 +126,17 @@ fn content_without_a_filter_is_put_aside_for_five_seconds() {
 }
 
 #[test]
+fn what_was_put_aside_and_gave_way_is_asked_for() {
+    let mut alice = peer_with("alice", |config| {
+        (config.join, config.limits.max_parked) = (Join::FromNow, 1);
+    });
+    alice.run_for(60_021);
+    assert_eq!(alice.fate(&message("bob", "a", 10, &[])), parked_for(&[]));
+    assert_eq!(alice.fate(&message("bob", "b", 20, &[])), Fate::GaveWay);
+    assert_eq!(alice.asked(), ids(["b"]));
+}
+
+#[test]
 fn who_has_received_nothing_sends_no_filter_and_is_shown_at_once() {
     let mut alice = newcomer(Join::FromNow);
     alice.run_for(60_010);
