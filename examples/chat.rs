@@ -56,10 +56,19 @@ impl Network {
 /// Hands in what arrives, as long as the manager lives.
 async fn listen(network: Arc<Network>, me: WeakManager) {
     let mut packet = vec![0; 64 << 10];
-    while let Ok((length, _)) = network.socket.recv_from(&mut packet).await {
-        let Some(me) = me.upgrade() else { return };
-        if let Err(error) = me.unwrap_received(packet[..length].to_vec()).await {
-            eprintln!("refused: {error}");
+    loop {
+        match network.socket.recv_from(&mut packet).await {
+            Ok((length, _)) => {
+                let Some(me) = me.upgrade() else { return };
+                if let Err(error) = me.unwrap_received(packet[..length].to_vec()).await {
+                    eprintln!("refused: {error}");
+                }
+            }
+            Err(error) => {
+                // On Windows a packet to somebody who has left ends the next call.
+                eprintln!("network: {error}");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
         }
     }
 }

@@ -31,7 +31,8 @@ const ROW_BYTES: usize = 4_096;
 /// Options of a [`ReliabilityManager`].
 ///
 /// One participant id a *device*: whoever takes part from a phone and a laptop takes part twice, under two ids, each with
-/// a store of its own. Two devices under one id take each other's messages for their own.
+/// a store of its own. Two devices under one id read each other's messages like anybody's, but nobody can say how far
+/// those have come (`Event::SharedIdentity`).
 ///
 /// See the [example](crate::manager#example).
 #[must_use = "options do nothing before `build`"]

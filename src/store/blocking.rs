@@ -22,7 +22,8 @@ use crate::types::{ChannelId, MessageId};
 ///
 /// # To ensure correctness
 /// What [`apply`](Self::apply) made is there after a crash, as [`Durability`] says, and writes are never there in part.
-/// Whoever opens the database a second time is refused with `Locked`. See `examples/custom_backend.rs`.
+/// Whoever opens the database a second time is to be refused with `Locked`; a store that cannot says so in its
+/// capabilities (`exclusive`). See `examples/custom_backend.rs`.
 pub trait BlockingStore: Sized + Send + 'static {
     /// What it takes to open it, again and again.
     type Options: Send + 'static;
@@ -98,7 +99,8 @@ pub struct BlockingPersistence {
 }
 
 impl BlockingPersistence {
-    /// Opens a store and starts its thread, which has this name. Blocks while it does.
+    /// Opens a store and starts its thread, which has this name. Blocks while it does. The durability is what the store is asked
+    /// to promise ([`BlockingStore::capabilities`]); how durable a write is, its own options say.
     ///
     /// # Errors
     /// As [`BlockingStore::open`]; `Unsupported` when it cannot keep this durability.

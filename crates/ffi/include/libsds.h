@@ -49,10 +49,12 @@ void* SdsNewReliabilityManager(SdsCallBack callback, void* userData);
  */
 void SdsSetEventCallback(void* ctx, SdsCallBack callback, void* userData);
 
+/* Who is asked for retrieval hints; NULL is nobody. A wrap in progress on another thread may still ask the one before: what
+ * it uses must live until such calls have returned. */
 void SdsSetRetrievalHintProvider(void* ctx, SdsRetrievalHintProvider callback, void* userData);
 
-/* Ends a manager. When it returns, no callback for its events is running or will be called (from inside such a callback:
- * will be called). `ctx` is never given out again, and calls with it fail. */
+/* Ends a manager. When it returns, no callback for its events is running or will be called (from inside a callback
+ * for any manager's events: will be called). `ctx` is never given out again, and calls with it fail. */
 int SdsCleanupReliabilityManager(void* ctx, SdsCallBack callback, void* userData);
 
 /* Forgets all channels. */
