@@ -124,6 +124,15 @@ impl Scene {
         }
     }
 
+    /// A thread that pushes two events.
+    fn pushing_beside(&self) -> thread::JoinHandle<()> {
+        let scene = self.clone();
+        thread::spawn(move || {
+            scene.push(10);
+            scene.push(11);
+        })
+    }
+
     fn heard(&self) -> Vec<(usize, usize)> {
         self.heard.lock().unwrap().clone()
     }
@@ -132,13 +141,7 @@ impl Scene {
 fn every_event_is_told_once_and_each_pushers_in_order() {
     every_order(3, || {
         let scene = Scene::new();
-        let other = {
-            let scene = scene.clone();
-            thread::spawn(move || {
-                scene.push(10);
-                scene.push(11);
-            })
-        };
+        let other = scene.pushing_beside();
         scene.push(20);
         other.join().unwrap();
         let heard: Vec<usize> = scene.heard().into_iter().map(|(_, event)| event).collect();
@@ -150,13 +153,7 @@ fn every_event_is_told_once_and_each_pushers_in_order() {
 fn after_closing_nothing_is_told_and_nobody_is_being_called() {
     every_order(3, || {
         let scene = Scene::new();
-        let other = {
-            let scene = scene.clone();
-            thread::spawn(move || {
-                scene.push(10);
-                scene.push(11);
-            })
-        };
+        let other = scene.pushing_beside();
         scene.events.close(true);
         let (heard, inside) = (scene.heard(), scene.inside.load(Ordering::SeqCst));
         assert_eq!(inside, 0, "a call is in progress after closing");
@@ -168,13 +165,7 @@ fn after_closing_nothing_is_told_and_nobody_is_being_called() {
 fn after_a_change_the_one_before_is_not_called() {
     every_order(3, || {
         let scene = Scene::new();
-        let other = {
-            let scene = scene.clone();
-            thread::spawn(move || {
-                scene.push(10);
-                scene.push(11);
-            })
-        };
+        let other = scene.pushing_beside();
         scene.events.hear(Some(2), true);
         let of_the_first = |scene: &Scene| scene.heard().iter().filter(|(hearer, _)| *hearer == 1).count();
         let before = of_the_first(&scene);
