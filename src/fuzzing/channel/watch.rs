@@ -24,8 +24,8 @@ pub(super) struct Watch {
     met: BTreeSet<MessageId>,
     /// Ids that were marked as history.
     history: BTreeSet<MessageId>,
-    /// The highest horizon there was.
-    horizon: Option<Lamport>,
+    /// Every horizon there was.
+    horizons: BTreeSet<Lamport>,
     failed: BTreeSet<MessageId>,
     acknowledged: BTreeSet<MessageId>,
     last_number: u64,
@@ -43,6 +43,7 @@ impl Watch {
 
     /// Looks at a step and at the channel after it.
     pub(super) fn step(&mut self, channel: &Channel, context: &Context, input: &Input, before: &Stats, step: Step) {
+        self.horizons.extend(channel.meta().horizon);
         let parked: BTreeSet<MessageId> = self.parked();
         let rows_before = self.rows.len();
         if let Err(error) = &step.outcome {
@@ -97,6 +98,7 @@ impl Watch {
     /// Looks at a channel made from what was saved.
     pub(super) fn restored(&mut self, channel: &Channel, step: Step) {
         assert!(step.outcome.is_ok() && step.transmit.is_empty(), "a restart says nothing to others");
+        self.horizons.extend(channel.meta().horizon);
         let (log, parked) = (self.log(), self.parked());
         self.note_lost(&step.events);
         for event in &step.events {
@@ -136,8 +138,10 @@ impl Watch {
         });
         assert!(!known, "{} is in the log already", body.key.id);
         let meta = channel.meta();
-        // Whoever made or lowered the horizon lies just above it.
-        let old = meta.horizon.is_some_and(|horizon| body.key.lamport.0 <= horizon.0.saturating_add(1))
+        // Whoever made or lowered a horizon lies just above it, also when what it waited for lowered it further.
+        let made = |horizon: &Lamport| body.key.lamport.0 == horizon.0.saturating_add(1);
+        let old = meta.horizon.is_some_and(|horizon| body.key.lamport <= horizon)
+            || self.horizons.iter().any(made)
             || meta.floor.as_ref().is_some_and(|floor| body.key <= *floor);
         for entry in body.causal_history.iter().filter(|entry| entry.id != body.key.id && !old) {
             let met = self.met.contains(&entry.id)
@@ -149,9 +153,9 @@ impl Watch {
     }
 
     /// Whether this is history, which news waits for with [`Join::Backfill`] alone, while it is fetched.
-    fn is_history(&mut self, channel: &Channel, id: &MessageId, saved: &[Row]) -> bool {
-        self.horizon = self.horizon.max(channel.meta().horizon);
-        let below = |key: &LogKey| key.id == *id && Some(key.lamport) <= self.horizon;
+    fn is_history(&self, channel: &Channel, id: &MessageId, saved: &[Row]) -> bool {
+        let highest = self.horizons.last().copied();
+        let below = |key: &LogKey| key.id == *id && Some(key.lamport) <= highest;
         let marked = |row: &Row| matches!(row, Row::Mark(mark) if mark.id == *id && mark.kind == MarkKind::History);
         let history = self.history.contains(id)
             || saved.iter().any(marked)
