@@ -2,8 +2,8 @@
 //!
 //! What: [`Shares`] counts entries by who named them, an entry belonging to who holds fewest of those who named it. Why:
 //! the buffer must end up with what honest participants miss, and whoever names messages that do not exist is asked to
-//! make room first, before what was asked for often (docs/protocol.md section 10, which counts requests alone: then fresh fakes
-//! push out what everybody has waited for). How it moves: `Requests` keeps it as its entries come, change and go. Names
+//! make room first, before what was asked for often (docs/protocol.md section 11.5; by requests alone, fresh fakes would
+//! push out what everybody waits for). How it moves: `Requests` keeps it as its entries come, change and go. Names
 //! are not authenticated: who takes a new one for every fake is bounded by the buffer and by nothing here.
 
 use std::collections::{BTreeMap, BTreeSet};
