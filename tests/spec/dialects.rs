@@ -15,7 +15,7 @@ use reliable_channel::wire;
 use serde_json::Value;
 use tap::Tap as _;
 
-use crate::harness::{EPOCH, Peer, message, peer_with, sync};
+use crate::harness::{EPOCH, Peer, ids, message, peer_with, requests, sync};
 
 fn speaking(name: &str, dialect: Dialect) -> Peer {
     peer_with(name, |config| *config = Config::of(dialect).tap_mut(|it| it.join = Join::Backfill(u64::MAX)))
@@ -121,6 +121,21 @@ fn in_nim_sds_no_sync_and_no_ephemeral_message_is_ever_sent() {
     let mut kinds: Vec<TransmitKind> = alice.run_for(3_600_000).into_iter().map(|sent| sent.kind).collect();
     kinds.dedup();
     assert_eq!(kinds, [TransmitKind::Resend]);
+}
+
+#[test]
+fn in_nim_sds_requests_ride_on_what_is_relayed_and_on_no_resend() {
+    let mut bridge = nim("bridge");
+    bridge.send("own");
+    bridge.receive(&message("bob", "m2", 2_000, &["m1"]));
+    let resends = bridge.run_for(400_000);
+    assert!(!resends.is_empty() && resends.iter().all(|sent| sent.message.repair_request.is_empty()));
+    bridge.input(Input::Relay(message("carol", "m3", 3_000, &[]))).unwrap();
+    let relayed = bridge.transmitted.pop().unwrap();
+    assert_eq!((relayed.kind, requests(&relayed.message)), (TransmitKind::Relay, ids(["m1"])));
+    // Sent a moment ago, it waits for its turn.
+    bridge.input(Input::Relay(message("carol", "m4", 4_000, &[]))).unwrap();
+    assert_eq!(requests(&bridge.transmitted.pop().unwrap().message), ids([]));
 }
 
 #[test]

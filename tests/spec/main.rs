@@ -1,20 +1,23 @@
-//! One test per sentence of docs/protocol.md that says must, never, exactly or in order, named after it, a file per section.
+//! One test per sentence of docs/protocol.md that says must, never, exactly or in order, named after it. Files begin with the
+//! number of the section; a long section has several. The table at the end of docs/protocol.md says which test proves which
+//! rule, and `proofs` holds it true.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod dialects;
 mod harness;
 mod hostile;
+mod proofs;
 mod restart;
 mod section_01_wire;
 mod section_02_filters;
 mod section_03_clock;
 mod section_04_send;
+mod section_05_cursors;
 mod section_05_dependencies;
 mod section_05_joining;
 mod section_05_own_name;
 mod section_05_receive;
-mod section_06_cursors;
 mod section_06_deliveries;
 mod section_06_order;
 mod section_06_retention;

@@ -281,3 +281,15 @@ fn a_relayed_message_that_is_refused_is_not_transmitted() {
     assert!(bridge.input(Input::Relay(future)).is_err());
     assert!(bridge.transmitted.is_empty());
 }
+
+#[test]
+fn an_ephemeral_message_sent_carries_neither_lamport_nor_history_nor_filter_nor_requests() {
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "m", 1, &["missing"]));
+    alice.sleep(60_000);
+    alice.input(Input::SendEphemeral { content: "typing".into() }).unwrap();
+    let sent = alice.transmitted.pop().unwrap().message;
+    assert_eq!((sent.lamport, sent.filter), (None, FilterField::Absent));
+    assert_eq!((sent.causal_history, sent.repair_request), (vec![], vec![]));
+    assert_eq!(alice.input(Input::SendEphemeral { content: Bytes::new() }), Err(ChannelError::EmptyContent));
+}

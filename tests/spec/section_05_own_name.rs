@@ -162,3 +162,14 @@ fn two_devices_under_one_name_end_with_one_log() {
     let state = |id: &str| phone.channel.delivery_state(&id.into());
     assert_eq!((state("p1"), state("l1")), (Some(DeliveryState::Acknowledged), None), "bob's message names both");
 }
+
+#[test]
+fn the_last_512_sync_messages_sent_are_known_as_echoes() {
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "m", 1, &[]));
+    let sent: Vec<Message> = (0..513).map(|_| alice.send_sync()).collect();
+    sent[1..].iter().for_each(|echo| drop(alice.receive(echo)));
+    assert!(shared(&mut alice).is_empty());
+    alice.receive(&sent[0]);
+    assert_eq!(shared(&mut alice), [sent[0].id.to_string()], "it is forgotten");
+}

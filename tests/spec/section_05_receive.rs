@@ -268,18 +268,6 @@ fn an_ephemeral_message_is_delivered_at_once_by_event_and_enters_no_log_no_buffe
 }
 
 #[test]
-fn an_ephemeral_message_sent_carries_neither_lamport_nor_history_nor_filter_nor_requests() {
-    let mut alice = peer("alice");
-    alice.receive(&message("bob", "m", 1, &["missing"]));
-    alice.sleep(60_000);
-    alice.input(Input::SendEphemeral { content: "typing".into() }).unwrap();
-    let sent = alice.transmitted.pop().unwrap().message;
-    assert_eq!((sent.lamport, sent.filter), (None, FilterField::Absent));
-    assert_eq!((sent.causal_history, sent.repair_request), (vec![], vec![]));
-    assert_eq!(alice.input(Input::SendEphemeral { content: Bytes::new() }), Err(ChannelError::EmptyContent));
-}
-
-#[test]
 fn a_sync_message_is_reviewed_for_dependencies_and_never_parked_logged_or_put_in_a_filter() {
     let mut alice = sender_of_own();
     let heard = sync("bob", 5, &["own", "missing"], &[]);

@@ -5,24 +5,7 @@ use reliable_channel::state::{ChannelData, Row};
 use reliable_channel::types::{HistoryEntry, Message};
 use tap::Tap as _;
 
-use crate::harness::{Peer, chain, ids, message, peer, peer_with, sync};
-
-#[test]
-fn each_delivery_gets_a_saved_number_monotone_from_one_without_gaps() {
-    let mut alice = peer_with("alice", |config| config.max_message_history = 3);
-    let mut numbers = Vec::new();
-    let messages = chain(30);
-    for block in messages.chunks(3) {
-        alice.send("own messages are not delivered and take no number");
-        block.iter().rev().for_each(|message| drop(alice.receive(message)));
-        alice.receive(&block[0]);
-        alice.receive(&sync("bob", 1, &[], &[]));
-        numbers.extend(alice.numbered());
-        alice.restart();
-    }
-    let expected: Vec<(u64, String)> = (1..=30).map(|n| (n, format!("m{n}"))).collect();
-    assert_eq!(numbers, expected);
-}
+use crate::harness::{Peer, chain, ids, message, peer, peer_with};
 
 #[test]
 fn deliveries_since_reads_them_again_from_the_log_in_delivery_order() {

@@ -388,3 +388,32 @@ fn evidence_that_an_older_version_saved_counts() {
     hear(&mut alice, "bob", weak_filter(&id, 2));
     assert_eq!(state(&alice, &id), DeliveryState::Acknowledged);
 }
+
+#[test]
+fn evidence_of_eight_senders_is_kept_and_the_weakest_gives_way() {
+    let others: Vec<String> = (0..8).map(|n| format!("other{n}")).collect();
+    for ninth_is_stronger in [true, false] {
+        let mut alice = peer("alice");
+        let id = alice.send("m").id;
+        // Of the first eight, heard one after the other, the weakest.
+        let mut weakest = (0.0, 0);
+        for (n, other) in others.iter().enumerate() {
+            let filter = weak_filter(&id, 100 + n as u64);
+            let worth = chance(&filter, &id).unwrap();
+            weakest = if worth > weakest.0 { (worth, n) } else { weakest };
+            hear(&mut alice, other, filter);
+        }
+        let is_meant = |worth: f64| (worth < weakest.0) == ninth_is_stronger;
+        let ninth =
+            (200..).map(|seed| weak_filter(&id, seed)).find(|filter| is_meant(chance(filter, &id).unwrap())).unwrap();
+        hear(&mut alice, "ninth", ninth);
+        let second = filter_of(&[id.as_str().unwrap(), "a", "b", "c", "d", "e"], 300);
+        let worth = chance(&second, &id).unwrap();
+        hear(&mut alice, &others[weakest.1], second);
+        // Whoever gave way begins anew, and the others' hits multiply. Ten filters were heard.
+        let expected = 10.0 * if ninth_is_stronger { worth } else { worth * weakest.0 };
+        let found = state(&alice, &id);
+        let DeliveryState::PossiblyAcknowledged { chance } = found else { panic!("{found:?}, not {expected}") };
+        assert!(is_close(chance, expected), "{chance}, not {expected}");
+    }
+}

@@ -1,10 +1,10 @@
 //! docs/protocol.md section 7, "Acknowledging others": the acknowledgement deadline.
 
-use reliable_channel::channel::{Event, Fate, Input, TransmitKind};
+use reliable_channel::channel::{Config, Event, Fate, Input, TransmitKind};
 use reliable_channel::types::Message;
 use tap::Tap as _;
 
-use crate::harness::{chance, filter_from, filter_of, message, peer, peer_with, seconds, sync};
+use crate::harness::{chain, chance, filter_from, filter_of, history, ids, message, peer, peer_with, seconds, sync};
 
 #[test]
 fn a_member_that_only_reads_acknowledges_with_a_sync_within_one_to_four_seconds_times_groups() {
@@ -175,4 +175,70 @@ fn what_came_in_just_before_a_restart_is_acknowledged_after_it() {
     let out = bob.run_timed(4_000);
     assert_eq!(out.len(), 1);
     assert!(chance(&out[0].1.message.filter, &"m".into()).is_some());
+}
+
+#[test]
+fn more_than_256_messages_to_acknowledge_are_not_cancelled_by_names() {
+    for (received, syncs) in [(256, 0), (257, 1)] {
+        let mut bob = peer("bob");
+        let ids: Vec<String> = (0..received).map(|n| format!("m{n}")).collect();
+        ids.iter().for_each(|id| drop(bob.receive(&message("alice", id, 1, &[]))));
+        let named: Vec<&str> = ids.iter().map(String::as_str).collect();
+        bob.receive(&sync("carol", 5, &named, &[]));
+        assert_eq!(bob.times_of(TransmitKind::Sync, 4_500).len(), syncs, "{received} received");
+    }
+}
+
+#[test]
+fn a_sync_message_names_the_lowest_sixteen_that_are_to_be_acknowledged() {
+    let mut alice = peer("alice");
+    chain(30).iter().for_each(|message| drop(alice.receive(message)));
+    let (at, sync) = alice.run_timed(4_500).remove(0);
+    assert!(at <= 4_000);
+    let lowest = (1..=16).map(|n| format!("m{n}"));
+    assert_eq!(history(&sync.message), [ids(["m30", "m29"]), lowest.collect()].concat(), "behind heads and tail");
+    // Nothing is to be acknowledged any more.
+    assert_eq!(history(&alice.send_sync()), ["m30", "m29"]);
+    alice.receive(&message("bob", "n", 40, &["m30"]));
+    assert_eq!(history(&alice.send("content")), ["n", "m30"], "content names none of them");
+}
+
+#[test]
+fn in_a_small_group_content_acknowledges_only_what_it_names() {
+    for (others, sync_follows) in [(3, true), (4, false)] {
+        let mut bob = peer("bob");
+        (1..others).for_each(|n| drop(bob.receive(&sync(&format!("other{n}"), n, &[], &[]))));
+        chain(5).into_iter().for_each(|it| drop(bob.receive(&it.tap_mut(|it| it.sender = "alice".into()))));
+        assert_eq!(history(&bob.send("content")), ["m5", "m4"]);
+        let sent = bob.run_timed(4_500);
+        let syncs: Vec<_> = sent.iter().filter(|(_, sent)| sent.kind == TransmitKind::Sync).collect();
+        assert_eq!(syncs.len(), usize::from(sync_follows), "{others} others");
+        let named: Vec<String> = syncs.iter().flat_map(|(_, sync)| history(&sync.message)).collect();
+        assert_eq!(named.ends_with(&ids(["m1", "m2", "m3"])), sync_follows, "{named:?}");
+    }
+}
+
+#[test]
+fn in_a_small_group_a_resend_acknowledges_nothing() {
+    let mut bob = peer_with("bob", |config| config.acknowledgement_delay = (seconds(2), seconds(2)));
+    for other in ["carol", "dave"] {
+        bob.receive(&sync(other, 1, &[], &[]));
+    }
+    bob.send("own");
+    let due = bob.channel.outgoing()[0].next_due.unwrap().as_millis();
+    bob.run_for(due - 1_000);
+    bob.receive(&message("alice", "m", 1, &[]));
+    let out: Vec<_> = bob.run_timed(4_000).into_iter().map(|(at, sent)| (at, sent.kind)).collect();
+    assert_eq!(out, [(due, TransmitKind::Resend), (due + 1_000, TransmitKind::Sync)]);
+}
+
+#[test]
+fn in_a_small_group_one_hit_in_a_sync_message_decides() {
+    for (others, decides) in [(3, true), (4, false)] {
+        let mut bob = peer_with("bob", |config| config.few_error_rate = Config::default().few_error_rate);
+        (1..others).for_each(|n| drop(bob.receive(&sync(&format!("other{n}"), n, &[], &[]))));
+        (0..20).for_each(|n| drop(bob.receive(&message("alice", &format!("m{n}"), n, &[]))));
+        let worth = chance(&bob.send_sync().filter, &"m0".into()).unwrap();
+        assert_eq!(worth < 1e-6, decides, "{others} others: {worth}");
+    }
 }

@@ -1,21 +1,21 @@
 //! docs/protocol.md section 9: who is behind is answered by a sync message.
 
-use reliable_channel::channel::{Input, Transmit, TransmitKind};
+use reliable_channel::channel::{Config, Input, Transmit, TransmitKind};
 use reliable_channel::types::{FilterField, Message};
 use tap::Tap as _;
 
-use crate::harness::{Peer, chain, filter_of, message, peer, requests, sync};
+use crate::harness::{Peer, chain, filter_of, message, peer, peer_with, requests, seconds, sync};
 
 /// Times in seconds until a sync message of alice, who has five messages for `age` seconds when `of_bob` arrives.
 fn answer_to(age: u64, of_bob: &Message) -> Option<u64> {
-    let mut alice = with_five();
+    let mut alice = with_five(|_| {});
     alice.run_for(age * 1_000);
     alice.receive(of_bob);
     (1..=25).find(|_| syncs(&alice.run_for(1_000)) > 0)
 }
 
-fn with_five() -> Peer {
-    let mut alice = peer("alice");
+fn with_five(change: impl FnOnce(&mut Config)) -> Peer {
+    let mut alice = peer_with("alice", change);
     chain(5).iter().for_each(|message| drop(alice.receive(message)));
     // What must be acknowledged is.
     alice.run_for(5_000);
@@ -40,22 +40,32 @@ fn who_shows_neither_of_the_newest_heads_is_answered_once_they_are_twenty_second
     let behind = with_filter(sync("bob", 90, &["m2"], &[]), &["m1"]);
     assert_eq!(answer_to(10, &behind), None);
     assert!(answer_to(16, &behind).is_some());
+    // Content too, whose acknowledgement would come later.
     let content = with_filter(message("bob", "late", 90, &["m2"]), &["m1"]);
-    assert!(answer_to(16, &content).is_some_and(|seconds| seconds <= 6));
+    let mut alice = with_five(|config| config.acknowledgement_delay = (seconds(60), seconds(60)));
+    alice.run_for(16_000);
+    alice.receive(&content);
+    assert_eq!(syncs(&alice.run_for(10_000)), 1);
 }
 
 #[test]
 fn who_shows_a_head_or_knows_more_is_not_answered() {
-    for of_bob in
-        [with_filter(sync("bob", 90, &["m5"], &[]), &["m1"]), with_filter(sync("bob", 90, &["m2"], &[]), &["m5"])]
-    {
-        assert_eq!(answer_to(16, &of_bob), None, "{of_bob:?}");
+    // T_req lies behind every moment at which a laggard is answered.
+    let two_heads = || {
+        let mut alice = with_five(|config| (config.t_min, config.t_max) = (seconds(8), seconds(8)));
+        alice.receive(&message("bob", "m5+", 5, &["m4"]));
+        alice.run_for(25_000);
+        alice
+    };
+    let lacking_both = with_filter(sync("bob", 90, &["m2"], &[]), &["m1"]);
+    let naming_one = with_filter(sync("bob", 90, &["m5"], &[]), &["m1"]);
+    let holding_one = with_filter(sync("bob", 90, &["m2"], &[]), &["m5"]);
+    let knowing_more = with_filter(sync("bob", 90, &["m2", "unknown"], &[]), &["m1"]);
+    for (of_bob, answers) in [(lacking_both, 1), (naming_one, 0), (holding_one, 0), (knowing_more, 0)] {
+        let mut alice = two_heads();
+        alice.receive(&of_bob);
+        assert_eq!(syncs(&alice.run_for(7_999)), answers, "{of_bob:?}");
     }
-    let mut alice = with_five();
-    alice.run_for(16_000);
-    alice.receive(&with_filter(sync("bob", 90, &["m2", "unknown"], &[]), &["m1"]));
-    let out = alice.run_for(10_000);
-    assert!(out.iter().all(|sent| !requests(&sent.message).is_empty()), "it asks, and that is all: {out:?}");
 }
 
 #[test]
@@ -68,22 +78,25 @@ fn a_repair_answer_says_nothing_of_who_sent_it_first() {
 #[test]
 fn one_answer_serves_all_whoever_gives_it() {
     let behind = |name: &str| with_filter(sync(name, 90, &["m2"], &[]), &["m1"]);
-    let mut alice = with_five();
-    alice.run_for(16_000);
-    alice.receive(&behind("bob"));
-    alice.receive(&sync("carol", 91, &["m5"], &[]));
-    alice.receive(&behind("dave"));
-    assert_eq!(syncs(&alice.run_for(9_000)), 0, "carol has answered a moment ago");
-    assert_eq!(syncs(&alice.run_for(11_000)), 1);
-    for name in ["erin", "frank", "grace"] {
-        alice.receive(&behind(name));
+    for entropy in 0..20 {
+        let mut alice = with_five(|_| {});
+        alice.entropy = entropy;
+        alice.run_for(16_000);
+        alice.receive(&behind("bob"));
+        alice.receive(&sync("carol", 91, &["m5"], &[]));
+        alice.receive(&behind("dave"));
+        assert_eq!(syncs(&alice.run_for(9_999)), 0, "carol has answered a moment ago");
+        assert_eq!(syncs(&alice.run_for(10_001)), 1);
+        for name in ["erin", "frank", "grace"] {
+            alice.receive(&behind(name));
+        }
+        assert_eq!(syncs(&alice.run_for(20_000)), 1);
     }
-    assert_eq!(syncs(&alice.run_for(20_000)), 1);
 }
 
 #[test]
 fn when_the_network_is_back_what_waits_goes_out_at_once() {
-    let mut alice = with_five();
+    let mut alice = with_five(|_| {});
     alice.send("own");
     alice.receive(&message("bob", "m9", 9, &["m8"]));
     alice.run_for(70_000);
@@ -96,10 +109,42 @@ fn when_the_network_is_back_what_waits_goes_out_at_once() {
 
 #[test]
 fn the_interval_doubles_after_six_quiet_turns() {
-    let mut alice = with_five();
+    let mut alice = with_five(|_| {});
     let heard = |alice: &mut Peer, minutes: u64| syncs(&alice.run_for(minutes * 60_000));
     let first = heard(&mut alice, 3);
     assert!((4..=7).contains(&first), "{first} in three minutes");
     let later = heard(&mut alice, 60);
     assert!((4..=12).contains(&later), "{later} in the hour after");
+}
+
+#[test]
+fn most_who_notice_a_laggard_wait_for_the_last_parts_of_t_max() {
+    let (mut waits, mut earliest) = ([0; 10], u64::MAX);
+    let behind = with_filter(sync("bob", 90, &["m2"], &[]), &["m1"]);
+    let prepared = with_five(|_| {}).tap_mut(|it| drop(it.run_for(16_000))).saved;
+    for entropy in 0..400 {
+        let mut alice = peer("alice");
+        (alice.saved, alice.now, alice.entropy) = (prepared.clone(), 21_000, entropy);
+        alice.restart();
+        alice.entropy = entropy;
+        alice.receive(&behind);
+        let answers = alice.times_of(TransmitKind::Sync, 10_000);
+        let wait = answers[0] - 21_000;
+        earliest = earliest.min(wait);
+        waits[usize::try_from(wait / 1_000).unwrap()] += 1;
+    }
+    assert!((160..=240).contains(&waits[9]), "half of them: {waits:?}");
+    assert!((70..=130).contains(&waits[8]), "a quarter of them: {waits:?}");
+    assert!(earliest < 4_000, "and a few sooner: {waits:?}");
+}
+
+#[test]
+fn laggards_are_answered_unless_the_option_says_otherwise() {
+    let empty = sync("bob", 90, &[], &[]);
+    for answer in [true, false] {
+        let mut alice = with_five(|config| config.answer_laggards = answer);
+        alice.run_for(16_000);
+        alice.receive(&empty);
+        assert_eq!(syncs(&alice.run_for(10_000)), usize::from(answer));
+    }
 }

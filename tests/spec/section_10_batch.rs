@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use reliable_channel::channel::{Config, Transmit, TransmitKind};
 use reliable_channel::types::Message;
+use tap::Tap as _;
 
-use crate::harness::{Peer, message, peer, peer_with, requests};
+use crate::harness::{Peer, filter_of, message, peer, peer_with, requests, sync};
 
 /// So many messages of dave's, each naming the one before.
 fn chain(length: usize) -> Vec<Message> {
@@ -150,4 +151,37 @@ fn requests_wait_less_where_answers_come_fast() {
     assert!(u128::from(slow) >= config.t_min.as_millis(), "{slow}");
     assert!((300..=2_500).contains(&fast), "{fast}");
     assert!(next_request_after(&[20]) >= 1_150, "one sample is none");
+}
+
+#[test]
+fn at_most_256_messages_of_batches_wait() {
+    let messages = chain(400);
+    let (_, request) = asks_for_much(&messages, 5);
+    let mut alice = peer_with("alice", |config| config.max_batch = 1_000);
+    messages.iter().for_each(|message| drop(alice.receive(message)));
+    alice.run_for(60_000);
+    alice.receive(&request);
+    let sent = repairs(&alice.run_for(120_000));
+    assert_eq!(sent, [names(398..399), names(5..261)].concat());
+}
+
+#[test]
+fn sixteen_requesters_are_remembered() {
+    let mut alice = peer("alice");
+    let id = |group: u64, n: u64| format!("m{group:02}-{n}");
+    for group in 0..17 {
+        for n in 0..3 {
+            alice.receive(&message("dave", &id(group, n), 10 * group + n, &[]));
+        }
+    }
+    alice.run_for(60_000);
+    for group in 0..17 {
+        let (first, last) = (id(group, 0), id(group, 2));
+        let request = sync(&format!("bob{group}"), 60_000, &[&first], &[&last]);
+        alice.receive(&request.tap_mut(|it| it.filter = filter_of(&[&first], group)));
+    }
+    let sent = repairs(&alice.run_for(60_000));
+    assert!((0..17).all(|group| sent.contains(&id(group, 2))), "each is answered: {sent:?}");
+    let batches: Vec<u64> = (0..17).filter(|group| sent.contains(&id(*group, 1))).collect();
+    assert_eq!(batches, (0..16).collect::<Vec<_>>());
 }

@@ -4,7 +4,7 @@ use reliable_channel::channel::{Cursor, Event, Renumbered};
 use reliable_channel::state::{ChannelData, Row};
 use tap::Tap as _;
 
-use crate::harness::{Peer, chain, ids, message, peer, peer_with};
+use crate::harness::{Peer, chain, ids, message, peer, peer_with, sync};
 
 /// Takes these messages of bob's in; returns where each delivery stands.
 fn deliver(peer: &mut Peer, names: &[&str]) -> Vec<Cursor> {
@@ -121,4 +121,21 @@ fn deliveries_of_a_store_without_incarnations_belong_to_none() {
     deliver(&mut alice, &["m4"]);
     assert_eq!(after(&alice, Cursor::new(0, 2)), Ok(ids(["m3", "m4"]).to_vec()));
     assert_eq!(after(&alice, Cursor::new(0, 4)), Err(Cursor::new(0, 3)));
+}
+
+#[test]
+fn each_delivery_gets_a_saved_number_monotone_from_one_without_gaps() {
+    let mut alice = peer_with("alice", |config| config.max_message_history = 3);
+    let mut numbers = Vec::new();
+    let messages = chain(30);
+    for block in messages.chunks(3) {
+        alice.send("own messages are not delivered and take no number");
+        block.iter().rev().for_each(|message| drop(alice.receive(message)));
+        alice.receive(&block[0]);
+        alice.receive(&sync("bob", 1, &[], &[]));
+        numbers.extend(alice.numbered());
+        alice.restart();
+    }
+    let expected: Vec<(u64, String)> = (1..=30).map(|n| (n, format!("m{n}"))).collect();
+    assert_eq!(numbers, expected);
 }
