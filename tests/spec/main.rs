@@ -34,5 +34,6 @@ mod section_10_groups;
 mod section_10_loss;
 mod section_10_overdue;
 mod section_10_repair;
+mod section_11_counted;
 mod section_11_limits;
 mod section_12_events;

@@ -6,7 +6,7 @@ use reliable_channel::types::{Dialect, FilterField, HistoryEntry, Limits, Messag
 use reliable_channel::wire::{self, WireError};
 use tap::Tap as _;
 
-use crate::harness::{Peer, history, message, peer, peer_with, requests};
+use crate::harness::{Peer, chain, history, message, peer, peer_with, requests};
 
 fn encode(message: &Message) -> Bytes {
     wire::encode(message, Dialect::Lip109).unwrap()
@@ -193,6 +193,20 @@ fn further_heads_are_named_in_turn_also_in_small_sync_messages() {
         named.extend(history(&sync));
     }
     assert_eq!(named.len(), 20);
+}
+
+#[test]
+fn where_no_request_is_due_a_further_head_takes_its_turn() {
+    let mut alice = peer_with("alice", |config| config.max_transmit_bytes = Some(380));
+    chain(60).iter().for_each(|message| drop(alice.receive(message)));
+    let names: Vec<String> = (10..30).map(|n| format!("{n}").repeat(32)).collect();
+    (100..).zip(&names).for_each(|(n, name)| drop(alice.receive(&message("bob", name, n, &["m60"]))));
+    // Beside the two newest heads there is room for two more, or for the filter.
+    let carried: Vec<_> = (0..4)
+        .map(|_| alice.send_sync())
+        .map(|sync| (history(&sync).iter().filter(|id| id.len() == 64).count(), sync.filter != FilterField::Absent))
+        .collect();
+    assert_eq!(carried, [(4, false), (2, true), (4, false), (2, true)]);
 }
 
 #[test]

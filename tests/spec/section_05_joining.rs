@@ -4,7 +4,9 @@ use reliable_channel::channel::{Event, Fate, Input, Join, TransmitKind};
 use reliable_channel::types::{Lamport, Message, MessageId};
 use tap::Tap as _;
 
-use crate::harness::{EPOCH, Peer, chain, filter_of, history, ids, message, parked_for, peer_with, requests, sync};
+use crate::harness::{
+    EPOCH, Peer, chain, filter_of, history, ids, message, parked_for, peer_with, requests, seconds, sync,
+};
 
 fn newcomer(join: Join) -> Peer {
     peer_with("alice", |config| config.join = join)
@@ -348,4 +350,32 @@ fn with_everything_to_be_chased_there_is_no_beginning() {
     assert_eq!((horizon(&alice), alice.channel.poll_timeout().is_some()), (None, true));
     alice.input(Input::Timeout).unwrap();
     assert_eq!(alice.asked(), ids(["old"]));
+}
+
+#[test]
+fn a_newcomer_is_put_off_by_ten_seconds_at_most() {
+    let mut alice = peer_with("alice", |config| {
+        (config.join, config.t_max) = (Join::default(), seconds(60));
+    });
+    alice.receive(&sync("bob", 10, &[], &[]));
+    let greetings = alice.times_of(TransmitKind::Sync, 11_000);
+    assert!(matches!(greetings[..], [10_000..=11_000]), "{greetings:?}");
+}
+
+#[test]
+fn a_newcomer_asks_for_one_message_at_a_time() {
+    let mut alice = newcomer(Join::FromNow);
+    alice.receive(&sync("bob", 90, &["newest", "older"], &[]));
+    alice.receive(&sync("carol", 91, &["another", "older"], &[]));
+    assert_eq!(alice.asked(), ["newest"]);
+}
+
+#[test]
+fn history_that_arrives_unasked_takes_one_of_the_budget() {
+    let mut alice = newcomer(Join::Recent(5));
+    alice.receive(&live(message("bob", "first", 50, &[])));
+    assert_eq!(alice.channel.meta().backfill_left, 5);
+    alice.receive(&message("bob", "old", 10, &[]));
+    assert_eq!(alice.channel.meta().backfill_left, 4);
+    assert_eq!(shown(&mut alice), told([("first", false), ("old", true)]));
 }

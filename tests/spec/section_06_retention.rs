@@ -154,6 +154,14 @@ fn shrinking_evicts_the_lowest_and_keeps_the_newest() {
 }
 
 #[test]
+fn the_newest_message_stays_however_much_is_to_be_given_up() {
+    let mut alice = peer("alice");
+    (1..=5).for_each(|n| drop(alice.receive(&message("bob", &format!("m{n}"), n, &[]))));
+    alice.input(Input::Shrink { log_bytes: 0, parked_bytes: 0 }).unwrap();
+    assert_eq!((alice.log(), alice.stubs()), (ids(["m5"]), ids([])));
+}
+
+#[test]
 fn floor_and_stub_floor_do_not_fall_when_a_row_that_was_needed_leaves_late() {
     for messages in [5, 40] {
         let mut alice = peer_with("alice", |config| config.max_message_history = 2);

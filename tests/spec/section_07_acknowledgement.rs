@@ -417,3 +417,18 @@ fn evidence_of_eight_senders_is_kept_and_the_weakest_gives_way() {
         assert!(is_close(chance, expected), "{chance}, not {expected}");
     }
 }
+
+#[test]
+fn the_last_eight_seeds_of_a_sender_are_remembered() {
+    for (seeds, multiplies) in [(8, false), (9, true)] {
+        let mut alice = peer_with("alice", |config| config.filter_evidence = FilterEvidence::Chance(1e-300));
+        let id = alice.send("m").id;
+        let filters: Vec<FilterField> = (0..seeds).map(|seed| weak_filter(&id, seed)).collect();
+        filters.iter().chain([&filters[0]]).for_each(|filter| hear(&mut alice, "bob", filter.clone()));
+        let once = filters.iter().map(|filter| chance(filter, &id).unwrap()).product::<f64>();
+        let again = if multiplies { chance(&filters[0], &id).unwrap() } else { 1.0 };
+        let expected = once * again * (seeds + 1) as f64;
+        let DeliveryState::PossiblyAcknowledged { chance } = state(&alice, &id) else { panic!("{seeds} seeds") };
+        assert!(is_close(chance, expected), "{seeds} seeds: {chance}, not {expected}");
+    }
+}

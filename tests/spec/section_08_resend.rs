@@ -498,3 +498,13 @@ fn resending_can_go_on_for_ever_and_waits_can_be_endless() {
     alice.run_for(HOUR);
     assert!(failures(&alice).is_empty());
 }
+
+#[test]
+fn sixteen_resends_go_out_at_once_and_more_follow_fifty_milliseconds_later() {
+    let mut alice = peer("alice");
+    (0..40).for_each(|n| drop(alice.send(&format!("m{n}"))));
+    alice.sleep(HOUR);
+    let times = alice.times_of(TransmitKind::Resend, 1_000);
+    let together: Vec<(u64, usize)> = times.chunk_by(|a, b| a == b).map(|at| (at[0] - HOUR, at.len())).collect();
+    assert_eq!(together, [(0, 16), (50, 16), (100, 8)]);
+}

@@ -38,7 +38,7 @@ fn an_empty_sync_message_is_answered_at_any_time() {
 #[test]
 fn who_shows_neither_of_the_newest_heads_is_answered_once_they_are_twenty_seconds_old() {
     let behind = with_filter(sync("bob", 90, &["m2"], &[]), &["m1"]);
-    assert_eq!(answer_to(10, &behind), None);
+    assert_eq!(answer_to(14, &behind), None, "they are nineteen seconds old");
     assert!(answer_to(16, &behind).is_some());
     // Content too, whose acknowledgement would come later.
     let content = with_filter(message("bob", "late", 90, &["m2"]), &["m1"]);
@@ -147,4 +147,14 @@ fn laggards_are_answered_unless_the_option_says_otherwise() {
         alice.receive(&empty);
         assert_eq!(syncs(&alice.run_for(10_000)), usize::from(answer));
     }
+}
+
+#[test]
+fn when_the_network_is_back_the_interval_begins_anew() {
+    let mut alice = with_five(|_| {});
+    alice.run_for(3 * 60 * 60_000);
+    assert!(syncs(&alice.run_for(5 * 60_000)) <= 1, "the channel has slowed down");
+    alice.input(Input::Online).unwrap();
+    let soon = syncs(&alice.run_for(3 * 60_000));
+    assert!((4..=8).contains(&soon), "{soon} in three minutes");
 }

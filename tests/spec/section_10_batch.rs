@@ -185,3 +185,49 @@ fn sixteen_requesters_are_remembered() {
     let batches: Vec<u64> = (0..17).filter(|group| sent.contains(&id(*group, 1))).collect();
     assert_eq!(batches, (0..16).collect::<Vec<_>>());
 }
+
+#[test]
+fn own_messages_of_the_requester_say_nothing_of_where_it_stands() {
+    let messages = chain(100);
+    let (mut alice, mut bob) = (peer("alice"), peer("bob"));
+    messages.iter().for_each(|message| drop(alice.receive(message)));
+    messages[..5].iter().for_each(|message| drop(bob.receive(message)));
+    [&mut alice, &mut bob].into_iter().for_each(|peer| drop(peer.run_for(60_000)));
+    alice.receive(&bob.send("his own"));
+    bob.receive(&messages[99]);
+    let request = request_of(&mut bob);
+    alice.receive(&request);
+    assert_eq!(repairs(&alice.run_for(60_000)), [names(98..99), names(5..37)].concat(), "behind what lies before it");
+}
+
+#[test]
+fn who_has_half_of_what_lies_before_is_sent_nothing_else() {
+    let messages = chain(60);
+    let (mut alice, mut bob) = (peer("alice"), peer("bob"));
+    for other in [&mut alice, &mut bob] {
+        messages.iter().for_each(|message| drop(other.receive(message)));
+        other.run_for(1_000_000);
+    }
+    // Bob lacks two; nobody refers to the first of them.
+    let unseen = message("dave", "also lost", 69, &["m059"]);
+    let lost = message("dave", "lost", 70, &["m059"]);
+    let next = message("dave", "next", 70, &["m059"]);
+    let last = message("dave", "then", 71, &["lost", "next"]);
+    [&unseen, &lost, &next, &last].into_iter().for_each(|message| drop(alice.receive(message)));
+    [&next, &last].into_iter().for_each(|message| drop(bob.receive(message)));
+    let request = request_of(&mut bob);
+    alice.run_for(20_000);
+    alice.receive(&request);
+    assert_eq!(repairs(&alice.run_for(60_000)), ["lost"]);
+}
+
+#[test]
+fn what_was_heard_a_moment_before_the_answer_does_not_follow_it() {
+    let messages = chain(20);
+    let (mut alice, request) = asks_for_much(&messages, 5);
+    alice.receive(&request);
+    let due = alice.channel.responses()[0].due.as_millis();
+    assert_eq!(repairs(&alice.run_for(due - alice.now - 999)), [""; 0]);
+    alice.receive(&messages[10]);
+    assert_eq!(repairs(&alice.run_for(60_000)), [names(18..19), names(5..10), names(11..18)].concat());
+}

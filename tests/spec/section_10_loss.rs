@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reliable_channel::channel::{Delivery, Event, Fate, Input, Limit};
+use reliable_channel::channel::{Config, Delivery, Event, Fate, Input, Limit};
 use reliable_channel::state::{MarkKind, Row};
-use reliable_channel::types::{Message, MessageId};
+use reliable_channel::types::{Dialect, Message, MessageId};
 use tap::Tap as _;
 
 use crate::harness::{Peer, chain, message, missing, peer, peer_with, repairs, seconds, sync, t_req, wake};
@@ -443,4 +443,19 @@ fn who_names_messages_that_do_not_exist_pushes_out_none_that_others_wait_for() {
             assert!(given_up.is_some_and(|at| at <= 37 * MINUTE), "given up at {given_up:?} ms");
         }
     }
+}
+
+#[test]
+fn the_age_is_saved_every_ten_seconds_while_something_is_waited_for() {
+    let mut alice = peer_with("alice", |config| {
+        *config = Config::of(Dialect::NimSds).tap_mut(|it| it.join = config.join);
+    });
+    alice.receive(&message("bob", "m2", 2_000, &["m1"]));
+    let commits = alice.commits.len();
+    for (pause, saved) in [(9_999, 0), (1, 1), (9_999, 1), (1, 2)] {
+        alice.sleep(pause);
+        wake(&mut alice);
+        assert_eq!(alice.commits.len() - commits, saved);
+    }
+    assert_eq!(alice.saved.meta.as_ref().map(|meta| meta.age_ms), Some(20_000));
 }

@@ -134,3 +134,28 @@ fn a_wait_of_one_option_is_that_long() {
     with_bob(&mut alice, 2);
     assert_eq!(alice.delivered(), ["m2"]);
 }
+
+#[test]
+fn what_came_in_more_than_five_seconds_ago_is_no_reason_to_wait_longer() {
+    let mut alice = peer("alice");
+    let messages = chain(60);
+    alice.receive(&messages[59]);
+    alice.receive(&message("bob", "m100", 100, &["gone"]));
+    for n in (48..59).rev() {
+        alice.run_for(7_000);
+        alice.receive(&messages[n]);
+    }
+    assert_eq!(alice.delivered(), ["m100"], "77 s have passed");
+}
+
+#[test]
+fn who_was_heard_before_the_third_request_only_does_not_count() {
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "m2", 2, &["m1"]));
+    while alice.channel.requests()[0].sent < 2 {
+        alice.run_for(1_000);
+    }
+    alice.receive(&sync("bob", 100, &[], &[]));
+    alice.run_for(29 * 60_000);
+    assert_eq!(alice.delivered(), Vec::<String>::new());
+}

@@ -1,5 +1,7 @@
 //! docs/protocol.md section 10: asking for what is missing, and answering.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use reliable_channel::channel::{Event, Fate, Input, Limit, TransmitKind};
 use reliable_channel::state::Row;
@@ -521,4 +523,15 @@ fn one_commit_takes_few_of_the_requests_heard_along() {
     assert_eq!(rows(&alice), 1 + 1, "the message, and of 16 entries what fits into 512 bytes");
     alice.input(Input::Checkpoint).unwrap();
     assert_eq!(rows(&alice), 15);
+}
+
+#[test]
+fn a_request_is_never_rearmed_by_less_than_100_ms() {
+    let mut alice = peer_with("alice", |config| (config.t_min, config.t_max) = (Duration::ZERO, seconds(1)));
+    alice.receive(&message("bob", "m2", 2, &["m1"]));
+    for _ in 0..10 {
+        alice.receive(&sync("carol", 5, &[], &["m1"]));
+        let wait = t_req(&alice, "m1").unwrap() - alice.now;
+        assert!((100..200).contains(&wait), "{wait} ms");
+    }
 }
