@@ -31,6 +31,8 @@
 //! - `store` (feature `store`): the five-method trait `Persistence`, its codec, memory, redb, sled, SQLite.
 //! - `executor` (feature `store`): carries out the steps of many channels, as a state machine too.
 //! - `manager` (feature `manager`): many channels on tokio. Locks, timers and tasks are here and nowhere else.
+//! - `transport` (feature `manager`): what carries bytes from one participant to the others.
+//! - `reliable` (feature `manager`): a participant on a network, who joins channels.
 //! - `fuzzing` (feature `testing`): the bodies of the fuzz targets.
 //! - `sim` (feature `testing`): a world of channels and a bad network under one seed.
 
@@ -45,11 +47,15 @@ pub mod fuzzing;
 #[cfg(feature = "manager")]
 pub mod manager;
 pub mod reconcile;
+#[cfg(feature = "manager")]
+pub mod reliable;
 #[cfg(feature = "testing")]
 pub mod sim;
 pub mod state;
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "manager")]
+pub mod transport;
 pub mod types;
 pub mod wire;
 

@@ -51,7 +51,7 @@ pub use observer::Observer;
 
 #[cfg(doc)]
 use crate::channel::Channel;
-use crate::channel::{Config, Fate, Input, Outcome, Received};
+use crate::channel::{ChannelError, Config, Fate, Input, Outcome, Received};
 use crate::executor::{Answer, ExecutorError, Order};
 pub use crate::executor::{OnSaveFailure, Unfinished};
 use crate::types::{ChannelId, Dialect, Message, MessageId, ParticipantId};
@@ -290,6 +290,18 @@ impl ReliabilityManager {
         Ok(Unwrapped { message, fate, released })
     }
 
+    /// As [`unwrap_received`](Self::unwrap_received), from a network that carries this channel: another one's message is
+    /// [`ChannelError::WrongChannel`].
+    pub(crate) async fn unwrap_in(&self, channel: &ChannelId, bytes: Bytes) -> Result<Unwrapped, ManagerError> {
+        let (message, dialect) = wire::decode(&bytes, &self.shared.config.limits)?;
+        if message.channel != *channel {
+            return Err(ManagerError::Channel(ChannelError::WrongChannel));
+        }
+        let answer = self.enter(channel, Input::Receive(message.clone()), Some(dialect)).await?;
+        let Received { fate, released, .. } = received(answer.outcome, message.id.clone());
+        Ok(Unwrapped { message, fate, released })
+    }
+
     /// Takes another participant's message in and passes it on unchanged, for bridges between networks.
     ///
     /// # Errors
@@ -427,6 +439,11 @@ impl ReliabilityManager {
     /// The first one; the other channels are swept all the same.
     pub async fn sweep_all(&self) -> Result<(), ManagerError> {
         self.enter_all(&Input::Timeout).await
+    }
+
+    /// As [`online`](Self::online), for one channel.
+    pub(crate) async fn online_in(&self, channel: &ChannelId) -> Result<(), ManagerError> {
+        self.call(channel, Input::Online).await.map(|_| ())
     }
 
     async fn enter_all(&self, input: &Input) -> Result<(), ManagerError> {

@@ -21,6 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("transport", &["types"]),
     ("executor", &["types", "state", "channel", "store"]),
     ("manager", &["types", "filter", "state", "wire", "channel", "store", "executor", "catchup", "transport"]),
+    ("reliable", &["types", "state", "channel", "store", "manager", "transport"]),
     ("fuzzing", &["types", "filter", "state", "wire", "channel", "store", "executor", "catchup"]),
     ("sim", &["types", "filter", "state", "wire", "channel", "store", "executor", "catchup"]),
 ];

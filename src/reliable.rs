@@ -1,0 +1,174 @@
+//! [`Node`]: join a channel over a network, send, hear, and know what became of it.
+//!
+//! What: one participant on one [`Transport`], in any number of channels, with one store. Why besides the manager: that
+//! makes bytes and takes bytes, and most applications have a network and want a conversation. How it moves:
+//! [`Node::join`] opens a channel and subscribes; a task of each channel publishes what goes out, another takes in what
+//! arrives, and all that happens is told on the channel's [`Events`].
+//!
+//! # Example
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! use reliable_channel::reliable::{ChannelEvent, Node};
+//! use reliable_channel::transport::MemoryNetwork;
+//!
+//! let network = MemoryNetwork::new();
+//! let alice = Node::builder("alice/phone").transport(network.member()).build()?;
+//! let bob = Node::builder("bob/laptop").transport(network.member()).build()?;
+//! let (lobby, mut told) = alice.join("lobby").await?;
+//! let (_lobby, mut heard) = bob.join("lobby").await?;
+//!
+//! let request = lobby.send("hello").await?;
+//! while let Some(event) = heard.next().await {
+//!     if let ChannelEvent::Received(delivery) = event {
+//!         assert_eq!(delivery.body.content, "hello");
+//!         break;
+//!     }
+//! }
+//! while let Some(event) = told.next().await {
+//!     // Within four seconds: bob's acknowledgement.
+//!     if let ChannelEvent::Delivered { request: of, by, .. } = event {
+//!         assert_eq!((of, by), (request, "bob/laptop".into()));
+//!         break;
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+//! ```
+//!
+//! # What is not here yet
+//! A message must fit into what the transport carries, with about 200 bytes for what goes with it: what does not is
+//! [`NodeError::TooLarge`]. Nothing is encrypted, and nothing limits how much is sent.
+
+mod builder;
+mod channel;
+mod events;
+mod inbox;
+mod link;
+mod outbox;
+mod router;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use builder::{ChannelBuilder, NodeBuilder};
+pub use channel::{ReliableChannel, RequestState};
+pub use events::{ChannelEvent, Events, RequestId};
+
+use crate::channel::ChannelError;
+use crate::manager::{ManagerError, ReliabilityManager, ShutdownReport};
+use crate::transport::{Transport, TransportError};
+use crate::types::{ChannelId, ParticipantId};
+use router::Router;
+
+/// One participant, one device, on one network. A cheap handle: clones are the same node, which ends with the last one and
+/// the last of its channels.
+///
+/// See the [example](crate::reliable#example).
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    manager: ReliabilityManager,
+    transport: Arc<dyn Transport>,
+    router: Arc<Router>,
+}
+
+impl Node {
+    /// Options of a node of this participant: one id for each device, the same after every restart.
+    pub fn builder(participant: impl Into<ParticipantId>) -> NodeBuilder {
+        NodeBuilder::new(participant.into())
+    }
+
+    /// Joins a channel under the topic of its name: opens it, with what the store has of it, and subscribes. Where the
+    /// network is not there, it is joined all the same, [`ChannelEvent::Disconnected`] is told, and it is tried again. The
+    /// events begin with this call.
+    ///
+    /// # Errors
+    /// [`NodeError::AlreadyJoined`]; [`NodeError::Manager`] when the store cannot load it; [`NodeError::Transport`] when
+    /// the network refuses for good.
+    pub async fn join(&self, channel: impl Into<ChannelId>) -> Result<(ReliableChannel, Events), NodeError> {
+        self.channel(channel).join().await
+    }
+
+    /// As [`join`](Self::join), with options.
+    pub fn channel(&self, channel: impl Into<ChannelId>) -> ChannelBuilder {
+        ChannelBuilder::new(self.clone(), channel.into())
+    }
+
+    /// Who this node speaks for.
+    #[must_use]
+    pub fn participant(&self) -> &ParticipantId {
+        self.inner.manager.participant()
+    }
+
+    /// The manager behind it, for what this face does not offer. Whoever opens, closes or sends there is not heard here.
+    #[must_use]
+    pub fn manager(&self) -> &ReliabilityManager {
+        &self.inner.manager
+    }
+
+    /// Leaves all channels and ends: what is queued is saved and sent, streams end after their last item.
+    pub async fn shutdown(&self) -> ShutdownReport {
+        for channel in self.inner.router.channels() {
+            // What keeps one from closing is in the report.
+            let _ = channel::close(&self.inner, &channel).await;
+        }
+        let report = self.inner.manager.shutdown().await;
+        self.inner.router.end();
+        report
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.router.end();
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("participant", self.participant()).finish_non_exhaustive()
+    }
+}
+
+/// Why a node could not do what it was asked.
+///
+/// See the [example](crate::reliable#example).
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The caller's fault: a node needs a transport.
+    #[error("a node needs a transport")]
+    NoTransport,
+    /// The caller's fault: this node is in this channel already.
+    #[error("channel {0} is joined already")]
+    AlreadyJoined(ChannelId),
+    /// The caller's fault: this node is not in this channel, or not any more.
+    #[error("channel {0} is not joined")]
+    NotJoined(ChannelId),
+    /// The caller's fault: with what goes with it, the message is larger than the network carries. Send less, or in pieces.
+    #[error("the message takes {bytes} bytes, and at most {max} can be sent; send it in pieces")]
+    TooLarge {
+        /// Bytes of the message, with what goes with it.
+        bytes: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The network's fault.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// Anything else; [`ManagerError::fault`] says whose fault it is.
+    #[error(transparent)]
+    Manager(ManagerError),
+}
+
+impl From<ManagerError> for NodeError {
+    fn from(error: ManagerError) -> Self {
+        match error {
+            ManagerError::Channel(ChannelError::TooLarge { len, max, .. }) => Self::TooLarge { bytes: len, max },
+            ManagerError::UnknownChannel(channel) => Self::NotJoined(channel),
+            other => Self::Manager(other),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What a node is made of, and how a channel is joined.
+//!
+//! What: [`NodeBuilder`] and [`ChannelBuilder`]. Why the packet size is set here: only here both the transport and the
+//! channel's options are known. How it moves: options, [`build`](NodeBuilder::build); options,
+//! [`join`](ChannelBuilder::join).
+
+use std::sync::Arc;
+
+use super::channel::{self, ReliableChannel};
+use super::events::Events;
+use super::router::Router;
+use super::{Inner, Node, NodeError};
+use crate::channel::Config;
+use crate::manager::{Clock, ReliabilityManager};
+use crate::store::{NoPersistence, Persistence};
+use crate::transport::{Topic, Transport};
+use crate::types::{ChannelId, ParticipantId};
+
+/// Options of a [`Node`].
+///
+/// See the [example](crate::reliable#example).
+#[must_use = "options do nothing before `build`"]
+pub struct NodeBuilder {
+    participant: ParticipantId,
+    transport: Option<Arc<dyn Transport>>,
+    store: Arc<dyn Persistence>,
+    config: Config,
+    clock: Option<Arc<dyn Clock>>,
+    seed: Option<u64>,
+}
+
+impl NodeBuilder {
+    pub(super) fn new(participant: ParticipantId) -> Self {
+        let store = Arc::new(NoPersistence);
+        Self { participant, transport: None, store, config: Config::default(), clock: None, seed: None }
+    }
+
+    /// The network. There is no default.
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transport = Some(Arc::new(transport));
+        self
+    }
+
+    /// Where channels are saved. Default: nowhere, so nothing is known any more after a restart.
+    pub fn persistence(mut self, store: Arc<dyn Persistence>) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// Options of every channel that is joined without its own.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// What tells the time. Default: the system's clocks.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Where random choices start, for runs to be repeated. Default: from the system.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The node. Its tasks run in the tokio runtime this is called in.
+    ///
+    /// # Errors
+    /// [`NodeError::NoTransport`]; [`NodeError::Manager`] for options that are refused and outside a runtime.
+    pub fn build(self) -> Result<Node, NodeError> {
+        let transport = self.transport.ok_or(NodeError::NoTransport)?;
+        let router = Arc::new(Router::default());
+        let mut manager = ReliabilityManager::builder(self.participant)
+            .config(fitted(self.config, &*transport))
+            .persistence(self.store)
+            .observer(router.clone());
+        if let Some(clock) = self.clock {
+            manager = manager.clock(clock);
+        }
+        if let Some(seed) = self.seed {
+            manager = manager.seed(seed);
+        }
+        let manager = manager.build()?;
+        manager.start_periodic_tasks();
+        Ok(Node { inner: Arc::new(Inner { manager, transport, router }) })
+    }
+}
+
+/// How a channel is joined; made by [`Node::channel`].
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use reliable_channel::reliable::Node;
+/// use reliable_channel::transport::{MemoryNetwork, Topic};
+///
+/// let node = Node::builder("alice").transport(MemoryNetwork::new().member()).build()?;
+/// let (lobby, events) = node.channel("lobby").topic(Topic::from("/my-app/1/lobby")).join().await?;
+/// # let _ = (lobby, events);
+/// # Ok::<(), reliable_channel::reliable::NodeError>(()) }).unwrap();
+/// ```
+#[must_use = "options do nothing before `join`"]
+pub struct ChannelBuilder {
+    node: Node,
+    channel: ChannelId,
+    topic: Option<Topic>,
+    config: Option<Config>,
+}
+
+impl ChannelBuilder {
+    pub(super) fn new(node: Node, channel: ChannelId) -> Self {
+        Self { node, channel, topic: None, config: None }
+    }
+
+    /// Where the channel's messages travel. Default: under the channel's id. Several channels may share a topic.
+    pub fn topic(mut self, topic: Topic) -> Self {
+        self.topic = Some(topic);
+        self
+    }
+
+    /// Options of this channel. Default: the node's.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Joins the channel, see [`Node::join`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn join(self) -> Result<(ReliableChannel, Events), NodeError> {
+        let Self { node, channel, topic, config } = self;
+        let topic = topic.unwrap_or_else(|| Topic::from(&channel));
+        let config = config.map(|config| fitted(config, &*node.inner.transport));
+        channel::join(&node.inner, channel, topic, config).await
+    }
+}
+
+/// Options whose messages fit into what the transport carries.
+fn fitted(mut config: Config, transport: &dyn Transport) -> Config {
+    let max = *transport.max_bytes().borrow();
+    config.max_transmit_bytes = Some(config.max_transmit_bytes.map_or(max, |wanted| wanted.min(max)));
+    config
+}

@@ -1,0 +1,229 @@
+//! What a channel tells: [`ChannelEvent`], and the stream of them.
+//!
+//! How it moves: the manager tells the router, which puts events into the channel's inbox; [`Events`] takes them out. A
+//! reader who was too slow hears how many it missed, and then the deliveries among them from the log.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use super::inbox::Next;
+use super::link::Link;
+use crate::channel::{Cursor, Delivery, Event};
+use crate::manager::{ManagerEvent, WeakManager};
+use crate::store::PersistenceError;
+use crate::transport::TransportError;
+use crate::types::{ChannelId, MessageId, ParticipantId};
+
+/// One thing that was asked to be sent.
+///
+/// See the [example](crate::reliable#example).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(MessageId);
+
+impl RequestId {
+    pub(super) fn of(message: MessageId) -> Self {
+        Self(message)
+    }
+
+    /// The request that sent this message, as an application kept it.
+    #[must_use]
+    pub fn new(message: impl Into<MessageId>) -> Self {
+        Self(message.into())
+    }
+
+    /// The message that carries it.
+    #[must_use]
+    pub fn message(&self) -> &MessageId {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// What happened in a channel.
+///
+/// See the [example](crate::reliable#example).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ChannelEvent {
+    /// A message of another participant: once, in causal order.
+    Received(Delivery),
+    /// The network took a request for the first time.
+    Sent {
+        /// The request.
+        request: RequestId,
+    },
+    /// The network refused a request for good. Nothing is lost: it stays in the log, and others may repair it from there.
+    SendError {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        error: TransportError,
+    },
+    /// Another participant has a request. Told for each who is known to have it, up to 32.
+    Delivered {
+        /// The request.
+        request: RequestId,
+        /// Who has it.
+        by: ParticipantId,
+        /// [`DeliveryError`](Self::DeliveryError) was told before.
+        after_error: bool,
+    },
+    /// Nobody answered, and a request is not sent any more. `Delivered` may still follow.
+    DeliveryError {
+        /// The request.
+        request: RequestId,
+        /// There was some evidence of receipt.
+        possibly: bool,
+    },
+    /// The network is not there. Told once; it is tried again, and what is said meanwhile waits.
+    Disconnected {
+        /// What it said.
+        error: TransportError,
+    },
+    /// The network is back.
+    Connected,
+    /// The reader was too slow, and so many events were dropped. The messages among them follow, from the log.
+    Missed {
+        /// How many.
+        events: u64,
+        /// So many messages had left the log already.
+        lost: u64,
+    },
+    /// The channel could not be saved, and it is tried again.
+    PersistenceFailed(Arc<PersistenceError>),
+    /// Everything was saved since.
+    PersistenceRecovered,
+    /// Anything else that a channel tells: gaps, limits, repair.
+    Other(Event),
+}
+
+impl ChannelEvent {
+    /// What the manager told, if it concerns applications.
+    pub(super) fn of(event: &ManagerEvent) -> Option<Self> {
+        Some(match event {
+            ManagerEvent::Channel { event, .. } => Self::of_channel(event.clone()),
+            ManagerEvent::PersistenceFailed { error, .. } => Self::PersistenceFailed(error.clone()),
+            ManagerEvent::PersistenceRecovered { .. } => Self::PersistenceRecovered,
+            ManagerEvent::ForeignDialect { .. } => return None,
+        })
+    }
+
+    fn of_channel(event: Event) -> Self {
+        match event {
+            Event::MessageDelivered(delivery) => Self::Received(delivery),
+            Event::MessageAcknowledged { id, by, after_failure } => {
+                Self::Delivered { request: RequestId(id), by, after_error: after_failure }
+            }
+            Event::AlsoAcknowledged { id, by } => Self::Delivered { request: RequestId(id), by, after_error: false },
+            Event::DeliveryFailed { id, possibly } => Self::DeliveryError { request: RequestId(id), possibly },
+            other => Self::Other(other),
+        }
+    }
+
+    /// Bytes of messages it keeps in memory.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Received(delivery) => delivery.body.content.len(),
+            Self::Other(Event::EphemeralReceived { content, .. }) => content.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// What happens in a channel, from its joining to its closing. Up to 4,096 events or 16 MiB wait for a reader.
+///
+/// See the [example](crate::reliable#example).
+pub struct Events {
+    link: Arc<Link>,
+    manager: WeakManager,
+    channel: ChannelId,
+    /// The last delivery told.
+    last: Cursor,
+    /// Deliveries up to this one were told from the log.
+    refilled: Option<Cursor>,
+    /// Told next.
+    again: VecDeque<ChannelEvent>,
+}
+
+impl Events {
+    pub(super) fn new(link: Arc<Link>, manager: WeakManager, channel: ChannelId, last: Cursor) -> Self {
+        Self { link, manager, channel, last, refilled: None, again: VecDeque::new() }
+    }
+
+    /// The next event; `None` when the channel was left. Nothing is lost when the wait is given up.
+    pub async fn next(&mut self) -> Option<ChannelEvent> {
+        std::future::poll_fn(|context| self.poll(context)).await
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<ChannelEvent>> {
+        loop {
+            if let Some(event) = self.again.pop_front() {
+                return self.tell(event);
+            }
+            match self.link.inbox.poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Next::End) => return Poll::Ready(None),
+                Poll::Ready(Next::Missed(events)) => self.refill(events),
+                Poll::Ready(Next::Event(event)) if self.is_told(&event) => {}
+                Poll::Ready(Next::Event(event)) => return self.tell(event),
+            }
+        }
+    }
+
+    fn tell(&mut self, event: ChannelEvent) -> Poll<Option<ChannelEvent>> {
+        if let ChannelEvent::Received(delivery) = &event {
+            self.last = delivery.cursor();
+        }
+        Poll::Ready(Some(event))
+    }
+
+    /// Reads what was missed from the log.
+    fn refill(&mut self, events: u64) {
+        let manager = self.manager.upgrade();
+        let missed = manager.and_then(|manager| manager.deliveries_since(&self.channel, self.last).ok());
+        let (deliveries, lost) = missed.map_or((Vec::new(), 0), |missed| (missed.deliveries, missed.evicted));
+        self.refilled = deliveries.last().map(Delivery::cursor);
+        self.again.push_back(ChannelEvent::Missed { events, lost });
+        self.again.extend(deliveries.into_iter().map(ChannelEvent::Received));
+    }
+
+    /// Whether it came into the inbox while the log was read.
+    fn is_told(&self, event: &ChannelEvent) -> bool {
+        match (event, self.refilled) {
+            (ChannelEvent::Received(delivery), Some(refilled)) => {
+                delivery.incarnation == refilled.incarnation && delivery.number <= refilled.number
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Stream for Events {
+    type Item = ChannelEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<ChannelEvent>> {
+        self.poll(context)
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.link.inbox.abandon();
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,217 @@
+//! A channel's two ends of the network: what goes out, and what comes in.
+//!
+//! What: [`Link`] and its two tasks. Why each tries again by itself: networks come and go, and whoever chats does not want
+//! to join again. How it moves: [`publish`] sends what is in the outbox, in order, and tries again what the network may
+//! take later; [`listen`] takes in what arrives, and subscribes again with back-off when that ends.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::debug;
+
+use super::events::ChannelEvent;
+use super::inbox::Inbox;
+use super::outbox::Outbox;
+use crate::manager::{ManagerError, ReliabilityManager};
+use crate::transport::{Subscription, Topic, Transport, TransportError};
+use crate::types::ChannelId;
+
+/// Wait before the network is asked again; it doubles up to [`LAST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LAST_WAIT: Duration = Duration::from_secs(10);
+/// Messages taken in whose saving is not done: these share commits.
+const IN_FLIGHT: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Link {
+    pub(super) inbox: Inbox,
+    pub(super) outbox: Outbox,
+    is_down: AtomicBool,
+    tasks: Mutex<Option<Tasks>>,
+}
+
+struct Tasks {
+    publishing: JoinHandle<()>,
+    listening: JoinHandle<()>,
+}
+
+impl Link {
+    /// Starts both tasks.
+    pub(super) fn run(
+        &self,
+        publishing: impl Future<Output = ()> + Send + 'static,
+        listening: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let tasks = Tasks { publishing: tokio::spawn(publishing), listening: tokio::spawn(listening) };
+        *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = Some(tasks);
+    }
+
+    /// Takes nothing more in, and waits so long until what is in the outbox has gone.
+    pub(super) async fn finish(&self, patience: Duration) {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut tasks) = tasks {
+            tasks.listening.abort();
+            // Whoever stops waiting must not leave it running.
+            let publishing = AbortOnDrop(&mut tasks.publishing);
+            let _ = tokio::time::timeout(patience, &mut *publishing.0).await;
+        }
+    }
+
+    /// Ends both tasks and the events.
+    pub(super) fn end(&self) {
+        if let Some(tasks) = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            tasks.publishing.abort();
+            tasks.listening.abort();
+        }
+        self.outbox.end();
+        self.inbox.end();
+    }
+
+    fn down(&self, error: TransportError) {
+        if !self.is_down.swap(true, Ordering::Relaxed) {
+            self.inbox.put(ChannelEvent::Disconnected { error });
+        }
+    }
+
+    /// The network works. If it did not before, what is open goes out now.
+    async fn up(&self, manager: &ReliabilityManager, channel: &ChannelId) {
+        if self.is_down.swap(false, Ordering::Relaxed) {
+            self.inbox.put(ChannelEvent::Connected);
+            if let Err(error) = manager.online_in(channel).await {
+                debug!(%channel, %error, "not told that the network is back");
+            }
+        }
+    }
+}
+
+struct AbortOnDrop<'a>(&'a mut JoinHandle<()>);
+
+impl Drop for AbortOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Publishes what is in the outbox, until it has ended.
+pub(super) async fn publish(
+    link: Arc<Link>,
+    transport: Arc<dyn Transport>,
+    topic: Topic,
+    manager: ReliabilityManager,
+    channel: ChannelId,
+) {
+    while let Some(outgoing) = link.outbox.next().await {
+        let mut wait = FIRST_WAIT;
+        let outcome = loop {
+            match transport.publish(&topic, None, outgoing.bytes.clone()).await {
+                Err(error) if error.should_retry() => {
+                    link.down(error);
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(LAST_WAIT);
+                }
+                outcome => break outcome,
+            }
+        };
+        match (outcome, outgoing.request) {
+            (Ok(_), request) => {
+                link.up(&manager, &channel).await;
+                if let Some(request) = request {
+                    link.inbox.put(ChannelEvent::Sent { request });
+                }
+            }
+            (Err(error), Some(request)) => link.inbox.put(ChannelEvent::SendError { request, error }),
+            (Err(error), None) => debug!(%channel, %error, "a transmission was refused"),
+        }
+    }
+}
+
+/// Takes in what arrives, until the channel is closed or the network refuses for good. `tried` hears of the first attempt.
+pub(super) async fn listen(
+    link: Arc<Link>,
+    transport: Arc<dyn Transport>,
+    topic: Topic,
+    manager: ReliabilityManager,
+    channel: ChannelId,
+    tried: oneshot::Sender<Result<(), TransportError>>,
+) {
+    let mut tried = Some(tried);
+    let mut first = |outcome| {
+        // Whoever joined may have stopped waiting.
+        tried.take().is_some_and(|tried| tried.send(outcome).is_ok())
+    };
+    let mut wait = FIRST_WAIT;
+    loop {
+        match transport.subscribe(&topic).await {
+            Ok(subscription) => {
+                first(Ok(()));
+                link.up(&manager, &channel).await;
+                match take_in(subscription, &manager, &channel).await {
+                    Taken::Closed => return,
+                    Taken::Something => wait = FIRST_WAIT,
+                    Taken::Nothing => {}
+                }
+                link.down(TransportError::Unavailable("the subscription ended".into()));
+            }
+            Err(error) if error.should_retry() => {
+                first(Ok(()));
+                link.down(error);
+            }
+            Err(error) => {
+                if !first(Err(error.clone())) {
+                    link.down(error);
+                }
+                return;
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LAST_WAIT);
+    }
+}
+
+/// What came of a subscription that ended.
+enum Taken {
+    Closed,
+    Something,
+    Nothing,
+}
+
+async fn take_in(mut subscription: Subscription, manager: &ReliabilityManager, channel: &ChannelId) -> Taken {
+    let mut taken = Taken::Nothing;
+    let mut in_flight = JoinSet::new();
+    while let Some(item) = subscription.next().await {
+        let incoming = match item {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                debug!(%channel, %error, "the network lost something");
+                continue;
+            }
+        };
+        taken = Taken::Something;
+        let (manager, own) = (manager.clone(), channel.clone());
+        let mut call = Box::pin(async move { manager.unwrap_in(&own, incoming.bytes).await.map(drop) });
+        // Polled once here, it enters the channel in the order of arrival. Then only its saving is waited for.
+        let outcome = match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => {
+                in_flight.spawn(call);
+                match in_flight.len() {
+                    IN_FLIGHT.. => in_flight.join_next().await.and_then(Result::ok).unwrap_or(Ok(())),
+                    _ => Ok(()),
+                }
+            }
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(ManagerError::UnknownChannel(_) | ManagerError::ShutDown) => return Taken::Closed,
+            Err(error) => debug!(%channel, %error, "a message was refused"),
+        }
+        while in_flight.try_join_next().is_some() {}
+    }
+    in_flight.join_all().await;
+    taken
+}

@@ -1,0 +1,198 @@
+//! [`Subscribers`]: who listens to which topic, and what waits for each.
+//!
+//! What: queues that a transport hands messages into. Why bounded and never waited for: one reader that sleeps must cost
+//! neither memory without end nor the others' time. How it moves: [`hand_in`](Subscribers::hand_in) copies a message into
+//! each queue of its topic; a queue that is full drops it, and its reader is told how many.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_core::Stream;
+
+use super::{Incoming, Subscription, Topic, TransportError};
+
+/// Messages that wait for one reader.
+const MAX_WAITING: usize = 4_096;
+/// Bytes of them.
+const MAX_WAITING_BYTES: usize = 16 << 20;
+
+/// Subscriptions of one transport: a building block for transports. A queue holds 4,096 messages or 16 MiB; beyond,
+/// messages are dropped and the reader hears [`TransportError::Missed`].
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use reliable_channel::transport::{Incoming, Subscribers, Topic};
+///
+/// let subscribers = Subscribers::default();
+/// let topic = Topic::from("lobby");
+/// let mut heard = subscribers.subscribe(&topic);
+/// assert_eq!(subscribers.hand_in(&topic, &Incoming::new("hello")), 1);
+/// subscribers.end();
+/// assert_eq!(heard.next().await.unwrap().unwrap().bytes, "hello");
+/// assert!(heard.next().await.is_none());
+/// # });
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Subscribers(Arc<Mutex<BTreeMap<Topic, Vec<Arc<Queue>>>>>);
+
+impl Subscribers {
+    /// A further reader of this topic.
+    pub fn subscribe(&self, topic: &Topic) -> Subscription {
+        let queue = Arc::<Queue>::default();
+        lock(&self.0).entry(topic.clone()).or_default().push(queue.clone());
+        Subscription::new(Reader { queue, topic: topic.clone(), all: self.clone() })
+    }
+
+    /// Puts a message before all readers of a topic, and returns how many there are.
+    pub fn hand_in(&self, topic: &Topic, incoming: &Incoming) -> usize {
+        let queues = lock(&self.0).get(topic).cloned().unwrap_or_default();
+        for queue in &queues {
+            queue.put(incoming.clone());
+        }
+        queues.len()
+    }
+
+    /// Whether anybody reads this topic.
+    #[must_use]
+    pub fn is_read(&self, topic: &Topic) -> bool {
+        lock(&self.0).contains_key(topic)
+    }
+
+    /// Ends every subscription after what waits in it.
+    pub fn end(&self) {
+        for queue in std::mem::take(&mut *lock(&self.0)).into_values().flatten() {
+            queue.end();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    items: VecDeque<Incoming>,
+    bytes: usize,
+    /// Dropped since the reader was last told, after what waits.
+    missed: u64,
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+impl Queue {
+    fn put(&self, incoming: Incoming) {
+        let mut waiting = lock(&self.0);
+        let bytes = waiting.bytes.saturating_add(incoming.bytes.len());
+        // Once something was dropped, all is, until the reader has come so far: then one number tells it where.
+        if waiting.missed > 0 || waiting.items.len() >= MAX_WAITING || bytes > MAX_WAITING_BYTES {
+            waiting.missed += 1;
+        } else {
+            waiting.bytes = bytes;
+            waiting.items.push_back(incoming);
+        }
+        wake(waiting);
+    }
+
+    fn end(&self) {
+        let mut waiting = lock(&self.0);
+        waiting.ended = true;
+        wake(waiting);
+    }
+}
+
+/// Wakes the reader outside of the lock, which it takes next.
+fn wake(mut waiting: MutexGuard<'_, Waiting>) {
+    let waker = waiting.waker.take();
+    drop(waiting);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+struct Reader {
+    queue: Arc<Queue>,
+    topic: Topic,
+    all: Subscribers,
+}
+
+impl Stream for Reader {
+    type Item = Result<Incoming, TransportError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut waiting = lock(&self.queue.0);
+        if let Some(incoming) = waiting.items.pop_front() {
+            waiting.bytes -= incoming.bytes.len();
+            return Poll::Ready(Some(Ok(incoming)));
+        }
+        match std::mem::take(&mut waiting.missed) {
+            0 if waiting.ended => Poll::Ready(None),
+            0 => {
+                waiting.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+            missed => Poll::Ready(Some(Err(TransportError::Missed(missed)))),
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut all = lock(&self.all.0);
+        if let Some(queues) = all.get_mut(&self.topic) {
+            queues.retain(|queue| !Arc::ptr_eq(queue, &self.queue));
+            if queues.is_empty() {
+                all.remove(&self.topic);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks panics halfway.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kilobytes(count: usize) -> Incoming {
+        Incoming::new(vec![7; count << 10])
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_and_what_was_dropped_is_counted_where_it_is_missing() {
+        let (subscribers, topic) = (Subscribers::default(), Topic::from("a"));
+        let mut slow = subscribers.subscribe(&topic);
+        for _ in 0..20 {
+            subscribers.hand_in(&topic, &kilobytes(1 << 10));
+        }
+        subscribers.hand_in(&topic, &kilobytes(0));
+        for _ in 0..16 {
+            assert_eq!(slow.next().await.unwrap().unwrap().bytes.len(), 1 << 20);
+        }
+        assert_eq!(slow.next().await, Some(Err(TransportError::Missed(5))));
+        subscribers.hand_in(&topic, &kilobytes(1));
+        assert_eq!(slow.next().await, Some(Ok(kilobytes(1))));
+        for _ in 0..5_000 {
+            subscribers.hand_in(&topic, &kilobytes(0));
+        }
+        for _ in 0..4_096 {
+            assert!(slow.next().await.unwrap().is_ok());
+        }
+        assert_eq!(slow.next().await, Some(Err(TransportError::Missed(904))));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_reader_leaves_nothing_behind() {
+        let (subscribers, topic) = (Subscribers::default(), Topic::from("a"));
+        let (one, other) = (subscribers.subscribe(&topic), subscribers.subscribe(&topic));
+        drop(one);
+        assert_eq!(subscribers.hand_in(&topic, &kilobytes(1)), 1);
+        drop(other);
+        assert!(!subscribers.is_read(&topic));
+        assert!(lock(&subscribers.0).is_empty());
+    }
+}

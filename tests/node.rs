@@ -1,0 +1,270 @@
+//! Nodes on a network in memory: what an application sees of it, on a good one and on a bad one. Time is tokio's, paused.
+#![cfg(feature = "manager")]
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reliable_channel::channel::{Config, Event};
+use reliable_channel::reliable::{ChannelEvent, Events, Node, NodeError, RequestState};
+use reliable_channel::store::MemoryPersistence;
+use reliable_channel::transport::{
+    CallbackTransport, Conditions, Incoming, MemoryNetwork, MemoryTransport, Topic, Transport, TransportError,
+};
+
+fn node(name: &str, transport: impl Transport) -> Node {
+    Node::builder(name).transport(transport).seed(name.len() as u64).build().unwrap()
+}
+
+/// Reads on until an event is what is looked for, and gives what that says.
+async fn until<T>(events: &mut Events, what: &str, look: impl Fn(&ChannelEvent) -> Option<T>) -> T {
+    let mut told = Vec::new();
+    let reading = async {
+        loop {
+            let event = events.next().await.unwrap_or_else(|| panic!("it ended before {what}"));
+            if let Some(found) = look(&event) {
+                return found;
+            }
+            told.push(event);
+        }
+    };
+    match tokio::time::timeout(Duration::from_secs(600), reading).await {
+        Ok(found) => found,
+        Err(_) => panic!("not told: {what}; told: {told:#?}"),
+    }
+}
+
+fn text(event: &ChannelEvent) -> Option<String> {
+    match event {
+        ChannelEvent::Received(delivery) => Some(String::from_utf8(delivery.body.content.to_vec()).unwrap()),
+        _ => None,
+    }
+}
+
+async fn hears(events: &mut Events) -> String {
+    until(events, "a message", text).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_is_heard_and_its_sender_learns_who_has_it() {
+    let network = MemoryNetwork::new();
+    let (alice, bob) = (node("alice", network.member()), node("bob", network.member()));
+    let (lobby, mut told) = alice.join("lobby").await.unwrap();
+    let (_bobs, mut heard) = bob.join("lobby").await.unwrap();
+    let request = lobby.send("hello").await.unwrap();
+    assert_eq!(hears(&mut heard).await, "hello");
+    let sent = until(&mut told, "sent", |event| match event {
+        ChannelEvent::Sent { request } => Some(request.clone()),
+        _ => None,
+    });
+    assert_eq!(sent.await, request);
+    let delivered = until(&mut told, "delivered", |event| match event {
+        ChannelEvent::Delivered { request, by, .. } => Some((request.clone(), by.to_string())),
+        _ => None,
+    });
+    assert_eq!(delivered.await, (request.clone(), "bob".to_owned()));
+    assert_eq!(lobby.request(&request).unwrap(), Some(RequestState::Delivered { by: vec!["bob".into()] }));
+    lobby.send_ephemeral("typing").await.unwrap();
+    let typing = until(&mut heard, "something ephemeral", |event| match event {
+        ChannelEvent::Other(Event::EphemeralReceived { content, .. }) => Some(content.clone()),
+        _ => None,
+    });
+    assert_eq!(typing.await, "typing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_hear_all_on_a_bad_network_and_in_one_order() {
+    const EACH: usize = 20;
+    let network = MemoryNetwork::seeded(11);
+    let (min_delay, max_delay) = (Duration::from_millis(10), Duration::from_millis(400));
+    network.set_conditions(Conditions { loss: 0.3, duplicate: 0.1, min_delay, max_delay });
+    let mut joined = Vec::new();
+    for name in ["alice", "bob", "carol", "dave"] {
+        let node = node(name, network.member());
+        let (lobby, events) = node.join("lobby").await.unwrap();
+        joined.push((node, lobby, events));
+    }
+    for number in 0..EACH {
+        for (node, lobby, _) in &joined {
+            lobby.send(format!("{} {number}", node.participant())).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+    }
+    for (_, _, events) in &mut joined {
+        for _ in 0..3 * EACH {
+            hears(events).await;
+        }
+    }
+    let logs: Vec<Vec<_>> = joined
+        .iter()
+        .map(|(_, lobby, _)| lobby.history().unwrap().iter().map(|logged| logged.body.key.clone()).collect())
+        .collect();
+    assert_eq!(logs[0].len(), 4 * EACH);
+    assert!(logs.iter().all(|log| *log == logs[0]));
+    assert!(network.counts().lost > 50, "{:?}", network.counts());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_that_goes_and_comes_back_is_told_and_loses_nothing() {
+    let network = MemoryNetwork::new();
+    let plug: MemoryTransport = network.member();
+    let (alice, bob) = (node("alice", network.member()), node("bob", plug.clone()));
+    let (alices, mut alice_hears) = alice.join("lobby").await.unwrap();
+    plug.disconnect();
+    let (bobs, mut bob_hears) = bob.join("lobby").await.unwrap();
+    let is_down = |event: &ChannelEvent| matches!(event, ChannelEvent::Disconnected { .. }).then_some(());
+    let is_up = |event: &ChannelEvent| matches!(event, ChannelEvent::Connected).then_some(());
+    until(&mut bob_hears, "that there is no network", is_down).await;
+    bobs.send("from nowhere").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    plug.partition(0);
+    until(&mut bob_hears, "that the network is there", is_up).await;
+    assert_eq!(hears(&mut alice_hears).await, "from nowhere");
+    alices.send("welcome").await.unwrap();
+    assert_eq!(hears(&mut bob_hears).await, "welcome");
+    plug.disconnect();
+    until(&mut bob_hears, "that it is gone", is_down).await;
+    alices.send("missed").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    plug.partition(0);
+    until(&mut bob_hears, "that it is back", is_up).await;
+    assert_eq!(hears(&mut bob_hears).await, "missed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_closing_nothing_is_published_or_told_and_joined_again_the_history_is_there() {
+    let network = MemoryNetwork::new();
+    let store = Arc::new(MemoryPersistence::new());
+    let alice = Node::builder("alice").transport(network.member()).persistence(store).build().unwrap();
+    let bob = node("bob", network.member());
+    let (lobby, mut told) = alice.join("lobby").await.unwrap();
+    let (bobs, mut heard) = bob.join("lobby").await.unwrap();
+    lobby.send("one").await.unwrap();
+    assert_eq!(hears(&mut heard).await, "one");
+    lobby.send("two").await.unwrap();
+    lobby.close().await.unwrap();
+    assert_eq!(hears(&mut heard).await, "two", "closing sends what is queued");
+    bobs.close().await.unwrap();
+    let published = network.counts().published;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(network.counts().published, published);
+    let (bobs, _heard) = bob.join("lobby").await.unwrap();
+    bobs.send("three").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    while let Some(event) = told.next().await {
+        assert_eq!(text(&event), None);
+    }
+    assert!(matches!(lobby.send("four").await, Err(NodeError::NotJoined(_))));
+    assert!(matches!(lobby.close().await, Err(NodeError::NotJoined(_))));
+    let (lobby, mut told) = alice.join("lobby").await.unwrap();
+    let history: Vec<_> = lobby.history().unwrap().iter().map(|logged| logged.body.content.clone()).collect();
+    assert_eq!(history, ["one", "two"]);
+    assert!(matches!(alice.join("lobby").await, Err(NodeError::AlreadyJoined(_))));
+    assert_eq!(hears(&mut told).await, "three");
+    assert!(alice.shutdown().await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_is_refused_with_its_size_and_nothing_is_sent() {
+    let network = MemoryNetwork::new();
+    network.set_max_bytes(1_000);
+    let alice = node("alice", network.member());
+    let (lobby, mut told) = alice.join("lobby").await.unwrap();
+    match lobby.send(vec![1; 1_000]).await {
+        Err(NodeError::TooLarge { bytes, max: 1_000 }) => assert!((1_001..1_300).contains(&bytes), "{bytes}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(network.counts().published, 0);
+    // A network that shrinks later refuses for good, and that is told.
+    network.set_max_bytes(400);
+    let request = lobby.send(vec![1; 700]).await.unwrap();
+    let refused = until(&mut told, "an error", |event| match event {
+        ChannelEvent::SendError { request, error: TransportError::TooLarge { max: 400, .. } } => Some(request.clone()),
+        _ => None,
+    });
+    assert_eq!(refused.await, request);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_too_late_is_told_and_gets_every_message_from_the_log() {
+    const MESSAGES: usize = 6_000;
+    let network = MemoryNetwork::new();
+    let mut config = Config::default();
+    config.max_message_history = 10_000;
+    let bob = Node::builder("bob").transport(network.member()).config(config.clone()).build().unwrap();
+    let (_bobs, mut heard) = bob.join("lobby").await.unwrap();
+    let alice = Node::builder("alice").transport(network.member()).config(config).build().unwrap();
+    let (lobby, _told) = alice.join("lobby").await.unwrap();
+    for number in 0..MESSAGES {
+        while lobby.send(number.to_string()).await.is_err() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        if number % 50 == 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let (mut numbers, mut missed) = (Vec::new(), 0);
+    while numbers.len() < MESSAGES {
+        match heard.next().await.unwrap() {
+            ChannelEvent::Missed { events, lost } => missed += events + 1_000_000 * lost,
+            event => numbers.extend(text(&event).map(|text| text.parse::<usize>().unwrap())),
+        }
+    }
+    assert_eq!(numbers, (0..MESSAGES).collect::<Vec<_>>());
+    assert!((1..1_000_000).contains(&missed), "{missed}");
+    lobby.send("after").await.unwrap();
+    assert_eq!(hears(&mut heard).await, "after");
+}
+
+#[tokio::test(start_paused = true)]
+async fn channels_that_share_a_topic_do_not_mix() {
+    let network = MemoryNetwork::new();
+    let (alice, bob) = (node("alice", network.member()), node("bob", network.member()));
+    let shared = || Topic::from("/app/1/all");
+    let (a, _) = alice.channel("a").topic(shared()).join().await.unwrap();
+    let (b, _) = alice.channel("b").topic(shared()).join().await.unwrap();
+    let (_in_a, mut hears_a) = bob.channel("a").topic(shared()).join().await.unwrap();
+    let (_in_b, mut hears_b) = bob.channel("b").topic(shared()).join().await.unwrap();
+    let (_apart, mut hears_apart) = node("carol", network.member()).join("a").await.unwrap();
+    b.send("for b").await.unwrap();
+    a.send("for a").await.unwrap();
+    assert_eq!((hears(&mut hears_a).await, hears(&mut hears_b).await), ("for a".into(), "for b".into()));
+    assert_eq!(bob.manager().stats(&"a".into()).unwrap().duplicates, 0);
+    let quiet = tokio::time::timeout(Duration::from_secs(60), hears(&mut hears_apart)).await;
+    assert!(quiet.is_err(), "another topic is heard: {quiet:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_is_ignored_and_a_network_that_refuses_for_good_is_an_error() {
+    let host = CallbackTransport::new(60_000, |_, _, _| Ok(None), |_, _| {});
+    let alice = node("alice", host.clone());
+    let (lobby, mut told) = alice.join("lobby").await.unwrap();
+    for len in 0..200 {
+        host.receive(&"lobby".into(), &Incoming::new(vec![len; usize::from(len)]));
+    }
+    lobby.send("still here").await.unwrap();
+    until(&mut told, "sent", |event| matches!(event, ChannelEvent::Sent { .. }).then_some(())).await;
+
+    struct Refuses(CallbackTransport);
+    #[async_trait::async_trait]
+    impl Transport for Refuses {
+        async fn subscribe(&self, _: &Topic) -> Result<reliable_channel::transport::Subscription, TransportError> {
+            Err(TransportError::Refused("banned".into()))
+        }
+        async fn publish(
+            &self,
+            topic: &Topic,
+            to: Option<&reliable_channel::transport::PeerAddr>,
+            bytes: bytes::Bytes,
+        ) -> Result<Option<reliable_channel::transport::Hint>, TransportError> {
+            self.0.publish(topic, to, bytes).await
+        }
+        fn max_bytes(&self) -> tokio::sync::watch::Receiver<usize> {
+            self.0.max_bytes()
+        }
+    }
+    let banned = node("bob", Refuses(host));
+    assert!(matches!(banned.join("lobby").await, Err(NodeError::Transport(TransportError::Refused(_)))));
+    assert_eq!(banned.manager().channels(), []);
+}
