@@ -1,0 +1,281 @@
+//! [`Udp`]: a [`Transport`] in a local network, without a server and without configuration.
+//!
+//! What: UDP multicast, with messages larger than a datagram cut and put together again. Why it repairs its own fragments:
+//! of a message of 60 datagrams one is easily lost, and then 1,200 bytes are sent again and not 65,536. How it moves: a
+//! message is cut by the ring of what was sent, crosses as datagrams, and is whole again in the reassembly of each
+//! receiver, who asks its sender for what is missing. Those two have neither sockets nor clocks, and this file drives them.
+//!
+//! README.md has the layout of datagrams, and what the defaults are.
+//!
+//! ```no_run
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! use reliable_channel::transport::{Topic, Transport};
+//! use reliable_channel_udp::{Options, Udp};
+//!
+//! let network = Udp::join(Options::default()).await?;
+//! network.publish(&Topic::from("lobby"), None, "hello".into()).await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod datagram;
+mod reassembly;
+mod ring;
+mod socket;
+
+use std::hash::Hasher as _;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use reliable_channel::manager::{Clock, SystemClock};
+use reliable_channel::transport::{
+    Hint, Incoming, PeerAddr, Subscribers, Subscription, Topic, Transport, TransportError,
+};
+use siphasher::sip::SipHasher24;
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use datagram::{Datagram, MAX_MESSAGE};
+use reassembly::Reassembly;
+use ring::Ring;
+use socket::Sockets;
+
+/// Datagrams sent before others get a turn, so that receivers in the same process can read.
+const SENT_PER_TURN: usize = 16;
+/// Wait after an error of the socket: the network may come back.
+const AFTER_ERROR: Duration = Duration::from_millis(200);
+/// What arrives is at most one datagram, and one byte more shows that it is none of ours.
+const BUFFER: usize = datagram::MAX_DATAGRAM + 1;
+
+/// Where members meet. All of a group must agree on `group` and `port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The multicast group. Default 239.255.109.173, which routers keep within a site.
+    pub group: Ipv4Addr,
+    /// The UDP port of the group. Default 47109.
+    pub port: u16,
+    /// How many networks a datagram may cross; 1, the default, is the local one alone.
+    pub ttl: u32,
+    /// The address of the interface to use. Default: the system's choice, and this machine alone where it has none.
+    pub interface: Option<Ipv4Addr>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { group: Ipv4Addr::new(239, 255, 109, 173), port: 47_109, ttl: 1, interface: None }
+    }
+}
+
+/// Why the network could not be joined.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UdpError {
+    /// The caller's fault: this is no address of a group.
+    #[error("{group} is no multicast group; those begin with 224 to 239")]
+    NoGroup {
+        /// What was given.
+        group: Ipv4Addr,
+    },
+    /// Another program has the port and does not share it.
+    #[error("UDP port {port} is taken by a program that does not share it; all members can use another port")]
+    PortTaken {
+        /// The port.
+        port: u16,
+    },
+    /// The system has no interface that carries multicast.
+    #[error("no network interface carries multicast to {group}: {error}")]
+    NoMulticast {
+        /// The group.
+        group: Ipv4Addr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The system's fault.
+    #[error("no UDP socket: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A member of a group in the local network. Clones are the same member, which leaves with the last one.
+///
+/// Messages have at most 65,536 bytes. Own messages do not come back. Addresses are those that messages come from; they
+/// are not authenticated.
+#[derive(Clone, Debug)]
+pub struct Udp(Arc<Member>);
+
+#[derive(Debug)]
+struct Member {
+    parts: Parts,
+    max_bytes: watch::Sender<usize>,
+    /// Ends with the member.
+    listening: AbortHandle,
+}
+
+/// What the listening task has, too.
+#[derive(Clone, Debug)]
+struct Parts {
+    sockets: Arc<Sockets>,
+    boot: u64,
+    ring: Arc<Mutex<Ring>>,
+    clock: SystemClock,
+    subscribers: Subscribers,
+}
+
+impl Udp {
+    /// Joins the group. Must be called inside a tokio runtime with network and time, whose task it uses until it is dropped.
+    ///
+    /// # Errors
+    /// [`UdpError`], each with what to do about it.
+    pub async fn join(options: Options) -> Result<Self, UdpError> {
+        let sockets = Arc::new(Sockets::open(&options)?);
+        let boot = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+        let ring = Arc::new(Mutex::new(Ring::new(boot)));
+        let parts = Parts { sockets, boot, ring, clock: SystemClock::new(), subscribers: Subscribers::default() };
+        let listening = tokio::spawn(listen(parts.clone())).abort_handle();
+        Ok(Self(Arc::new(Member { parts, max_bytes: watch::Sender::new(MAX_MESSAGE), listening })))
+    }
+
+    /// Whether no network was found, so that only programs on this machine are reached.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.0.parts.sockets.is_local
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.listening.abort();
+        self.parts.subscribers.end();
+    }
+}
+
+#[async_trait]
+impl Transport for Udp {
+    async fn subscribe(&self, topic: &Topic) -> Result<Subscription, TransportError> {
+        Ok(self.0.parts.subscribers.subscribe(&under(hash(topic))))
+    }
+
+    async fn publish(
+        &self,
+        topic: &Topic,
+        to: Option<&PeerAddr>,
+        bytes: Bytes,
+    ) -> Result<Option<Hint>, TransportError> {
+        if bytes.len() > MAX_MESSAGE {
+            return Err(TransportError::TooLarge { bytes: bytes.len(), max: MAX_MESSAGE });
+        }
+        let to = to.map_or(Ok(self.0.parts.sockets.to), address)?;
+        let datagrams = lock(&self.0.parts.ring).cut(hash(topic), bytes);
+        self.0.parts.send(to, &datagrams).await.map_err(|error| TransportError::Unavailable(error.to_string()))?;
+        Ok(None)
+    }
+
+    fn max_bytes(&self) -> watch::Receiver<usize> {
+        self.0.max_bytes.subscribe()
+    }
+}
+
+impl Parts {
+    async fn send(&self, to: SocketAddr, datagrams: &[Bytes]) -> io::Result<()> {
+        for (at, datagram) in datagrams.iter().enumerate() {
+            self.sockets.own.send_to(datagram, to).await?;
+            if at % SENT_PER_TURN == SENT_PER_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.clock.running().as_millis())
+    }
+
+    /// Takes a datagram in.
+    async fn receive(&self, parts: &mut Reassembly, from: SocketAddr, datagram: &[u8]) {
+        match Datagram::decode(datagram) {
+            Ok(Datagram::Fragment(fragment)) if fragment.message.boot != self.boot => {
+                let topic = under(fragment.topic);
+                if self.subscribers.is_read(&topic)
+                    && let Some(bytes) = parts.take(self.now(), from, fragment)
+                {
+                    let addr = PeerAddr::new(from.to_string());
+                    self.subscribers.hand_in(&topic, &Incoming::new(bytes).sent_by(addr));
+                }
+            }
+            Ok(Datagram::Nack(nack)) => {
+                let answers = lock(&self.ring).answer(self.now(), &nack);
+                // Who still lacks something asks again.
+                let _ = self.send(from, &answers).await;
+            }
+            // The own echo, or somebody else's datagram.
+            Ok(Datagram::Fragment(_)) | Err(_) => {}
+        }
+    }
+}
+
+/// Takes in what arrives, and asks for what is missing, until it is aborted.
+async fn listen(own: Parts) {
+    let mut parts = Reassembly::default();
+    let mut for_all = vec![0; BUFFER];
+    let mut for_us = vec![0; BUFFER];
+    loop {
+        let wait = parts.poll_timeout().map(|due| due.saturating_sub(own.now()));
+        tokio::select! {
+            (len, from) = next(&own.sockets.group, &mut for_all) => {
+                own.receive(&mut parts, from, &for_all[..len]).await;
+            }
+            (len, from) = next(&own.sockets.own, &mut for_us) => {
+                own.receive(&mut parts, from, &for_us[..len]).await;
+            }
+            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {
+                for (to, nack) in parts.timeout(own.now()) {
+                    // What does not go out is asked for again.
+                    let _ = own.sockets.own.send_to(&nack.encode(), to).await;
+                }
+            }
+        }
+    }
+}
+
+async fn next(socket: &UdpSocket, buffer: &mut [u8]) -> (usize, SocketAddr) {
+    loop {
+        match socket.recv_from(buffer).await {
+            Ok(received) => return received,
+            // The interface went away, or, on Windows, somebody to whom something was sent.
+            Err(_) => tokio::time::sleep(AFTER_ERROR).await,
+        }
+    }
+}
+
+/// What a datagram has of its topic.
+fn hash(topic: &Topic) -> u64 {
+    let mut hasher = SipHasher24::new_with_keys(0, 0);
+    hasher.write(topic.as_bytes());
+    hasher.finish()
+}
+
+/// The topic as subscribers are found by here: its hash.
+fn under(hash: u64) -> Topic {
+    Topic::new(hash.to_be_bytes().to_vec())
+}
+
+fn address(peer: &PeerAddr) -> Result<SocketAddr, TransportError> {
+    let text = std::str::from_utf8(peer.as_bytes()).ok();
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| TransportError::Refused("this address is not one of a UDP network".into()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under this lock panics halfway.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The examples of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
