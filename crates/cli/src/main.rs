@@ -5,6 +5,7 @@
 //! How it moves: options are parsed, the command runs to its end and prints on stdout.
 
 mod backup;
+mod chat;
 mod demo;
 mod inspect;
 mod migrate;
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Backup(backup::Args),
+    Chat(chat::Args),
     Demo(demo::Args),
     Inspect(inspect::Args),
     Migrate(migrate::Args),
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     panic::set_hook(Box::new(|_| {}));
     let outcome = panic::catch_unwind(|| match command {
         Command::Backup(args) => backup::run(&args),
+        Command::Chat(args) => chat::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Migrate(args) => migrate::run(&args),
@@ -77,7 +80,7 @@ fn explain(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        screen::error("a command is needed: backup, demo, inspect, migrate, peer or simulate; see --help");
+        screen::error("a command is needed: backup, chat, demo, inspect, migrate, peer or simulate; see --help");
         return ExitCode::from(2);
     }
     let text = error.to_string();

@@ -1,0 +1,185 @@
+//! `chat --plain`: people in terminals of one machine, over real sockets.
+
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use common::run;
+
+/// The longest silence on a screen: as long as a resend, and what follows it, may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A terminal in which somebody chats.
+struct Terminal {
+    child: Child,
+    keyboard: Option<ChildStdin>,
+    screen: Receiver<String>,
+    shown: Vec<String>,
+    notes: Option<JoinHandle<String>>,
+}
+
+impl Terminal {
+    /// Starts a chat of the group on this port; what the user has lies in this directory.
+    fn open(home: &Path, port: u16, more: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_reliable-channel"))
+            .args(["chat", "--plain", "--interface", "127.0.0.1", "--port", &port.to_string()])
+            .args(more)
+            .env("XDG_DATA_HOME", home)
+            .env("LOCALAPPDATA", home)
+            .env("USER", "alice")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (shows, screen) = channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || stdout.lines().try_for_each(|line| shows.send(line.unwrap())));
+        let mut stderr = child.stderr.take().unwrap();
+        let notes = std::thread::spawn(move || {
+            let mut notes = String::new();
+            stderr.read_to_string(&mut notes).unwrap();
+            notes
+        });
+        Self { keyboard: child.stdin.take(), child, screen, shown: Vec::new(), notes: Some(notes) }
+    }
+
+    fn types(&mut self, line: &str) {
+        writeln!(self.keyboard.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits until a line with this in it is shown, or was.
+    #[track_caller]
+    fn shows(&mut self, part: &str) -> String {
+        loop {
+            if let Some(line) = self.shown.iter().find(|line| line.contains(part)) {
+                return line.clone();
+            }
+            match self.screen.recv_timeout(PATIENCE) {
+                Ok(line) => self.shown.push(line),
+                Err(error) => panic!("no {part:?}: {error}; shown: {:#?}", self.shown),
+            }
+        }
+    }
+
+    /// Ends the input. Gives the exit code and what was said on stderr.
+    fn ends(mut self) -> (Option<i32>, String) {
+        self.keyboard = None;
+        let code = self.child.wait().unwrap().code();
+        (code, self.notes.take().unwrap().join().unwrap())
+    }
+
+    /// Kills it, as a power cut would.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that no other group of this machine meets on.
+fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Whether this machine carries multicast to itself; otherwise says so.
+fn can_chat() -> bool {
+    let group = Ipv4Addr::new(239, 255, 109, 173);
+    let joined = UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST));
+    if let Err(error) = &joined {
+        // Not `eprintln!`, which a test that passes keeps to itself.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: chat, because this machine carries no multicast: {error}");
+    }
+    joined.is_ok()
+}
+
+#[test]
+fn two_talk_and_who_is_killed_finds_the_history_and_what_was_missed() {
+    if !can_chat() {
+        return;
+    }
+    let (home, port) = (tempfile::tempdir().unwrap(), free_port());
+    let mut alice = Terminal::open(home.path(), port, &["--name", "alice"]);
+    let mut bob = Terminal::open(home.path(), port, &["--name", "bob"]);
+    alice.types("hello");
+    alice.shows("\u{2713} hello");
+    bob.shows("<alice> hello");
+    alice.shows("\u{2713}\u{2713} hello (bob)");
+    bob.types("hi alice");
+    alice.shows("<bob> hi alice");
+    alice.kill();
+    bob.types("meanwhile");
+    bob.shows("\u{2713} meanwhile");
+
+    let mut alice = Terminal::open(home.path(), port, &["--name", "alice"]);
+    alice.shows("<bob> hi alice");
+    assert_eq!(alice.shown, ["<alice> hello", "<bob> hi alice"]);
+    alice.shows("<bob> meanwhile");
+    bob.shows("\u{2713}\u{2713} meanwhile (alice)");
+    let (code, notes) = alice.ends();
+    assert_eq!(code, Some(0), "{notes}");
+    assert!(notes.contains("note: you are alice in lobby"), "{notes}");
+    assert_eq!(bob.ends().0, Some(0));
+}
+
+#[test]
+fn terminals_without_a_name_are_two_people_and_channels_are_apart() {
+    if !can_chat() {
+        return;
+    }
+    let (home, port) = (tempfile::tempdir().unwrap(), free_port());
+    let mut one = Terminal::open(home.path(), port, &[]);
+    let mut apart = Terminal::open(home.path(), port, &["--channel", "kitchen"]);
+    let mut two = Terminal::open(home.path(), port, &[]);
+    // A message that is sent before the other has joined is heard later.
+    one.types("\u{1b}[31mred\u{7}");
+    let line = two.shows("red");
+    assert!(line.starts_with("<alice-") && line.ends_with(" [31mred "), "{line:?}");
+    two.types("heard");
+    one.shows("> heard");
+    let names = [&one, &two].map(|terminal| terminal.shown.iter().find(|line| line.starts_with('<')).cloned());
+    assert_ne!(names[0].as_ref().unwrap().split('>').next(), names[1].as_ref().unwrap().split('>').next());
+    apart.types("alone");
+    apart.shows("\u{2713} alone");
+    assert!(!apart.shown.iter().any(|line| line.starts_with('<')), "{:?}", apart.shown);
+    let (code, notes) = apart.ends();
+    assert_eq!(code, Some(0));
+    assert!(notes.contains("nobody is known to have all that you said"), "{notes}");
+}
+
+#[test]
+fn every_error_is_one_line_that_says_what_to_do() {
+    if !can_chat() {
+        return;
+    }
+    let (home, port) = (tempfile::tempdir().unwrap(), free_port());
+    let chat = |more: &[&str]| run(&[&["chat", "--plain"], more].concat(), b"");
+    let data = home.path().join("data");
+    let data = data.to_str().unwrap();
+    let owner = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let taken = owner.local_addr().unwrap().port().to_string();
+    chat(&["--data", data, "--name", "alice", "--port", &taken]).failed(1, "all members can use another port");
+    chat(&["--data", data, "--name", "alice", "--interface", "192.0.2.77"]).failed(1, "no network interface carries");
+    chat(&["--data", data, "--name", "bob"]).failed(1, "is alice's; leave out --name");
+    let mut alice = Terminal::open(home.path(), port, &["--data", data]);
+    alice.types(&"x".repeat(70_000));
+    alice.shows("* not sent: the message takes");
+    chat(&["--data", data]).failed(1, "is in use");
+    chat(&["--port", "0"]).failed(2, "--port");
+    assert_eq!(alice.ends().0, Some(0));
+}
