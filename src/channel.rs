@@ -408,8 +408,6 @@ pub struct Channel {
     pace: repair::Pace,
     /// In the next message that must be trimmed, names come before our filter.
     names_first: bool,
-    /// The last send that made an id: when, of what content, and the time that went into the id.
-    id_made: Option<(WallTime, Bytes, u64)>,
     /// Resends wait for this after a batch of them.
     resends_allowed: RunningTime,
     slice: slice::Slice,

@@ -179,7 +179,6 @@ impl Channel {
             widening: super::widening::Widening::new(keys),
             pace,
             names_first: true,
-            id_made: None,
             resends_allowed: now.running,
             slice: super::slice::Slice::default(),
             cycles: super::cycle::Search::default(),

@@ -19,12 +19,12 @@ const MAX_NAMED: usize = 16;
 impl Channel {
     pub(super) fn send(&mut self, content: Bytes, id: Option<MessageId>) -> Result<Outcome, ChannelError> {
         self.check_content(&content)?;
-        let (id, nanos) = match id {
-            Some(id) => (self.check_new_id(id)?, None),
-            None => self.new_id(&content),
+        let lamport = clock::next(self.mended_clock(), self.now.wall, self.config.dialect);
+        let id = match id {
+            Some(id) => self.check_new_id(id)?,
+            None => self.new_id(lamport, &content),
         };
         self.check_room(content.len())?;
-        let lamport = clock::next(self.mended_clock(), self.now.wall, self.config.dialect);
         let mut message = self.compose(id.clone(), lamport, content.clone(), KEPT_HEADS)?;
         // Now that nothing can be refused any more. Setting the clock right may deliver what waited, and the own message
         // comes after all that was delivered.
@@ -36,9 +36,6 @@ impl Channel {
         }
         let lamport = message.lamport.unwrap_or(lamport);
         self.meta.lamport = lamport;
-        if let Some(nanos) = nanos {
-            self.id_made = Some((self.now.wall, message.content.clone(), nanos));
-        }
         self.requests_went_out(&message);
 
         let key = LogKey { lamport, id: id.clone() };
@@ -67,7 +64,8 @@ impl Channel {
         if !self.config.dialect.has_sync() {
             return Err(ChannelError::NotInDialect { what: "ephemeral messages" });
         }
-        let (id, _) = self.new_id(&content);
+        let lamport = clock::next(self.meta.lamport, self.now.wall, self.config.dialect);
+        let id = self.new_id(lamport, &content);
         let message = self.bare_message(id.clone(), None, content);
         self.check_size(&message)?;
         self.echoes.sent(&id);
@@ -84,7 +82,7 @@ impl Channel {
         }
         self.mend_clock();
         let lamport = clock::next(self.meta.lamport, self.now.wall, self.config.dialect);
-        let (id, _) = self.new_id(&lamport.0.to_be_bytes());
+        let id = self.new_id(lamport, &lamport.0.to_be_bytes());
         let seed = self.now.random().to_be_bytes();
         if self.company.is_small(self.now.running, self.config.acknowledgement_window) {
             self.filter.reseed_once(self.now.running, seed, self.config.few_error_rate);
@@ -208,7 +206,8 @@ impl Channel {
             self.reseed_if_due();
         }
         let mut message = self.bare_message(id, Some(lamport), content);
-        message.causal_history = keys.iter().filter_map(|key| self.entry_of(key)).collect();
+        message.causal_history.reserve_exact(keys.len());
+        message.causal_history.extend(keys.iter().filter_map(|key| self.entry_of(key)));
         message.filter = self.filter.field();
         message.repair_request = self.due_requests();
         // Heads after the two newest come next time: else many short ones of others would keep us from sending at all.
@@ -265,11 +264,10 @@ impl Channel {
         self.known.key(id).is_some() || self.is_withdrawn(id)
     }
 
-    /// Hex Keccak-256 of sender, time in nanoseconds and content (LIP-173), and that time; it moves on until the id is new.
-    fn new_id(&self, content: &[u8]) -> (MessageId, Option<u64>) {
-        // Where the clock stands still, not through all the ids of this content once more.
-        let made = self.id_made.as_ref().filter(|(wall, made, _)| *wall == self.now.wall && made == content);
-        let mut nanos = made.map_or(self.now.wall.as_nanos(), |(_, _, last)| last.wrapping_add(1));
+    /// Hex Keccak-256 of sender, time in nanoseconds and content (LIP-173). Where the clock stands still or went back, the
+    /// time is that of the message, which never comes again; it moves on until the id is new.
+    fn new_id(&self, lamport: Lamport, content: &[u8]) -> MessageId {
+        let mut nanos = self.now.wall.as_nanos().max(lamport.0.saturating_mul(1_000_000));
         loop {
             let mut hash = Keccak256::new();
             hash.update(self.participant.as_bytes());
@@ -277,7 +275,7 @@ impl Channel {
             hash.update(content);
             let id = MessageId::new(hex(&hash.finalize().into()));
             if !self.is_taken(&id) {
-                return (id, Some(nanos));
+                return id;
             }
             nanos = nanos.wrapping_add(1);
         }
