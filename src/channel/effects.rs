@@ -7,6 +7,9 @@ use crate::types::{Lamport, Message, MessageId, ParticipantId};
 
 use super::{Event, Limit, Transmit, TransmitKind};
 
+/// Rows that most inputs change at most.
+const USUAL_CHANGES: usize = 8;
+
 /// A changed row.
 #[derive(Debug)]
 enum Change {
@@ -39,11 +42,18 @@ pub(super) struct Effects {
 
 impl Effects {
     pub(super) fn put(&mut self, row: Row) {
-        self.rows.push(Change::Put(row));
+        self.change(Change::Put(row));
     }
 
     pub(super) fn delete(&mut self, key: RowKey) {
-        self.rows.push(Change::Delete(key));
+        self.change(Change::Delete(key));
+    }
+
+    fn change(&mut self, change: Change) {
+        if self.rows.is_empty() {
+            self.rows.reserve_exact(USUAL_CHANGES);
+        }
+        self.rows.push(change);
     }
 
     pub(super) fn tell(&mut self, event: Event) {

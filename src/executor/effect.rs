@@ -187,7 +187,7 @@ pub struct Answer {
     /// What the channel answered.
     pub outcome: Outcome,
     /// The message for the caller to broadcast, and the dialect to encode it in.
-    pub own: Option<(Message, Dialect)>,
+    pub own: Option<(Box<Message>, Dialect)>,
 }
 
 impl Answer {

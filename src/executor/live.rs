@@ -18,7 +18,7 @@ use super::owed::{Failing, Owed, rewrite};
 use super::step::{Pending, Steps, Waiting};
 use super::told::{Callbacks, Telling, Told};
 use super::turn::Turn;
-use crate::channel::{self, Channel, Config, Context};
+use crate::channel::{self, Channel, Config, Context, Step};
 use crate::state::{ChannelData, Commit};
 use crate::store::PersistenceError;
 use crate::types::{Dialect, RunningTime};
@@ -433,7 +433,7 @@ impl Live {
     fn enter(&mut self, turn: &mut Turn<'_>, order: Waiting) {
         let timeout = order.input == channel::Input::Timeout;
         let context = turn.context(&mut self.entropy);
-        let mut step = match self.handle(turn, &context, order.input) {
+        let step = match self.handle(turn, &context, order.input) {
             Ok(step) => step,
             Err(error) => {
                 if let Some(caller) = order.caller {
@@ -442,7 +442,17 @@ impl Live {
                 return;
             }
         };
-        if let Some(notice) = self.foreign_notice(order.heard) {
+        let notice = self.foreign_notice(order.heard);
+        if notice.is_none() && !self.is_busy() && !self.owes() && is_empty(&step) {
+            // Nothing to carry out, and nobody to wait for.
+            if let Some(caller) = order.caller {
+                let answer = step.outcome.map(|outcome| Answer { outcome, own: None });
+                turn.answer(caller.call, answer.map_err(ExecutorError::from));
+            }
+            return self.measure(turn);
+        }
+        let mut step = self.pending(turn, step);
+        if let Some(notice) = notice {
             step.telling.told.insert(0, notice);
         }
         step.callers.extend(order.caller.map(|caller| caller.call));
@@ -452,20 +462,20 @@ impl Live {
         self.measure(turn);
     }
 
-    fn handle(&mut self, turn: &Turn<'_>, context: &Context, input: channel::Input) -> Result<Pending, ExecutorError> {
+    fn handle(&mut self, turn: &Turn<'_>, context: &Context, input: channel::Input) -> Result<Step, ExecutorError> {
         let Ok(step) = catch_unwind(AssertUnwindSafe(|| self.channel.handle(context, input))) else {
             error!(channel = %turn.id, "a defect made the channel panic; it takes no more inputs");
             self.failed = true;
             return Err(ExecutorError::ChannelFailed);
         };
-        if let Err(refused) = &step.outcome
-            && step.save.is_empty()
-            && step.transmit.is_empty()
-            && step.events.is_empty()
-        {
-            return Err(refused.clone().into());
+        match &step.outcome {
+            Err(refused) if is_empty(&step) => Err(refused.clone().into()),
+            _ => Ok(step),
         }
-        Ok(Pending::new(step, self.dialect, turn.common.options.callbacks.hints))
+    }
+
+    fn pending(&self, turn: &Turn<'_>, step: Step) -> Pending {
+        Pending::new(step, self.dialect, turn.common.options.callbacks.hints)
     }
 
     /// Counts what the channel takes now, and lets it shrink where all channels together take too much.
@@ -475,6 +485,7 @@ impl Live {
         if let Some((log_bytes, parked_bytes)) = self.memory.excess(before, self.footprint) {
             let context = turn.context(&mut self.entropy);
             if let Ok(step) = self.handle(turn, &context, channel::Input::Shrink { log_bytes, parked_bytes }) {
+                let step = self.pending(turn, step);
                 self.steps.push(step);
                 self.count();
             }
@@ -549,12 +560,14 @@ impl Live {
             }
             (None, None) => {
                 let dialect = self.dialect;
-                let Pending { outcome, own, callers, .. } = *step;
+                let Pending { outcome, own, mut callers, .. } = *step;
+                let Some(last) = callers.pop() else { return };
                 let answer = outcome.map_err(ExecutorError::from);
                 let answer = answer.map(|outcome| Answer { outcome, own: own.map(|message| (message, dialect)) });
                 for call in callers {
                     turn.answer(call, answer.clone());
                 }
+                turn.answer(last, answer);
             }
         }
     }
@@ -571,6 +584,11 @@ impl Live {
         turn.callbacks.push(turn.common.options.callbacks, self.generation, &telling);
         turn.effects.push(Effect::Tell { channel: turn.id.clone(), telling });
     }
+}
+
+/// Whether a step has nothing to carry out.
+fn is_empty(step: &Step) -> bool {
+    step.save.is_empty() && step.transmit.is_empty() && step.events.is_empty()
 }
 
 impl Drop for Live {

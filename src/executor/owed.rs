@@ -27,7 +27,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Commits not saved, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
-    commits: Vec<Commit>,
+    oldest: Option<Commit>,
+    later: Vec<Commit>,
     rows: usize,
     bytes: usize,
     /// Rows owed when a save was last tried.
@@ -38,7 +39,7 @@ pub(super) struct Owed {
 
 impl Owed {
     pub(super) fn is_empty(&self) -> bool {
-        self.commits.is_empty() && !self.everything
+        self.oldest.is_none() && !self.everything
     }
 
     /// Whether only a [`rewrite`] will do.
@@ -51,7 +52,10 @@ impl Owed {
         if !later.is_empty() && !self.everything {
             self.rows += size(&later);
             self.bytes += bytes_of(&later);
-            self.commits.push(later);
+            match self.oldest {
+                None => self.oldest = Some(later),
+                Some(_) => self.later.push(later),
+            }
         }
     }
 
@@ -60,7 +64,9 @@ impl Owed {
         if !self.everything {
             self.rows += size(&older);
             self.bytes += bytes_of(&older);
-            self.commits.insert(0, older);
+            if let Some(second) = self.oldest.replace(older) {
+                self.later.insert(0, second);
+            }
         }
     }
 
@@ -82,7 +88,8 @@ impl Owed {
 
     /// Everything owed as one commit.
     pub(super) fn take(&mut self) -> Commit {
-        let mut commits = std::mem::take(&mut self.commits);
+        let mut commits = std::mem::take(&mut self.later);
+        let mut all = self.oldest.take().unwrap_or_default();
         while commits.len() > 1 {
             let mut pairs = Vec::with_capacity(commits.len().div_ceil(2));
             let mut rest = commits.into_iter();
@@ -94,7 +101,9 @@ impl Owed {
             }
             commits = pairs;
         }
-        let all = commits.pop().unwrap_or_default();
+        if let Some(later) = commits.pop() {
+            all.merge(later);
+        }
         (self.rows, self.bytes) = (0, 0);
         self.tried = size(&all);
         all
@@ -218,7 +227,7 @@ mod tests {
         owed.owe_everything();
         owed.push(put("more", 1));
         owed.give_back(put("before", 1));
-        assert!(owed.is_everything() && !owed.is_due() && owed.commits.is_empty());
+        assert!(owed.is_everything() && !owed.is_due() && owed.oldest.is_none());
     }
 
     #[test]

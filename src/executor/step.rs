@@ -17,8 +17,8 @@ pub(super) struct Pending {
     pub(super) save: Commit,
     /// Save what is owed, even if there is nothing to add.
     pub(super) retry: bool,
-    /// What the caller gets to broadcast.
-    pub(super) own: Option<Message>,
+    /// What the caller gets to broadcast; boxed, for it moves from hand to hand.
+    pub(super) own: Option<Box<Message>>,
     pub(super) telling: Telling,
     pub(super) outcome: Result<Outcome, ChannelError>,
     /// Who waits for it; of an opening, maybe many.
@@ -94,7 +94,7 @@ impl Pending {
             bytes: bytes_of(&step.save).max(telling.bytes()),
             save: step.save,
             retry: false,
-            own: own.map(|own| own.message),
+            own: own.map(|own| Box::new(own.message)),
             telling,
             outcome: step.outcome,
             callers: Vec::new(),
