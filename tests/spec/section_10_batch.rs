@@ -231,3 +231,44 @@ fn what_was_heard_a_moment_before_the_answer_does_not_follow_it() {
     alice.receive(&messages[10]);
     assert_eq!(repairs(&alice.run_for(60_000)), [names(18..19), names(5..10), names(11..18)].concat());
 }
+
+#[test]
+fn where_a_requester_stands_is_looked_for_in_256_messages() {
+    // Each of its own messages names the two before it.
+    for (own, follows) in [(400, 5..37), (600, 66..98)] {
+        let messages = chain(100);
+        // No resend carries the request.
+        let mut bob = peer_with("bob", |config| config.resend_interval = config.max_resend_interval);
+        let mut alice = peer("alice");
+        messages.iter().for_each(|message| drop(alice.receive(message)));
+        messages[..5].iter().for_each(|message| drop(bob.receive(message)));
+        [&mut alice, &mut bob].into_iter().for_each(|peer| drop(peer.run_for(60_000)));
+        (0..own).for_each(|n| drop(alice.receive(&bob.send(&format!("his own {n}")))));
+        bob.receive(&messages[99]);
+        let request = request_of(&mut bob);
+        alice.receive(&request);
+        let sent = repairs(&alice.run_for(60_000));
+        // The filter hits one in a hundred by accident, and the next one takes its place.
+        let expected = names(follows.start..follows.end + 3);
+        assert!(sent.len() > 28 && sent[1..].iter().all(|id| expected.contains(id)), "{own} of his own: {sent:?}");
+    }
+}
+
+#[test]
+fn for_a_batch_1024_messages_are_looked_at() {
+    for (held, follow) in [(1_000, 24), (1_023, 1), (1_100, 0)] {
+        let messages = chain(1_300);
+        let mut alice = peer_with("alice", |config| config.max_message_history = 2_000);
+        messages.iter().for_each(|message| drop(alice.receive(message)));
+        alice.run_for(60_000);
+        let ids = names(0..=held);
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let request = sync("bob", 60_000, &["m000"], &["m1200"]).tap_mut(|it| it.filter = filter_of(&ids, 7));
+        alice.receive(&request);
+        let sent = repairs(&alice.run_for(60_000));
+        let expected = names(held + 1..held + 1 + follow);
+        // The filter hits one in a hundred by accident.
+        assert!(sent[1..].iter().all(|id| expected.contains(id)), "{held} held: {sent:?}");
+        assert!(sent.len() > follow * 3 / 4, "{held} held: {sent:?}");
+    }
+}
