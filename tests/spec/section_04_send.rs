@@ -80,6 +80,20 @@ fn without_an_id_from_the_caller_it_is_hex_keccak_256_of_sender_time_in_nanoseco
 }
 
 #[test]
+fn while_the_clock_stands_still_the_time_of_an_id_is_that_of_the_message() {
+    let mut alice = peer("alice");
+    alice.send("first");
+    for (back, lamport) in [(0, EPOCH + 2), (50, EPOCH + 3)] {
+        alice.wall_offset -= back;
+        let nanos: u64 = lamport * 1_000_000;
+        let hash =
+            Keccak256::new().chain_update("alice").chain_update(nanos.to_be_bytes()).chain_update("text").finalize();
+        let sent = alice.send("text");
+        assert_eq!((sent.id.to_string(), sent.lamport), (hex::encode(hash), Some(Lamport(lamport))));
+    }
+}
+
+#[test]
 fn equal_content_never_collides() {
     let (mut alice, mut bob) = (peer("alice"), peer("bob"));
     let mut all = vec![alice.send("ok").id, alice.send("ok").id, bob.send("ok").id];
