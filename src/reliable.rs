@@ -34,6 +34,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
+//! # Restarts
+//! What [`ReliableChannel::send`] returned for and what an event told is saved, with a store that keeps its promise. A crash
+//! may come between saving and telling. So after a start an application shows [`ReliableChannel::history`], which has
+//! everything, and then goes on with the events; or it keeps the cursor of the last delivery it has dealt with, and asks
+//! the [`manager`](Node::manager) for `deliveries_since` it.
+//!
 //! # What is not here yet
 //! A message must fit into what the transport carries, with about 200 bytes for what goes with it: what does not is
 //! [`NodeError::TooLarge`]. Nothing is encrypted, and nothing limits how much is sent.

@@ -96,7 +96,7 @@ pub enum ChannelEvent {
     Missed {
         /// How many.
         events: u64,
-        /// So many messages had left the log already.
+        /// So many messages at most had left the log already.
         lost: u64,
     },
     /// The channel could not be saved, and it is tried again.
@@ -191,7 +191,8 @@ impl Events {
     fn refill(&mut self, events: u64) {
         let manager = self.manager.upgrade();
         let missed = manager.and_then(|manager| manager.deliveries_since(&self.channel, self.last).ok());
-        let (deliveries, lost) = missed.map_or((Vec::new(), 0), |missed| (missed.deliveries, missed.evicted));
+        // Where the log cannot be read any more, nobody can say how many of them were messages.
+        let (deliveries, lost) = missed.map_or((Vec::new(), events), |missed| (missed.deliveries, missed.evicted));
         self.refilled = deliveries.last().map(Delivery::cursor);
         self.again.push_back(ChannelEvent::Missed { events, lost });
         self.again.extend(deliveries.into_iter().map(ChannelEvent::Received));

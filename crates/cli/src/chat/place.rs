@@ -63,7 +63,7 @@ impl Place {
             Err(error) => return Ok(Err(error)),
         };
         let file = dir.join(NAME);
-        let kept = fs::read_to_string(&file).ok().filter(|kept| !kept.is_empty());
+        let kept = fs::read_to_string(&file).ok().map(|kept| kept.trim().to_owned()).filter(|kept| !kept.is_empty());
         let name = match (kept, wanted) {
             (Some(kept), Some(wanted)) if kept != wanted => {
                 bail!("{} is {kept}'s; leave out --name, or choose another --data", dir.display())
