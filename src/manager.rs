@@ -51,7 +51,7 @@ pub use observer::Observer;
 
 #[cfg(doc)]
 use crate::channel::Channel;
-use crate::channel::{ChannelError, Config, Fate, Input, Outcome, Received};
+use crate::channel::{Config, Fate, Input, Outcome, Received};
 use crate::executor::{Answer, ExecutorError, Order};
 pub use crate::executor::{OnSaveFailure, Unfinished};
 use crate::types::{ChannelId, Dialect, Message, MessageId, ParticipantId};
@@ -291,12 +291,9 @@ impl ReliabilityManager {
     }
 
     /// As [`unwrap_received`](Self::unwrap_received), from a network that carries this channel: another one's message is
-    /// [`ChannelError::WrongChannel`].
+    /// refused by the channel.
     pub(crate) async fn unwrap_in(&self, channel: &ChannelId, bytes: Bytes) -> Result<Unwrapped, ManagerError> {
         let (message, dialect) = wire::decode(&bytes, &self.shared.config.limits)?;
-        if message.channel != *channel {
-            return Err(ManagerError::Channel(ChannelError::WrongChannel));
-        }
         let answer = self.enter(channel, Input::Receive(message.clone()), Some(dialect)).await?;
         let Received { fate, released, .. } = received(answer.outcome, message.id.clone());
         Ok(Unwrapped { message, fate, released })

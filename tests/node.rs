@@ -5,12 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reliable_channel::channel::{Config, Event};
 use reliable_channel::reliable::{ChannelEvent, Events, Node, NodeError, RequestState};
 use reliable_channel::store::MemoryPersistence;
 use reliable_channel::transport::{
-    CallbackTransport, Conditions, Incoming, MemoryNetwork, MemoryTransport, Topic, Transport, TransportError,
+    CallbackTransport, Conditions, Hint, Incoming, MemoryNetwork, MemoryTransport, PeerAddr, Subscription, Topic,
+    Transport, TransportError,
 };
+use tokio::sync::watch::Receiver;
 
 fn node(name: &str, transport: impl Transport) -> Node {
     Node::builder(name).transport(transport).seed(name.len() as u64).build().unwrap()
@@ -119,6 +122,7 @@ async fn a_network_that_goes_and_comes_back_is_told_and_loses_nothing() {
     tokio::time::sleep(Duration::from_secs(40)).await;
     plug.partition(0);
     until(&mut bob_hears, "that the network is there", is_up).await;
+    until(&mut bob_hears, "sent", |event| matches!(event, ChannelEvent::Sent { .. }).then_some(())).await;
     assert_eq!(hears(&mut alice_hears).await, "from nowhere");
     alices.send("welcome").await.unwrap();
     assert_eq!(hears(&mut bob_hears).await, "welcome");
@@ -129,6 +133,66 @@ async fn a_network_that_goes_and_comes_back_is_told_and_loses_nothing() {
     plug.partition(0);
     until(&mut bob_hears, "that it is back", is_up).await;
     assert_eq!(hears(&mut bob_hears).await, "missed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_network_is_back_what_nobody_has_goes_out_at_once() {
+    let network = MemoryNetwork::new();
+    let plug: MemoryTransport = network.member();
+    let (alice, bob) = (node("alice", network.member()), node("bob", plug.clone()));
+    let (_alices, mut alice_hears) = alice.join("lobby").await.unwrap();
+    let (bobs, _told) = bob.join("lobby").await.unwrap();
+    plug.partition(1);
+    bobs.send("on an island").await.unwrap();
+    // By now it is sent again every 40 seconds at most.
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    plug.disconnect();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    plug.partition(0);
+    let soon = tokio::time::timeout(Duration::from_secs(2), hears(&mut alice_hears)).await;
+    assert_eq!(soon.as_deref(), Ok("on an island"));
+}
+
+/// A network that takes its time.
+struct Slow(MemoryTransport);
+
+#[async_trait::async_trait]
+impl Transport for Slow {
+    async fn subscribe(&self, topic: &Topic) -> Result<Subscription, TransportError> {
+        self.0.subscribe(topic).await
+    }
+
+    async fn publish(
+        &self,
+        topic: &Topic,
+        to: Option<&PeerAddr>,
+        bytes: Bytes,
+    ) -> Result<Option<Hint>, TransportError> {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        self.0.publish(topic, to, bytes).await
+    }
+
+    fn max_bytes(&self) -> Receiver<usize> {
+        self.0.max_bytes()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_waits_until_the_network_has_what_was_said_but_not_for_ever() {
+    let network = MemoryNetwork::new();
+    let alice = node("alice", Slow(network.member()));
+    let (lobby, _told) = alice.join("lobby").await.unwrap();
+    for number in 0..3 {
+        lobby.send(number.to_string()).await.unwrap();
+    }
+    lobby.close().await.unwrap();
+    assert_eq!(network.counts().published, 3);
+    let plug = network.member();
+    let bob = node("bob", plug.clone());
+    let (lobby, _told) = bob.join("lobby").await.unwrap();
+    plug.disconnect();
+    lobby.send("nobody takes it").await.unwrap();
+    tokio::time::timeout(Duration::from_secs(2), lobby.close()).await.expect("it does not wait for ever").unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,7 +270,8 @@ async fn who_reads_too_late_is_told_and_gets_every_message_from_the_log() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     let (mut numbers, mut missed) = (Vec::new(), 0);
     while numbers.len() < MESSAGES {
-        match heard.next().await.unwrap() {
+        let next = tokio::time::timeout(Duration::from_secs(600), heard.next()).await;
+        match next.expect("all is told").unwrap() {
             ChannelEvent::Missed { events, lost } => missed += events + 1_000_000 * lost,
             event => numbers.extend(text(&event).map(|text| text.parse::<usize>().unwrap())),
         }
@@ -235,6 +300,29 @@ async fn channels_that_share_a_topic_do_not_mix() {
     assert!(quiet.is_err(), "another topic is heard: {quiet:?}");
 }
 
+/// A network that wants nobody.
+struct Refuses(CallbackTransport);
+
+#[async_trait::async_trait]
+impl Transport for Refuses {
+    async fn subscribe(&self, _: &Topic) -> Result<Subscription, TransportError> {
+        Err(TransportError::Refused("banned".into()))
+    }
+
+    async fn publish(
+        &self,
+        topic: &Topic,
+        to: Option<&PeerAddr>,
+        bytes: Bytes,
+    ) -> Result<Option<Hint>, TransportError> {
+        self.0.publish(topic, to, bytes).await
+    }
+
+    fn max_bytes(&self) -> Receiver<usize> {
+        self.0.max_bytes()
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn garbage_is_ignored_and_a_network_that_refuses_for_good_is_an_error() {
     let host = CallbackTransport::new(60_000, |_, _, _| Ok(None), |_, _| {});
@@ -245,25 +333,6 @@ async fn garbage_is_ignored_and_a_network_that_refuses_for_good_is_an_error() {
     }
     lobby.send("still here").await.unwrap();
     until(&mut told, "sent", |event| matches!(event, ChannelEvent::Sent { .. }).then_some(())).await;
-
-    struct Refuses(CallbackTransport);
-    #[async_trait::async_trait]
-    impl Transport for Refuses {
-        async fn subscribe(&self, _: &Topic) -> Result<reliable_channel::transport::Subscription, TransportError> {
-            Err(TransportError::Refused("banned".into()))
-        }
-        async fn publish(
-            &self,
-            topic: &Topic,
-            to: Option<&reliable_channel::transport::PeerAddr>,
-            bytes: bytes::Bytes,
-        ) -> Result<Option<reliable_channel::transport::Hint>, TransportError> {
-            self.0.publish(topic, to, bytes).await
-        }
-        fn max_bytes(&self) -> tokio::sync::watch::Receiver<usize> {
-            self.0.max_bytes()
-        }
-    }
     let banned = node("bob", Refuses(host));
     assert!(matches!(banned.join("lobby").await, Err(NodeError::Transport(TransportError::Refused(_)))));
     assert_eq!(banned.manager().channels(), []);

@@ -228,3 +228,37 @@ impl fmt::Debug for Events {
         f.debug_struct("Events").field("channel", &self.channel).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::Position;
+    use crate::manager::ReliabilityManager;
+    use crate::state::{Body, LogKey};
+    use crate::types::Lamport;
+
+    fn received(number: u64) -> ChannelEvent {
+        let key = LogKey { lamport: Lamport(number), id: "a".into() };
+        ChannelEvent::Received(Delivery {
+            number,
+            incarnation: 3,
+            body: Arc::new(Body::new(key, "bob".into(), "x".into())),
+            position: Position::Newest,
+            late: false,
+            missing: Vec::new(),
+            history: false,
+        })
+    }
+
+    #[tokio::test]
+    async fn what_came_while_the_log_was_read_is_not_told_again() {
+        let manager = ReliabilityManager::builder("alice").build().unwrap();
+        let mut events = Events::new(Arc::default(), manager.downgrade(), "a".into(), Cursor::default());
+        events.refilled = Some(Cursor::new(3, 5));
+        for number in [4, 5, 6] {
+            events.link.inbox.put(received(number));
+        }
+        let Some(ChannelEvent::Received(delivery)) = events.next().await else { panic!("not a delivery") };
+        assert_eq!(delivery.number, 6);
+    }
+}

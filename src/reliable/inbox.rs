@@ -96,3 +96,28 @@ fn wake(mut waiting: MutexGuard<'_, Waiting>) {
         waker.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waited_at_the_end_is_told_and_nothing_after() {
+        let inbox = Inbox::default();
+        let mut context = Context::from_waker(Waker::noop());
+        inbox.put(ChannelEvent::Connected);
+        inbox.end();
+        inbox.put(ChannelEvent::Connected);
+        assert!(matches!(inbox.poll(&mut context), Poll::Ready(Next::Event(_))));
+        assert!(matches!(inbox.poll(&mut context), Poll::Ready(Next::End)));
+    }
+
+    #[test]
+    fn nothing_waits_for_a_reader_who_has_gone() {
+        let inbox = Inbox::default();
+        inbox.put(ChannelEvent::Connected);
+        inbox.abandon();
+        inbox.put(ChannelEvent::Connected);
+        assert!(inbox.lock().events.is_empty());
+    }
+}
