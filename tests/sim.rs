@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reliable_channel::channel::{Event, Input};
+use reliable_channel::sim::group::{self, Group};
 use reliable_channel::sim::{Bug, Network, Options, World, mixed};
 
 fn seeds_to_run() -> u64 {
@@ -52,6 +53,23 @@ fn lossy_groups_converge() {
             assert_eq!(ids.len(), node.delivered.len(), "seed {seed}: delivered twice");
         }
     }
+}
+
+/// At 50% loss. Seed 309 of two took 418 s, and of 10,000 seeds of three 42 took over three minutes: what was overdue was
+/// asked for rarely, though others' sync messages said that they had it.
+#[test]
+fn the_last_message_before_silence_reaches_everybody_within_three_minutes() {
+    let mut slow = Vec::new();
+    for participants in [2, 3] {
+        let others = [1_337, 3_052, 5_456, 6_693, 6_808, 7_510, 9_274, 9_478];
+        for seed in (1..=4 * seeds()).chain(others) {
+            let tail = group::run(&Group::new(seed, participants, 20, 0.5)).tail;
+            if tail.all_ms.is_none_or(|ms| ms > 180_000) {
+                slow.push((participants, seed, tail.all_ms));
+            }
+        }
+    }
+    assert_eq!(slow, []);
 }
 
 #[test]

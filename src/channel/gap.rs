@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use crate::state::{LogKey, MarkKind};
-use crate::types::{MessageId, RunningTime, millis};
+use crate::types::{HistoryEntry, MessageId, RunningTime, millis};
 
+use super::repair::Missing;
 use super::waits::Waits;
-use super::{Channel, Event, slice};
+use super::{Channel, Event, repair, slice};
 
 /// Requests for a missing message before nobody waits for it any more.
 const REQUESTS_BEFORE_OVERDUE: u32 = 6;
@@ -19,6 +20,8 @@ const LOOK_PAUSE: Duration = Duration::from_secs(2);
 const PROGRESS: Duration = Duration::from_secs(5);
 /// What is overdue is asked for after so many T_max, or up to twice as many.
 const PATIENCE: u32 = 4;
+/// So long after a sync message named it, what is overdue is asked for as often as what is not.
+const HOLDER_SPEAKS: Duration = Duration::from_secs(4 * 60);
 /// Missing messages that become overdue in one look.
 const BATCH: usize = 1_000;
 
@@ -111,8 +114,30 @@ impl Channel {
         Some(due.max(self.gap.next_look))
     }
 
-    /// The waits between requests for what is overdue.
-    pub(super) fn patient_waits(&self) -> Waits {
+    /// Whoever names a message in a sync message has it, and can be heard: for a while it is asked for as often as if it were not
+    /// overdue, and for the first time after T_req.
+    pub(super) fn somebody_has(&mut self, named: &[HistoryEntry]) {
+        let now = self.now.running;
+        for entry in named {
+            if self.requests.named_by_sync(&entry.id, now) {
+                let wait = repair::request_wait(&self.config, self.answers.waits(), &self.participant, &entry.id);
+                let due = now.after(wait);
+                let wall = self.now.wall_at(due);
+                self.requests.change(&entry.id, |missing| {
+                    if due < missing.due {
+                        (missing.due, missing.request.due) = (due, wall);
+                    }
+                });
+            }
+        }
+    }
+
+    /// The waits between requests for a missing message.
+    pub(super) fn waits_for(&self, missing: &Missing) -> Waits {
+        let now = self.now.running;
+        if !missing.overdue || missing.named.is_some_and(|at| now.since(at) < HOLDER_SPEAKS) {
+            return self.answers.waits();
+        }
         let t_max = self.config.t_max;
         Waits { t_min: t_max, t_max: t_max.saturating_mul(PATIENCE) }
     }

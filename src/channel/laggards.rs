@@ -16,6 +16,8 @@ use super::known::Standing;
 const SETTLED: Duration = Duration::from_secs(20);
 /// Newest heads of which one must be shown.
 const NEWEST: usize = 2;
+/// Bytes of a newest message that goes out with the answer.
+const SMALL: usize = 1_024;
 /// Parts of T_max, of which each is left to half as many participants as the one after it.
 const SLOTS: u32 = 10;
 
@@ -23,6 +25,8 @@ const SLOTS: u32 = 10;
 #[derive(Debug, Default)]
 pub(super) struct Laggards {
     due: Option<RunningTime>,
+    /// Somebody shows a log that lacks our newest head, and is no newcomer. A message of its own it may have withdrawn.
+    lacks_newest: bool,
     /// One sync message serves all who were behind, and the next comes later.
     served_until: RunningTime,
 }
@@ -40,7 +44,11 @@ impl Laggards {
 impl Channel {
     /// A sync message that names our newest went out, or was heard.
     pub(super) fn laggards_served(&mut self) {
-        self.laggards = Laggards { due: None, served_until: self.now.running.after(self.answers.waits().t_max) };
+        self.laggards = Laggards {
+            due: None,
+            lacks_newest: false,
+            served_until: self.now.running.after(self.answers.waits().t_max),
+        };
     }
 
     /// Takes note of a message of others that shows that its sender is behind.
@@ -55,12 +63,32 @@ impl Channel {
         {
             return;
         }
+        let newest = self.log.newest_heads(1).next().and_then(|key| self.log.get(key));
+        let others = newest.is_some_and(|newest| newest.body.sender != message.sender);
+        self.laggards.lacks_newest = others && !message.causal_history.is_empty();
         let part = millis(self.answers.waits().t_max) / u64::from(SLOTS);
         let (slot, within) = (self.now.random(), self.now.random());
         let slot = (SLOTS - 1).saturating_sub(slot.leading_zeros());
         let wait = part * u64::from(slot) + within % part.max(1);
         let from = self.now.running.max(self.laggards.served_until);
         self.laggards.due = Some(from.after(Duration::from_millis(wait)));
+    }
+
+    /// Answers somebody who is behind: a sync message says what there is, and a small newest message goes out with it. Either
+    /// may be lost, and who lacks that message alone need not ask for it.
+    pub(super) fn answer_laggard(&mut self) {
+        let lacks_newest = self.laggards.lacks_newest;
+        // What there was to say may have been withdrawn.
+        self.laggards_served();
+        self.send_sync();
+        let newest =
+            self.log.newest_heads(1).next().and_then(|key| self.log.get(key)).map(|logged| logged.body.clone());
+        if let Some(body) = newest.filter(|_| lacks_newest)
+            && self.message_of(&body).encoded_len(self.config.dialect) <= SMALL
+            && self.pace.is_open(self.now.running)
+        {
+            self.rebroadcast(&body);
+        }
     }
 
     fn names_our_newest(&self, message: &Message) -> bool {

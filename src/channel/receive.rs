@@ -58,7 +58,9 @@ impl Channel {
             // at all, an ephemeral one, is none either.
             let speaks_for_us = match kind {
                 MessageKind::Content => true,
-                MessageKind::Sync => self.log.heads_are_in(&message.causal_history, &self.known),
+                MessageKind::Sync => {
+                    !self.is_wanted_itself() && self.log.heads_are_in(&message.causal_history, &self.known)
+                }
                 MessageKind::Ephemeral => false,
             };
             if speaks_for_us {
@@ -101,6 +103,12 @@ impl Channel {
         // Parked below a floor that rose just now, it waits no longer.
         let fate = if released.contains(&id) { Fate::Delivered } else { fate };
         Ok(Outcome::Received(Received { id, fate, released }))
+    }
+
+    /// Whether this participant keeps its sync turns whatever sync messages it hears: among few, nobody else can say what it
+    /// has, and after content somebody may wait to know.
+    fn is_wanted_itself(&self) -> bool {
+        self.sync.is_brisk(&self.config) && self.company.is_small(self.now.running, self.config.acknowledgement_window)
     }
 
     /// A message of the other family as a member of this channel would have sent it: in the unit of time of the dialect,
@@ -190,11 +198,12 @@ impl Channel {
             .cloned()
             .collect();
         if missing.is_empty() {
-            return;
+            return self.somebody_has(&message.causal_history);
         }
         let age = self.meta.age_ms;
         let fresh = missing.iter().any(|entry| self.requests.get(&entry.id).is_none());
         self.ask_for(&missing, age, &message.sender);
+        self.somebody_has(&message.causal_history);
         if fresh {
             self.effects.tell(Event::MissingDependencies { id: message.id.clone(), missing });
         }

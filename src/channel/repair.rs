@@ -84,6 +84,8 @@ pub(super) struct Missing {
     pub(super) asked_thrice: Option<RunningTime>,
     /// Nobody waits for it any more.
     pub(super) overdue: bool,
+    /// When a sync message named it last.
+    pub(super) named: Option<RunningTime>,
     /// When this participant asked for it, if that was once and nobody else has.
     pub(super) asked: Option<RunningTime>,
     namer: Namer,
@@ -150,8 +152,16 @@ impl Requests {
     pub(super) fn insert(&mut self, request: Request, due: RunningTime, namer: Namer, overdue: bool) {
         self.remove(&request.entry.id.clone());
         let id = request.entry.id.clone();
-        let missing =
-            Missing { saved: counters(&request), request, due, asked: None, asked_thrice: None, overdue, namer };
+        let missing = Missing {
+            saved: counters(&request),
+            request,
+            due,
+            asked: None,
+            asked_thrice: None,
+            overdue,
+            named: None,
+            namer,
+        };
         self.index(&missing);
         self.entries.insert(id, missing);
     }
@@ -205,6 +215,14 @@ impl Requests {
     /// Who named which of them.
     pub(super) fn shares(&self) -> &Shares {
         &self.shares
+    }
+
+    /// A sync message names it; says whether it is an overdue entry.
+    pub(super) fn named_by_sync(&mut self, id: &MessageId, now: RunningTime) -> bool {
+        self.entries.get_mut(id).is_some_and(|missing| {
+            missing.named = Some(now);
+            missing.overdue
+        })
     }
 
     /// Another participant named it: it belongs to who has fewer entries.

@@ -361,8 +361,8 @@ impl Channel {
 
     /// Counts a request sent or heard and sets when the next is due.
     pub(super) fn rearm(&mut self, id: &MessageId, count: impl FnOnce(&mut crate::state::Request)) {
-        let (waits, participant, now) = (self.answers.waits(), &self.participant, &self.now);
-        let patient = self.patient_waits();
+        let Some(waits) = self.requests.get(id).map(|missing| self.waits_for(missing)) else { return };
+        let (participant, now) = (&self.participant, &self.now);
         self.requests.change(id, |missing| {
             count(&mut missing.request);
             let once = (missing.request.sent, missing.request.heard) == (1, 0);
@@ -370,7 +370,6 @@ impl Channel {
             if missing.times_asked() >= repair::REQUESTS_BEFORE_LOSS {
                 missing.asked_thrice.get_or_insert(now.running);
             }
-            let waits = if missing.overdue { patient } else { waits };
             missing.due = now.running.after(repair::rearm_wait(waits, participant, &missing.request));
             missing.request.due = now.wall_at(missing.due);
         });

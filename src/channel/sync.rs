@@ -124,6 +124,11 @@ impl Schedule {
         }
     }
 
+    /// Whether there was content lately: turns are as short as they get.
+    pub(super) fn is_brisk(&self, config: &Config) -> bool {
+        self.interval <= config.sync_interval
+    }
+
     /// Begins with short intervals once more.
     pub(super) fn begin_anew(&mut self, config: &Config, now: RunningTime, random: u64) {
         (self.interval, self.quiet_turns) = (config.sync_interval, 0);

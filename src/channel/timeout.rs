@@ -48,7 +48,9 @@ impl Channel {
         self.resend();
         if self.config.dialect.has_sync() {
             let (now, requests) = (self.now.running, self.requests.next_due());
-            if self.sync.due(now, requests) || self.laggards.is_due(now) {
+            if self.laggards.is_due(now) {
+                self.answer_laggard();
+            } else if self.sync.due(now, requests) {
                 self.send_sync();
             }
             let random = self.now.random();

@@ -49,6 +49,28 @@ fn who_shows_neither_of_the_newest_heads_is_answered_once_they_are_twenty_second
 }
 
 #[test]
+fn who_is_behind_is_sent_the_newest_message_too_where_it_is_small() {
+    let repairs = |alice: &mut Peer, heard: &Message| -> Vec<String> {
+        alice.run_for(25_000);
+        alice.receive(heard);
+        let out = alice.run_for(20_000);
+        assert_eq!(syncs(&out), 1, "{out:?}");
+        let repairs = out.iter().filter(|sent| sent.kind == TransmitKind::Repair);
+        repairs.map(|sent| sent.message.id.to_string()).collect()
+    };
+    let behind = |name| with_filter(sync(name, 90, &["m2"], &[]), &["m1"]);
+    assert_eq!(repairs(&mut with_five(|_| {}), &behind("carol")), ["m5"]);
+    let none = Vec::<String>::new();
+    assert_eq!(repairs(&mut with_five(|_| {}), &behind("bob")), none, "it is bob's own, who may have withdrawn it");
+    assert_eq!(repairs(&mut with_five(|_| {}), &sync("carol", 91, &[], &[])), none, "who lacks everything asks");
+
+    let mut alice = with_five(|_| {});
+    let large = message("bob", "m6", 6, &["m5"]).tap_mut(|it| it.content = vec![b'x'; 1_024].into());
+    alice.receive(&large);
+    assert_eq!(repairs(&mut alice, &behind("carol")), none);
+}
+
+#[test]
 fn who_shows_a_head_or_knows_more_is_not_answered() {
     // T_req lies behind every moment at which a laggard is answered.
     let two_heads = || {

@@ -101,11 +101,28 @@ fn the_interval_is_randomised() {
 #[test]
 fn hearing_anything_spares_the_turn() {
     let mut alice = quiet();
+    // Turns are longer by then.
+    alice.run_for(4 * MINUTE);
     let sent = (0..400).flat_map(|n| {
         alice.receive(&sync("bob", n, &["m"], &[]));
         syncs(&mut alice, 20_000)
     });
     assert!(sent.collect::<Vec<_>>().is_empty());
+}
+
+#[test]
+fn among_few_a_sync_message_spares_no_turn_while_turns_are_short() {
+    let syncs_among = |others: &[&str]| {
+        let mut alice = quiet();
+        others.iter().for_each(|name| drop(alice.receive(&sync(name, 2, &["m"], &[]))));
+        let sent = (0..9).flat_map(|n| {
+            alice.receive(&sync("bob", 3 + n, &["m"], &[]));
+            syncs(&mut alice, 20_000)
+        });
+        sent.count()
+    };
+    assert!((4..=8).contains(&syncs_among(&["carol", "dave"])), "bob does not know what alice has");
+    assert_eq!(syncs_among(&["carol", "dave", "erin"]), 0);
 }
 
 #[test]
@@ -227,7 +244,8 @@ fn two_syncs_of_a_reader_are_enough_evidence_where_no_causal_history_is() {
 fn syncs_while_hearing(mut hear: impl FnMut(u64) -> Message) -> usize {
     let mut alice = peer("alice");
     alice.receive(&message("bob", "m1", 1, &[]));
-    // The acknowledgement of m1.
+    // The acknowledgement of m1, in a group that is not small.
+    ["dave", "erin", "frank"].iter().for_each(|name| drop(alice.receive(&sync(name, 50, &["m1"], &[]))));
     alice.run_for(10_000);
     let mut syncs = 0;
     for turn in 0..180 {

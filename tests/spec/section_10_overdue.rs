@@ -85,6 +85,41 @@ fn what_is_overdue_is_asked_for_more_rarely_and_delivered_late_when_it_comes() {
 }
 
 #[test]
+fn what_a_sync_message_names_is_asked_for_as_often_as_before_though_overdue() {
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "m2", 2, &["m1"]));
+    with_bob(&mut alice, 42);
+    let asked = |alice: &Peer| alice.channel.requests()[0].sent;
+    let before = asked(&alice);
+    // Waits for what is overdue are 40 to 80 s long; a first wait is 10 s at most.
+    alice.receive(&sync("bob", 900, &["m1"], &[]));
+    alice.run_for(10_000);
+    assert_eq!(asked(&alice), before + 1);
+    with_bob(&mut alice, 18);
+    let soon = asked(&alice) - before;
+    assert!((10..=20).contains(&soon), "{soon} requests in three minutes");
+    with_bob(&mut alice, 12);
+    let before = asked(&alice);
+    with_bob(&mut alice, 60);
+    let later = asked(&alice) - before;
+    assert!((7..=16).contains(&later), "{later} requests in ten minutes");
+}
+
+#[test]
+fn what_a_sync_message_named_before_it_was_overdue_counts_too() {
+    let mut alice = peer("alice");
+    alice.receive(&message("bob", "m2", 2, &["m1"]));
+    with_bob(&mut alice, 6);
+    alice.receive(&sync("bob", 900, &["m1"], &[]));
+    with_bob(&mut alice, 6);
+    assert_eq!(alice.delivered(), ["m2"], "it is overdue");
+    let before = alice.channel.requests()[0].sent;
+    with_bob(&mut alice, 15);
+    let soon = alice.channel.requests()[0].sent - before;
+    assert!((7..=15).contains(&soon), "{soon} requests in 150 s");
+}
+
+#[test]
 fn who_hears_nobody_waits_until_the_message_is_lost() {
     let mut alice = peer("alice");
     alice.receive(&message("bob", "m2", 2, &["m1"]));

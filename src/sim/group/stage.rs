@@ -55,6 +55,7 @@ impl<'a> Stage<'a> {
             forgetful: group.restart_every.is_none(),
         });
         world.oracle = Oracle::cheap();
+        world.oracle.verbose = std::env::var_os("RC_SIM_VERBOSE").is_some();
         let mut stage = Self {
             group,
             world,

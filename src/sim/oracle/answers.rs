@@ -1,5 +1,6 @@
 //! docs/protocol.md section 10: what is rebroadcast was asked for, or follows such an answer as what else its requester lacks,
-//! and was not heard since; of one message, so many requests are taken in and no more, and so many follow.
+//! and was not heard since; of one message, so many requests are taken in and no more, and so many follow. Or it is the newest
+//! that a sync message of the same step names (section 9): one for each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,8 @@ pub(super) struct Answers {
     batch: BTreeMap<usize, u32>,
     /// Heard since the last answer.
     heard: BTreeMap<usize, BTreeSet<MessageId>>,
+    /// What a sync message of this step names first.
+    named: Option<(usize, MessageId)>,
 }
 
 impl Invariant for Answers {
@@ -49,11 +52,18 @@ impl Invariant for Answers {
                     return Err(format!("p{node} takes {taken} requests from one message"));
                 }
             }
+            Seen::Transmitted { node, transmission } if transmission.kind == Some(TransmitKind::Sync) => {
+                let first = transmission.message.as_ref().and_then(|message| message.causal_history.first());
+                self.named = first.map(|entry| (*node, entry.id.clone()));
+            }
+            Seen::Stepped { .. } => self.named = None,
             Seen::Transmitted { node, transmission } if transmission.kind == Some(TransmitKind::Repair) => {
                 let Some(message) = &transmission.message else { return Ok(()) };
                 let place = (*node, message.id.clone());
                 let left = self.batch.entry(*node).or_default();
-                if self.pending.remove(&place) {
+                if self.named.as_ref() == Some(&place) {
+                    self.named = None;
+                } else if self.pending.remove(&place) {
                     *left += MAX_BATCH;
                     self.heard.remove(node);
                 } else if *left > 0 && !self.heard.get(node).is_some_and(|heard| heard.contains(&message.id)) {
