@@ -126,6 +126,12 @@ fn worlds_as_users_meet_them_keep_every_invariant() {
     all_hold("worlds_as_users", mixed::run_as_users_do);
 }
 
+/// Worlds in which applications send again and take back what nobody has acknowledged, and stores from yesterday come back.
+#[test]
+fn worlds_with_orders_keep_every_invariant() {
+    all_hold("worlds_with_orders", mixed::run_with_orders);
+}
+
 /// Seeds that found a defect of the core, each named in the commit that mended it. What a seed draws has changed since for
 /// some, so these worlds need not show the old defect if it comes back.
 #[test]
@@ -137,6 +143,11 @@ fn worlds_that_found_a_defect_keep_every_invariant() {
     for seed in [492, 1940, 2113, 3152, 3977, 3992, 4231, 4364, 4780, 8334, 9012, 9444] {
         let report = mixed::run_as_users_do(seed, None);
         assert!(report.violations.is_empty(), "seed {seed} as users do: {}", report.violations[0]);
+    }
+    // Of a withdrawn message its sender is never shown to have it, and it was sent that message for ever.
+    for seed in [328, 401] {
+        let report = mixed::run_with_orders(seed, None);
+        assert!(report.violations.is_empty(), "seed {seed} with orders: {}", report.violations[0]);
     }
 }
 

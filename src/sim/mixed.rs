@@ -46,7 +46,7 @@ pub struct Report {
 /// When the drawn options are refused: a defect of this module.
 #[must_use]
 pub fn run(seed: u64, bug: Option<Bug>) -> Report {
-    live(seed, bug, false)
+    live(seed, bug, Kind::Mixed)
 }
 
 /// The same with what users meet drawn, too: founders with the default options, two devices under one name.
@@ -55,16 +55,37 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Report {
 /// When the drawn options are refused: a defect of this module.
 #[must_use]
 pub fn run_as_users_do(seed: u64, bug: Option<Bug>) -> Report {
-    live(seed, bug, true)
+    live(seed, bug, Kind::AsUsersDo)
 }
 
-fn live(seed: u64, bug: Option<Bug>, as_users_do: bool) -> Report {
+/// The same with applications that send messages again and take them back, and members that come back from a backup.
+///
+/// # Panics
+/// When the drawn options are refused: a defect of this module.
+#[must_use]
+pub fn run_with_orders(seed: u64, bug: Option<Bug>) -> Report {
+    live(seed, bug, Kind::WithOrders)
+}
+
+/// What is drawn: each kind has what the one before has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Mixed,
+    AsUsersDo,
+    WithOrders,
+}
+
+fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5EED);
     let mut mix = Mix::draw(&mut rng);
     mix.draw_more(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x04D0_5EED));
     mix.draw_conditions(&mut ChaCha8Rng::seed_from_u64(seed ^ 0xC0DE_5EED));
-    if as_users_do {
+    if kind >= Kind::AsUsersDo {
         mix.draw_defaults(&mut ChaCha8Rng::seed_from_u64(seed ^ 0xDEFA_5EED));
+    }
+    let mut orders = ChaCha8Rng::seed_from_u64(seed ^ 0x04DE_25ED);
+    if kind == Kind::WithOrders {
+        mix.draw_orders(&mut orders);
     }
     let options = Options {
         seed,
@@ -77,7 +98,7 @@ fn live(seed: u64, bug: Option<Bug>, as_users_do: bool) -> Report {
     let mut world = World::new(options);
     world.oracle = Oracle::full(&mix.config);
     world.oracle.verbose = std::env::var_os("RC_SIM_VERBOSE").is_some();
-    let mut life = Life { world, rng, mix, down: Vec::new(), away: Vec::new() };
+    let mut life = Life { world, rng, orders, mix, down: Vec::new(), away: Vec::new(), backups: Vec::new(), copies: 0 };
     for _ in 0..life.mix.founders {
         life.join(true);
     }
@@ -103,11 +124,15 @@ fn live(seed: u64, bug: Option<Bug>, as_users_do: bool) -> Report {
 struct Life {
     world: World,
     rng: ChaCha8Rng,
+    orders: ChaCha8Rng,
     mix: Mix,
     /// Crashed participants, and when they are opened again.
     down: Vec<(u64, usize)>,
     /// Participants cut off, and until when.
     away: Vec<(u64, usize)>,
+    /// Participants, and who has a copy of what each had saved.
+    backups: Vec<(usize, usize)>,
+    copies: usize,
 }
 
 impl Life {
@@ -204,7 +229,7 @@ impl Life {
             let node = self.pick();
             self.world.jump(node, by);
         }
-        if chance(&mut self.rng, self.mix.join) && self.world.nodes().len() < self.mix.most {
+        if chance(&mut self.rng, self.mix.join) && self.world.nodes().len() - self.copies < self.mix.most {
             self.join(false);
         }
         if chance(&mut self.rng, self.mix.attack) {
@@ -216,6 +241,7 @@ impl Life {
             let _ = self.world.input(node, Input::SendSync);
         }
         self.application(now);
+        self.orders();
     }
 
     /// Somebody leaves for good, as long as two stay.
@@ -248,6 +274,45 @@ impl Life {
                 let _ = self.world.input(node, Input::DependenciesMet(vec![id]));
             }
         }
+    }
+
+    /// What an application does to its own messages, and to its store.
+    fn orders(&mut self) {
+        if chance(&mut self.orders, self.mix.resend) {
+            self.order(Input::Resend);
+        }
+        if chance(&mut self.orders, self.mix.withdraw) {
+            self.order(Input::Withdraw);
+        }
+        if chance(&mut self.orders, self.mix.back_up) {
+            let node = self.pick_for_order();
+            if self.world.node(node).is_up() {
+                self.backups.push((node, self.world.back_up(node)));
+                self.copies += 1;
+            }
+        }
+        if chance(&mut self.orders, self.mix.restore) && !self.backups.is_empty() {
+            let at = usize::try_from(self.orders.next_u64()).unwrap_or(0) % self.backups.len();
+            let (of, copy) = self.backups.swap_remove(at);
+            if !self.world.node(of).has_left() {
+                self.world.restore(of, copy);
+            }
+        }
+    }
+
+    /// Gives an order about an own message that nobody has acknowledged.
+    fn order(&mut self, input: fn(MessageId) -> Input) {
+        let node = self.pick_for_order();
+        let open = self.world.node(node).channel().outgoing();
+        let drawn = usize::try_from(self.orders.next_u64()).unwrap_or(0) % open.len().max(1);
+        if let Some(id) = open.get(drawn).map(|view| view.id.clone()) {
+            // What no log has any more, or has no room, is refused.
+            let _refused = self.world.input(node, input(id));
+        }
+    }
+
+    fn pick_for_order(&mut self) -> usize {
+        usize::try_from(self.orders.next_u64() % self.world.nodes().len() as u64).unwrap_or(0)
     }
 
     /// Opens who is down long enough, and connects who was away long enough.

@@ -96,6 +96,33 @@ impl Node {
         }
     }
 
+    /// A participant that has left, with a copy of what this one has saved, and whose application has been told as much.
+    pub(super) fn copy(&self, now_ms: u64, seed: u64) -> Self {
+        let mut medium = self.medium.clone();
+        let (name, config) = (self.channel().participant().clone(), self.channel().config().clone());
+        let (driven, _) = Driven::open(&mut medium, name, config, &self.clock.moment(now_ms), seed);
+        Self {
+            driven,
+            medium: self.medium.clone(),
+            events: Vec::new(),
+            delivered: self.delivered.clone(),
+            undecodable: 0,
+            clock: self.clock,
+            cut: false,
+            left: true,
+            down: Some(Crash::BeforeSave),
+            crash: None,
+            slow_ms: 0,
+            bad: false,
+            armed: None,
+            keep_events: self.keep_events,
+            told: self.told,
+            bug: self.bug,
+            asked: BTreeSet::new(),
+            early_meta: self.early_meta.clone(),
+        }
+    }
+
     pub(super) fn set_bug(&mut self, bug: Option<Bug>) {
         self.bug = bug;
     }

@@ -24,12 +24,12 @@ mod quiet;
 mod registry;
 mod watched;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::channel::{Config, Event, Fate};
 use crate::state::ChannelData;
-use crate::types::Message;
+use crate::types::{Message, MessageId};
 
 use super::{Node, Transmission};
 
@@ -100,6 +100,22 @@ pub enum Seen<'a> {
         exact: bool,
         /// It died between two writes.
         torn: bool,
+    },
+    /// A participant's application has sent an own message again, or taken it back.
+    Ordered {
+        /// Who.
+        node: usize,
+        /// Which message.
+        id: &'a MessageId,
+        /// It was taken back.
+        withdrawn: bool,
+    },
+    /// What a participant has saved was copied, for another one that is not open yet.
+    Copied {
+        /// Whose.
+        of: usize,
+        /// Who has the copy.
+        copy: usize,
     },
     /// The world ends, after a phase without faults.
     Ended,
@@ -292,10 +308,20 @@ fn brief(seen: &Seen<'_>) -> String {
         }
         Seen::Stepped { node } => format!("p{node} ."),
         Seen::Restarted { node, torn, .. } => format!("p{node} restarts, torn {torn}"),
+        Seen::Ordered { node, id, withdrawn: true } => format!("p{node} withdraws {}", short(id)),
+        Seen::Ordered { node, id, .. } => format!("p{node} resends {}", short(id)),
+        Seen::Copied { of, copy } => format!("p{of} is copied as p{copy}"),
         Seen::Ended => "end".to_owned(),
     }
 }
 
-fn short(id: &crate::types::MessageId) -> String {
+fn short(id: &MessageId) -> String {
     id.to_string().chars().take(10).collect()
+}
+
+/// Lets a copy have what is known of the participant that it was made of.
+fn copy_of<T: Clone + Ord>(known: &mut BTreeSet<(usize, T)>, of: usize, copy: usize) {
+    let copied: Vec<(usize, T)> =
+        known.iter().filter(|(node, _)| *node == of).map(|(_, what)| (copy, what.clone())).collect();
+    known.extend(copied);
 }

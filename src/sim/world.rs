@@ -223,6 +223,23 @@ impl World {
         self.arm(index);
     }
 
+    /// Copies what a participant has saved: a backup. Returns the index of a participant that has it, under the same name, and
+    /// is not there before [`restore`](Self::restore).
+    pub fn back_up(&mut self, of: usize) -> usize {
+        let seed = self.rng.next_u64();
+        let copy = self.nodes.len();
+        self.nodes.push(self.nodes[of].copy(self.now_ms, seed));
+        self.show(&Seen::Copied { of, copy });
+        copy
+    }
+
+    /// Opens a backup in place of the participant that it was made of, which is gone for good.
+    pub fn restore(&mut self, of: usize, copy: usize) {
+        self.nodes[of].left = true;
+        self.nodes[copy].left = false;
+        self.restart(copy);
+    }
+
     /// Hands bytes of a hostile member to the network.
     pub fn inject(&mut self, bytes: Bytes) {
         let message = wire::decode(&bytes, &self.config.limits).ok().map(|(message, _)| message);
@@ -359,6 +376,11 @@ impl World {
 
     fn drive(&mut self, index: usize, input: Input, cause: Option<&Transmission>) -> Result<Outcome, ChannelError> {
         let given = matches!(input, Input::Send { id: Some(_), .. });
+        let ordered = match &input {
+            Input::Resend(id) => Some((id.clone(), false)),
+            Input::Withdraw(id) => Some((id.clone(), true)),
+            _ => None,
+        };
         let node = &mut self.nodes[index];
         if !node.is_up() {
             return Ok(Outcome::Done);
@@ -366,6 +388,9 @@ impl World {
         let Carried { transmit, events, outcome } = node.handle(self.now_ms, input);
         if !node.is_up() {
             return Ok(Outcome::Done);
+        }
+        if let Some((id, withdrawn)) = ordered.filter(|_| outcome.is_ok()) {
+            self.show(&Seen::Ordered { node: index, id: &id, withdrawn });
         }
         // A clock is set back before what is sent under it.
         let (resets, events): (Vec<_>, Vec<_>) =

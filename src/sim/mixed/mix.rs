@@ -50,6 +50,10 @@ pub struct Mix {
     pub name_bytes: usize,
     pub twins: bool,
     pub leave: f64,
+    pub resend: f64,
+    pub withdraw: f64,
+    pub back_up: f64,
+    pub restore: f64,
 }
 
 impl Mix {
@@ -132,6 +136,10 @@ impl Mix {
             name_bytes: 0,
             twins: false,
             leave: 0.0,
+            resend: 0.0,
+            withdraw: 0.0,
+            back_up: 0.0,
+            restore: 0.0,
         }
     }
 
@@ -193,6 +201,20 @@ impl Mix {
         if self.twins {
             // The same content under one name at one time would be one id.
             self.same_content = 0.0;
+        }
+    }
+
+    /// What applications order, stores from yesterday, and response groups whose members leave, from a fifth stream.
+    pub(super) fn draw_orders(&mut self, rng: &mut ChaCha8Rng) {
+        (self.resend, self.withdraw) = (part(rng, 0.6, 0.2), part(rng, 0.6, 0.2));
+        if chance(rng, 0.4) {
+            (self.back_up, self.restore) = (part(rng, 1.0, 0.1), part(rng, 1.0, 0.1));
+            // The same content under one name at one time would be one id.
+            (self.same_content, self.collide) = (0.0, 0.0);
+        }
+        if chance(rng, 0.3) {
+            self.config.response_groups = u32::try_from(between(rng, (2, 4))).unwrap_or(2);
+            self.leave = part(rng, 1.0, 0.05);
         }
     }
 

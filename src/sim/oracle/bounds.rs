@@ -21,7 +21,7 @@ pub(super) struct Bounds {
 }
 
 /// A participant's log as seen from outside.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Log {
     keys: BTreeSet<LogKey>,
     /// The highest key that ever left.
@@ -53,6 +53,8 @@ impl Invariant for Bounds {
                 let taken = matches!(fate, Some(Fate::Delivered | Fate::Parked { .. }));
                 self.handed = content.map(|message| (key_of(message), taken));
             }
+            Seen::Ordered { node, id, withdrawn: true } => self.logs[*node].keys.retain(|key| key.id != **id),
+            Seen::Copied { of, copy } => self.logs[*copy] = self.logs[*of].clone(),
             Seen::Stepped { node } => {
                 let (log, channel) = (&mut self.logs[*node], scene.nodes[*node].channel());
                 let handed = self.handed.take();

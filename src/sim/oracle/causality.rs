@@ -2,7 +2,8 @@
 //!
 //! A dependency counts as met without delivery when it is lost or overdue (and then the delivery names it) or declared met, and for
 //! messages at or below floor or horizon; news does not wait for what lies below the
-//! horizon, but for what is fetched with `Join::Backfill`. Exempt are dependencies that a hostile member made up, for it may make cycles.
+//! horizon, but for what is fetched with `Join::Backfill`. Exempt are dependencies that a hostile member made up, for it may make cycles, and what
+//! was taken back, which later copies do not name any more.
 
 use std::collections::BTreeSet;
 
@@ -53,6 +54,7 @@ impl Invariant for Causality {
                 || first
                     .is_some_and(|first| first.names.contains(name) && (first.hostile || dependency.key > first.key))
                 || dependency.contested
+                || dependency.withdrawn
                 || dependency.hostile;
             if !met {
                 return Err(format!("p{node} delivers {} before {}", key.id, dependency.id));

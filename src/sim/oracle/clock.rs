@@ -59,6 +59,7 @@ impl Invariant for Clocks {
                     *bound = (*bound).max(lamport);
                 }
             }
+            Seen::Copied { of, copy } if self.reset.contains(of) => drop(self.reset.insert(*copy)),
             Seen::Stepped { node } => return self.stepped(scene, *node),
             Seen::Restarted { node, saved, .. } => {
                 let (before, now) = (saved.meta.as_ref().map(|meta| meta.lamport), scene.nodes[*node].channel());

@@ -46,6 +46,12 @@ impl Invariant for Conflict {
                     self.untold.insert(*node, message.id.clone());
                 }
             }
+            Seen::Copied { of, copy } => {
+                let first: Vec<_> = self.first.iter().filter(|((node, _), _)| node == of).collect();
+                let first: Vec<_> =
+                    first.into_iter().map(|((_, id), kept)| ((*copy, id.clone()), kept.clone())).collect();
+                self.first.extend(first);
+            }
             Seen::Told { node, event: Event::IdConflict { id, .. }, .. } if self.untold.get(node) == Some(id) => {
                 self.untold.remove(node);
             }

@@ -33,9 +33,12 @@ impl Due {
         let Some(key) = &message.key else { return false };
         let too_old = channel.meta().stub_floor.as_ref().is_some_and(|floor| key <= floor);
         let waived = registry.is_lost(self.node, index) || registry.is_declared(self.node, index);
-        let gone = !scene.there().any(|(other, _)| registry.has(other, index));
+        let gone = !scene.there().any(|(other, _)| registry.has(other, index) && !registry.is_withdrawn(other, index));
         if message.contested || message.premature || too_old || waived || gone {
             return false;
+        }
+        if message.withdrawn {
+            return registry.was_handed(self.node, index) && !registry.is_withdrawn(self.node, index);
         }
         if message.after_faults || registry.was_handed(self.node, index) {
             return true;

@@ -25,6 +25,10 @@ impl Invariant for Durability {
             Seen::Told { node, event: Event::StateMended { what }, .. } if !self.torn.contains(node) => {
                 Err(format!("p{node}: what was saved in one piece had to be mended: {what}"))
             }
+            Seen::Copied { of, copy } if self.torn.contains(of) => {
+                self.torn.insert(*copy);
+                Ok(())
+            }
             Seen::Restarted { node, saved, exact, torn } => {
                 if *torn {
                     self.torn.insert(*node);

@@ -8,7 +8,7 @@ use crate::channel::{Event, TransmitKind};
 use crate::state::{ChannelData, Row};
 use crate::types::MessageId;
 
-use super::{Invariant, Scene, Seen};
+use super::{Invariant, Scene, Seen, copy_of};
 
 #[derive(Debug, Default)]
 pub(super) struct Failure {
@@ -42,6 +42,19 @@ impl Invariant for Failure {
                 Ok(())
             }
             Seen::Told { node, event, .. } => self.told(scene, *node, event),
+            Seen::Ordered { node, id, withdrawn: false } => {
+                self.begin_anew(&(*node, (*id).clone()));
+                Ok(())
+            }
+            Seen::Copied { of, copy } => {
+                for known in [&mut self.acknowledged, &mut self.failed, &mut self.uncertain, &mut self.untold] {
+                    copy_of(known, *of, *copy);
+                }
+                let resent: Vec<_> = self.resent.iter().filter(|((node, _), _)| node == of).collect();
+                let resent: Vec<_> = resent.into_iter().map(|((_, id), n)| ((*copy, id.clone()), *n)).collect();
+                self.resent.extend(resent);
+                Ok(())
+            }
             Seen::Ended => self.ended(scene),
             _ => Ok(()),
         }
@@ -49,6 +62,13 @@ impl Invariant for Failure {
 }
 
 impl Failure {
+    /// The application sends a message again, as if it had not been given up or sent again before.
+    fn begin_anew(&mut self, key: &(usize, MessageId)) {
+        self.failed.remove(key);
+        self.uncertain.remove(key);
+        self.resent.remove(key);
+    }
+
     fn told(&mut self, scene: &Scene<'_>, node: usize, event: &Event) -> Result<(), String> {
         match event {
             Event::MessageAcknowledged { id, after_failure, .. } => {
@@ -97,6 +117,8 @@ impl Failure {
                 self.uncertain.insert(key.clone());
             } else if entry.failed {
                 self.failed.insert(key.clone());
+            } else if self.failed.contains(&key) || self.uncertain.contains(&key) {
+                self.begin_anew(&key);
             }
             let resent = self.resent.entry(key).or_default();
             *resent = entry.attempts.max(*resent);

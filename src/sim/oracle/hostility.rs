@@ -50,6 +50,10 @@ impl Invariant for Hostility {
                     return self.answer(scene, *node, transmission.bytes.len());
                 }
             }
+            Seen::Copied { of, copy } => {
+                let clock = self.clocks.get(of).copied().unwrap_or_default();
+                self.clocks.insert(*copy, clock);
+            }
             Seen::Restarted { node, .. } => {
                 self.answered.remove(node);
                 // A channel that had saved nothing begins at the time of its opening.

@@ -7,7 +7,7 @@ use crate::channel::{Event, Limit};
 use crate::state::{LogKey, Row};
 use crate::types::{Message, millis};
 
-use super::{Invariant, Scene, Seen};
+use super::{Invariant, Scene, Seen, copy_of};
 
 /// Requests sent or heard before a message may be given up.
 const REQUESTS_BEFORE_LOSS: u32 = 3;
@@ -112,6 +112,10 @@ impl Invariant for Loss {
                 }
                 Ok(())
             }
+            Seen::Copied { of, copy } => {
+                self.copy(*of, *copy);
+                Ok(())
+            }
             Seen::Told { node, event: Event::DependencyLost { id }, .. } => {
                 let Some(index) = registry.find(id) else { return Ok(()) };
                 let (channel, message) = (scene.nodes[*node].channel(), registry.message(index));
@@ -160,6 +164,19 @@ impl Invariant for Loss {
 }
 
 impl Loss {
+    fn copy(&mut self, of: usize, copy: usize) {
+        for known in [&mut self.named, &mut self.held, &mut self.said] {
+            let copied: Vec<_> = known.iter().filter(|((node, _), _)| *node == of).collect();
+            let copied: Vec<_> = copied.into_iter().map(|((_, index), at)| ((copy, *index), *at)).collect();
+            known.extend(copied);
+        }
+        let asked: Vec<_> = self.asked.iter().filter(|((node, _), _)| *node == of).collect();
+        let asked: Vec<_> = asked.into_iter().map(|((_, index), times)| ((copy, *index), *times)).collect();
+        self.asked.extend(asked);
+        copy_of(&mut self.overdue, of, copy);
+        copy_of(&mut self.forgotten, of, copy);
+    }
+
     fn asked_in(&mut self, scene: &Scene<'_>, node: usize, message: &Message) {
         for index in message.repair_request.iter().filter_map(|entry| scene.registry.find(&entry.id)) {
             *self.asked.entry((node, index)).or_default() += 1;

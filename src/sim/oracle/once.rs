@@ -34,6 +34,10 @@ impl Invariant for Once {
             Seen::Restarted { node, .. } => {
                 self.restarted.insert(*node);
             }
+            Seen::Copied { of, copy } => {
+                self.numbers.resize(scene.nodes.len(), Vec::new());
+                self.numbers[*copy] = self.numbers[*of].clone();
+            }
             Seen::Told { node, event: Event::MessageDelivered(delivery), .. } => {
                 let body = &delivery.body;
                 let Some(index) = registry.find(&body.key.id).filter(|_| registry.is_sent(&body.key.id)) else {

@@ -5,13 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 
 use crate::channel::{Event, Fate, Limit, TransmitKind};
-use crate::state::LogKey;
+use crate::state::{LogKey, Mark, MarkKind, Row};
 use crate::types::{FilterField, Lamport, Message, MessageId, MessageKind, ParticipantId};
 
 use super::super::{EPOCH_MS, Node};
-use super::Seen;
 use super::past::Begun;
 use super::watched::Watched;
+use super::{Seen, copy_of};
 
 /// Beyond this a timestamp may be refused by some participant's clock.
 const PREMATURE_MS: u64 = 23 * 60 * 60 * 1_000;
@@ -45,6 +45,8 @@ pub struct Registered {
     pub after_faults: bool,
     /// Participants that delivered or sent it.
     pub holders: usize,
+    /// Its sender took it back.
+    pub withdrawn: bool,
 }
 
 /// All messages by index, and sets of indices per participant.
@@ -60,6 +62,8 @@ pub struct Registry {
     lost: Vec<BTreeSet<usize>>,
     declared: Vec<BTreeSet<usize>>,
     handed: Vec<Vec<bool>>,
+    /// Who took what back.
+    withdrawn: BTreeSet<(usize, usize)>,
     /// Receivers, names under which a hostile member spoke to them, and what it named.
     forged: BTreeSet<(usize, ParticipantId, usize)>,
     /// Receivers, and names under which a hostile member sent them a filter that may be worth something.
@@ -152,6 +156,12 @@ impl Registry {
         self.declared.get(node).is_some_and(|declared| declared.contains(&index))
     }
 
+    /// Whether a participant took it back.
+    #[must_use]
+    pub fn is_withdrawn(&self, node: usize, index: usize) -> bool {
+        self.withdrawn.contains(&(node, index))
+    }
+
     /// Whether a hostile member told a participant under this name that a message had been received.
     #[must_use]
     pub fn is_forged(&self, node: usize, name: &ParticipantId, index: usize) -> bool {
@@ -184,6 +194,16 @@ impl Registry {
                 self.add(message, Some(*node), now_ms, *given);
             }
             Seen::Recovered { node, message } => self.add(message, Some(*node), now_ms, true),
+            Seen::Ordered { node, id, withdrawn: true } => self.withdraw(*node, id),
+            // What was saved of it, but not seen before the crash.
+            Seen::Restarted { node, saved, .. } => {
+                for row in &saved.rows {
+                    if let Row::Mark(Mark { id, kind: MarkKind::Withdrawn, .. }) = row {
+                        self.withdraw(*node, id);
+                    }
+                }
+            }
+            Seen::Copied { of, copy } => self.copy(*of, *copy),
             Seen::Hostile { message } if message.kind() == Some(MessageKind::Content) => {
                 self.add(message, None, now_ms, true);
             }
@@ -295,6 +315,30 @@ impl Registry {
         }
     }
 
+    fn withdraw(&mut self, node: usize, id: &MessageId) {
+        let index = self.intern(id);
+        self.messages[index].withdrawn = true;
+        self.withdrawn.insert((node, index));
+        // Who took back all that it had sent is a newcomer again.
+        if self.begun[node].heard.is_none() {
+            let kept = |(at, message): &(usize, &Registered)| {
+                message.from == Some(node) && !self.withdrawn.contains(&(node, *at))
+            };
+            let first = self.all_sent().filter(kept).filter_map(|(_, message)| message.key.as_ref());
+            self.begun[node].sent = first.map(|key| key.lamport).min();
+        }
+    }
+
+    fn copy(&mut self, of: usize, copy: usize) {
+        for sets in [&mut self.had, &mut self.taken, &mut self.handed, &mut self.heard_of] {
+            sets[copy] = sets[of].clone();
+        }
+        self.lost[copy] = self.lost[of].clone();
+        self.declared[copy] = self.declared[of].clone();
+        self.begun[copy] = self.begun[of];
+        copy_of(&mut self.withdrawn, of, copy);
+    }
+
     /// From now on there are no faults.
     pub(super) fn healed(&mut self) {
         self.healed = true;
@@ -327,6 +371,7 @@ impl Registry {
             premature: false,
             after_faults: false,
             holders: 0,
+            withdrawn: false,
         });
         index
     }
