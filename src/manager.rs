@@ -24,6 +24,7 @@
 
 mod builder;
 mod callbacks;
+mod calls;
 mod cell;
 mod clock;
 mod directory;

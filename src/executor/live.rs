@@ -114,7 +114,7 @@ impl Live {
             not_before: RunningTime::default(),
             ending: None,
         };
-        live.steps.push(Pending { callers, ..Pending::new(step, dialect, false) });
+        live.steps.push(Pending { others: callers, ..Pending::new(step, dialect, false) });
         live.measure(turn);
         Ok(live)
     }
@@ -421,8 +421,7 @@ impl Live {
         }
         self.retry_queued = true;
         let step = if order.input == channel::Input::Timeout {
-            let callers = order.caller.take().map(|caller| caller.call).into_iter().collect();
-            Pending { callers, ..Pending::retry(None) }
+            Pending { caller: order.caller.take().map(|caller| caller.call), ..Pending::retry(None) }
         } else {
             Pending::retry(Some(order))
         };
@@ -455,7 +454,7 @@ impl Live {
         if let Some(notice) = notice {
             step.telling.told.insert(0, notice);
         }
-        step.callers.extend(order.caller.map(|caller| caller.call));
+        step.caller = order.caller.map(|caller| caller.call);
         step.retry = timeout && self.failing.is_some() && !self.retry_queued;
         self.retry_queued |= step.retry;
         self.steps.push(step);
@@ -554,20 +553,21 @@ impl Live {
             },
             (Some(error), Some(order)) => turn.refuse(&order, error.into()),
             (Some(error), None) => {
-                for call in step.callers {
+                for call in step.others.into_iter().chain(step.caller) {
                     turn.answer(call, Err(error.clone().into()));
                 }
             }
             (None, None) => {
                 let dialect = self.dialect;
-                let Pending { outcome, own, mut callers, .. } = *step;
-                let Some(last) = callers.pop() else { return };
+                let Pending { outcome, own, caller, others, .. } = *step;
                 let answer = outcome.map_err(ExecutorError::from);
                 let answer = answer.map(|outcome| Answer { outcome, own: own.map(|message| (message, dialect)) });
-                for call in callers {
+                for call in others {
                     turn.answer(call, answer.clone());
                 }
-                turn.answer(last, answer);
+                if let Some(call) = caller {
+                    turn.answer(call, answer);
+                }
             }
         }
     }

@@ -21,8 +21,10 @@ pub(super) struct Pending {
     pub(super) own: Option<Box<Message>>,
     pub(super) telling: Telling,
     pub(super) outcome: Result<Outcome, ChannelError>,
-    /// Who waits for it; of an opening, maybe many.
-    pub(super) callers: Vec<CallId>,
+    /// Who waits for it.
+    pub(super) caller: Option<CallId>,
+    /// Who else does, for an opening.
+    pub(super) others: Vec<CallId>,
     /// An order that is begun once what is owed was saved.
     pub(super) then: Option<Waiting>,
     /// What it keeps in memory.
@@ -97,7 +99,8 @@ impl Pending {
             own: own.map(|own| Box::new(own.message)),
             telling,
             outcome: step.outcome,
-            callers: Vec::new(),
+            caller: None,
+            others: Vec::new(),
             then: None,
         }
     }
@@ -110,7 +113,8 @@ impl Pending {
             own: None,
             telling: Telling::default(),
             outcome: Ok(Outcome::Done),
-            callers: Vec::new(),
+            caller: None,
+            others: Vec::new(),
             then,
             bytes: ITEM_BYTES,
         }
@@ -118,7 +122,8 @@ impl Pending {
 
     /// Whoever waits for it, and is then answered by nobody else.
     pub(super) fn take_calls(&mut self) -> Vec<CallId> {
-        let mut calls = std::mem::take(&mut self.callers);
+        let mut calls = std::mem::take(&mut self.others);
+        calls.extend(self.caller.take());
         calls.extend(self.then.take().and_then(|order| order.caller).map(|caller| caller.call));
         calls
     }

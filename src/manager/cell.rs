@@ -4,13 +4,13 @@
 //! out, under no lock, on its own thread: that is all it takes when the store answers at once. A call to the store that
 //! does not becomes a task, and its end is the next input.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::callbacks;
+use super::calls::{Calls, Reply};
 use super::error::ManagerError;
 use super::events::{ManagerEvent, Transmission};
 use super::pool::Job;
@@ -43,13 +43,10 @@ struct State {
     effects: Vec<Effect>,
     /// Somebody carries effects out.
     carrying: bool,
-    calls: BTreeMap<CallId, oneshot::Sender<Reply>>,
-    next_call: u64,
+    calls: Calls,
     /// The deadline the timer task knows.
     registered: Option<RunningTime>,
 }
-
-type Reply = Result<Answer, ExecutorError>;
 
 /// An order that entered a cell. Until [`go`](Self::go) its effects wait, so that it can be made under another lock.
 #[must_use = "its effects must be carried out"]
@@ -65,8 +62,7 @@ impl Cell {
             lane: Lane::new(id.clone()),
             effects: Vec::new(),
             carrying: false,
-            calls: BTreeMap::new(),
-            next_call: 0,
+            calls: Calls::default(),
             registered: None,
         };
         Arc::new(Self { id, number, state: Mutex::new(state) })
@@ -76,9 +72,7 @@ impl Cell {
     pub(super) fn ask(self: &Arc<Self>, shared: &Shared, order: Order, inside: bool) -> Asked {
         let (sender, answer) = oneshot::channel();
         let mut state = self.lock();
-        let call = CallId(state.next_call);
-        state.next_call += 1;
-        state.calls.insert(call, sender);
+        let call = state.calls.add(sender);
         let caller = Some(Caller { call, inside });
         let start = self.take_in(shared, &mut state, Input::Order { caller, order });
         Asked { call, answer, start }
@@ -202,7 +196,7 @@ impl Asked {
                 cell.hand_in(&shared, Input::GiveUp(call));
                 // Where a store blocks the thread that would carry the answer out.
                 tokio::time::sleep(LAST_WORD).await;
-                if let Some(sender) = cell.lock().calls.remove(&call) {
+                if let Some(sender) = cell.lock().calls.take(call) {
                     let _ = sender.send(Err(ExecutorError::Unfinished(Unfinished::Store("call"))));
                 }
             });
@@ -244,7 +238,7 @@ impl Forget<'_> {
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
         if let Some(call) = self.call {
-            self.cell.lock().calls.remove(&call);
+            self.cell.lock().calls.take(call);
             self.cell.hand_in(self.shared, Input::Forget(call));
         }
     }
@@ -301,7 +295,7 @@ impl Carrier {
                 Job { shared: shared.clone(), cell: cell.clone(), generation, telling }.start();
             }
             Effect::Answer { call, result, .. } => {
-                if let Some(sender) = cell.lock().calls.remove(&call) {
+                if let Some(sender) = cell.lock().calls.take(call) {
                     // A caller that stopped waiting does not want to know.
                     let _ = sender.send(result);
                 }
