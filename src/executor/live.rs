@@ -365,8 +365,14 @@ impl Live {
     /// Forgets an order that was not begun.
     pub(super) fn forget(&mut self, call: CallId) -> bool {
         let before = self.waiting.len();
-        self.waiting.retain(|order| order.caller.is_none_or(|caller| caller.call != call));
-        self.waiting.len() < before
+        self.waiting.retain(|order| !order.is_of(call));
+        let mut found = self.waiting.len() < before;
+        let saving = self.saving.iter_mut().flat_map(|saving| &mut saving.batch);
+        for step in saving.chain(self.steps.iter_mut()) {
+            // What is owed is still saved.
+            found |= step.then.take_if(|order| order.is_of(call)).is_some();
+        }
+        found
     }
 
     /// Whether further orders wait: for their number, for what they keep in memory, or for what all channels keep.

@@ -82,6 +82,12 @@ pub(super) struct Waiting {
     pub(super) heard: Option<Dialect>,
 }
 
+impl Waiting {
+    pub(super) fn is_of(&self, call: CallId) -> bool {
+        self.caller.is_some_and(|caller| caller.call == call)
+    }
+}
+
 impl Pending {
     /// A step that a channel gave. With `hints`, the hint of a message sent is asked for afterwards.
     pub(super) fn new(mut step: Step, dialect: Dialect, hints: bool) -> Self {

@@ -1,8 +1,8 @@
 //! Dropping a future only stops waiting: what was begun is done whole, what was not begun is not done at all.
 
-use reliable_channel::manager::ManagerError;
-use reliable_channel::store::Persistence;
+use reliable_channel::manager::{ManagerError, OnSaveFailure};
 use reliable_channel::store::{Fault, Method, Rule};
+use reliable_channel::store::{Persistence, PersistenceErrorKind};
 
 use super::*;
 
@@ -62,6 +62,26 @@ async fn waiting_for_admission() {
     assert_saved(&manager, &memory).await;
     wrap(&manager, "there is room again").await;
     assert!(!texts(&manager).contains(&"too much".to_owned()));
+}
+
+#[tokio::test]
+async fn waiting_until_what_is_owed_was_saved() {
+    let (store, memory) = faulty();
+    let builder = builder("alice").persistence(Arc::new(store.clone())).on_save_failure(OnSaveFailure::Fail);
+    let manager = opened(builder).await;
+    store.fail_writes(PersistenceErrorKind::StorageFull);
+    manager.wrap_outgoing(CHANNEL, "owed").await.unwrap_err();
+    store.heal();
+    store.add(Rule::method(Method::Commit, Fault::Hang));
+
+    assert!(poll_times(2, manager.wrap_outgoing(CHANNEL, "given up")).is_none());
+    eventually(|| store.hanging() == 1).await;
+    assert!(poll_times(2, manager.wrap_outgoing(CHANNEL, "given up behind it")).is_none());
+    store.heal();
+    store.release();
+    soon(manager.sweep(CHANNEL)).await.unwrap();
+    assert_eq!(texts(&manager), ["owed"], "what was not begun is not begun");
+    assert_saved(&manager, &memory).await;
 }
 
 #[tokio::test]
