@@ -174,8 +174,11 @@ impl Channel {
         self.stats.work += met;
     }
 
-    /// Remembers what an id that was not delivered is.
+    /// Remembers what an id that was not delivered is. What was withdrawn stays that.
     pub(super) fn put_mark(&mut self, id: &MessageId, kind: MarkKind) {
+        if self.is_withdrawn(id) {
+            return;
+        }
         let mark = Mark { id: id.clone(), kind, sequence: self.meta.marks_set };
         self.meta.marks_set += 1;
         self.marks.insert(&mark);

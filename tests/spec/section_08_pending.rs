@@ -182,6 +182,26 @@ fn a_copy_of_a_withdrawn_message_is_not_taken_in_and_its_id_is_not_used_again() 
     }
 }
 
+/// Who took all back is a newcomer again: what the first message heard names is history, but not what was taken back.
+#[test]
+fn a_withdrawn_message_stays_withdrawn_whatever_else_its_id_is_marked_as() {
+    let forged = message("bob", "m", 5, &[]);
+    let marks: [fn(&mut Peer); 2] = [
+        |alice| drop(alice.input(Input::DependenciesMet(vec!["m".into()])).unwrap()),
+        |alice| drop(alice.receive(&message("carol", "n", 9, &["m"]))),
+    ];
+    for mark in marks {
+        let mut alice = peer("alice");
+        alice.send_as(Some("m"), "m");
+        withdraw(&mut alice, "m").unwrap();
+        mark(&mut alice);
+        assert_eq!(alice.fate(&forged), Fate::Conflict);
+        alice.restart();
+        assert_eq!(alice.fate(&forged), Fate::Conflict);
+        assert!(!alice.delivered().contains(&"m".to_owned()));
+    }
+}
+
 #[test]
 fn own_messages_that_named_a_withdrawn_one_name_what_it_named() {
     let mut alice = peer_with("alice", |config| config.causal_history_size = 0);
