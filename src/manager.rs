@@ -285,16 +285,18 @@ impl ReliabilityManager {
     /// [`ManagerError::UnknownChannel`]; where channels are created, the errors of [`ensure_channel`](Self::ensure_channel);
     /// [`ManagerError::Persistence`] with [`OnSaveFailure::Fail`].
     pub async fn unwrap_received(&self, bytes: impl Into<Bytes>) -> Result<Unwrapped, ManagerError> {
-        let (message, dialect) = wire::decode(&bytes.into(), &self.shared.config.limits)?;
-        let answer = self.enter(&message.channel, Input::Receive(message.clone()), Some(dialect)).await?;
-        let Received { fate, released, .. } = received(answer.outcome, message.id.clone());
-        Ok(Unwrapped { message, fate, released })
+        self.unwrap(None, bytes.into()).await
     }
 
     /// As [`unwrap_received`](Self::unwrap_received), from a network that carries this channel: another one's message is
     /// refused by the channel.
     pub(crate) async fn unwrap_in(&self, channel: &ChannelId, bytes: Bytes) -> Result<Unwrapped, ManagerError> {
+        self.unwrap(Some(channel), bytes).await
+    }
+
+    async fn unwrap(&self, channel: Option<&ChannelId>, bytes: Bytes) -> Result<Unwrapped, ManagerError> {
         let (message, dialect) = wire::decode(&bytes, &self.shared.config.limits)?;
+        let channel = channel.unwrap_or(&message.channel);
         let answer = self.enter(channel, Input::Receive(message.clone()), Some(dialect)).await?;
         let Received { fate, released, .. } = received(answer.outcome, message.id.clone());
         Ok(Unwrapped { message, fate, released })
