@@ -47,7 +47,6 @@
 mod builder;
 mod channel;
 mod events;
-mod inbox;
 mod link;
 mod outbox;
 mod router;

@@ -22,10 +22,12 @@
 mod callbacks;
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub(crate) mod mailbox;
 mod memory;
 mod subscribers;
 
 use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
@@ -242,4 +244,9 @@ impl TransportError {
     pub fn should_retry(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Missed(_))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks leaves something half changed when it panics.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

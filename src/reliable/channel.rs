@@ -69,7 +69,7 @@ impl ReliableChannel {
     /// own messages are open, and for a store that fails where that was asked for.
     pub async fn send(&self, content: impl Into<Bytes>) -> Result<RequestId, NodeError> {
         let wrapped = self.node.manager.wrap_outgoing(self.id.clone(), content).await?;
-        let request = RequestId::of(wrapped.id);
+        let request = RequestId::new(wrapped.id);
         self.put(Outgoing { bytes: wrapped.bytes, request: Some(request.clone()) })?;
         Ok(request)
     }

@@ -11,12 +11,12 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
-use super::inbox::Next;
 use super::link::Link;
 use crate::channel::{Cursor, Delivery, Event};
 use crate::manager::{ManagerEvent, WeakManager};
 use crate::store::PersistenceError;
 use crate::transport::TransportError;
+use crate::transport::mailbox::{self, Next, Weigh};
 use crate::types::{ChannelId, MessageId, ParticipantId};
 
 /// One thing that was asked to be sent.
@@ -26,10 +26,6 @@ use crate::types::{ChannelId, MessageId, ParticipantId};
 pub struct RequestId(MessageId);
 
 impl RequestId {
-    pub(super) fn of(message: MessageId) -> Self {
-        Self(message)
-    }
-
     /// The request that sent this message, as an application kept it.
     #[must_use]
     pub fn new(message: impl Into<MessageId>) -> Self {
@@ -129,14 +125,17 @@ impl ChannelEvent {
             other => Self::Other(other),
         }
     }
+}
 
-    /// Bytes of messages it keeps in memory.
-    pub(super) fn bytes(&self) -> usize {
-        match self {
+impl Weigh for ChannelEvent {
+    fn bytes(&self) -> usize {
+        let bytes = match self {
             Self::Received(delivery) => delivery.body.content.len(),
             Self::Other(Event::EphemeralReceived { content, .. }) => content.len(),
             _ => 0,
-        }
+        };
+        // One that is too large by itself is told where nothing of weight waits before it.
+        bytes.min(mailbox::MAX_BYTES)
     }
 }
 
@@ -174,8 +173,8 @@ impl Events {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Next::End) => return Poll::Ready(None),
                 Poll::Ready(Next::Missed(events)) => self.refill(events),
-                Poll::Ready(Next::Event(event)) if self.is_told(&event) => {}
-                Poll::Ready(Next::Event(event)) => return self.tell(event),
+                Poll::Ready(Next::Item(event)) if self.is_told(&event) => {}
+                Poll::Ready(Next::Item(event)) => return self.tell(event),
             }
         }
     }

@@ -15,9 +15,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::debug;
 
 use super::events::ChannelEvent;
-use super::inbox::Inbox;
 use super::outbox::Outbox;
 use crate::manager::{ManagerError, ReliabilityManager};
+use crate::transport::mailbox::Mailbox;
 use crate::transport::{Subscription, Topic, Transport, TransportError};
 use crate::types::ChannelId;
 
@@ -29,7 +29,7 @@ const IN_FLIGHT: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Link {
-    pub(super) inbox: Inbox,
+    pub(super) inbox: Mailbox<ChannelEvent>,
     pub(super) outbox: Outbox,
     is_down: AtomicBool,
     tasks: Mutex<Option<Tasks>>,

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use tokio::sync::watch;
 
-use super::{Hint, Incoming, PeerAddr, Subscribers, Subscription, Topic, Transport, TransportError};
+use super::{Hint, Incoming, PeerAddr, Subscribers, Subscription, Topic, Transport, TransportError, lock};
 
 type Publish = dyn Fn(&Topic, Option<&PeerAddr>, Bytes) -> Result<Option<Hint>, TransportError> + Send + Sync;
 type Wanted = dyn Fn(&Topic, bool) + Send + Sync;
@@ -115,7 +115,7 @@ struct Topics {
 
 impl Topics {
     fn begin(&self, topic: &Topic) {
-        let mut readers = self.lock();
+        let mut readers = lock(&self.readers);
         let count = readers.entry(topic.clone()).or_default();
         *count += 1;
         if *count == 1 {
@@ -124,18 +124,13 @@ impl Topics {
     }
 
     fn end(&self, topic: &Topic) {
-        let mut readers = self.lock();
+        let mut readers = lock(&self.readers);
         let Some(count) = readers.get_mut(topic) else { return };
         *count -= 1;
         if *count == 0 {
             readers.remove(topic);
             (self.wanted)(topic, false);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Topic, usize>> {
-        // A closure that panics leaves the counts right.
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

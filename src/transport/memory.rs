@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 use tokio::sync::watch;
 
-use super::{Hint, Incoming, PeerAddr, Subscribers, Subscription, Topic, Transport, TransportError};
+use super::{Hint, Incoming, PeerAddr, Subscribers, Subscription, Topic, Transport, TransportError, lock};
 
 /// Copies on their way; what comes beyond is lost, as in a router whose buffers are full.
 const MAX_ON_THEIR_WAY: usize = 65_536;
@@ -306,11 +306,6 @@ impl fmt::Debug for MemoryTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryTransport").field("addr", &self.member.addr).finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks panics halfway.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

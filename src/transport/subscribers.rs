@@ -4,19 +4,17 @@
 //! neither memory without end nor the others' time. How it moves: [`hand_in`](Subscribers::hand_in) copies a message into
 //! each queue of its topic; a queue that is full drops it, and its reader is told how many.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
-use super::{Incoming, Subscription, Topic, TransportError};
+use super::mailbox::{Mailbox, Next, Weigh};
+use super::{Incoming, Subscription, Topic, TransportError, lock};
 
-/// Messages that wait for one reader.
-const MAX_WAITING: usize = 4_096;
-/// Bytes of them.
-const MAX_WAITING_BYTES: usize = 16 << 20;
+type Queue = Mailbox<Incoming>;
 
 /// Subscriptions of one transport: a building block for transports. A queue holds 4,096 messages or 16 MiB; beyond,
 /// messages are dropped and the reader hears [`TransportError::Missed`].
@@ -68,46 +66,9 @@ impl Subscribers {
     }
 }
 
-#[derive(Debug, Default)]
-struct Queue(Mutex<Waiting>);
-
-#[derive(Debug, Default)]
-struct Waiting {
-    items: VecDeque<Incoming>,
-    bytes: usize,
-    /// Dropped since the reader was last told, after what waits.
-    missed: u64,
-    ended: bool,
-    waker: Option<Waker>,
-}
-
-impl Queue {
-    fn put(&self, incoming: Incoming) {
-        let mut waiting = lock(&self.0);
-        let bytes = waiting.bytes.saturating_add(incoming.bytes.len());
-        // Once something was dropped, all is, until the reader has come so far: then one number tells it where.
-        if waiting.missed > 0 || waiting.items.len() >= MAX_WAITING || bytes > MAX_WAITING_BYTES {
-            waiting.missed += 1;
-        } else {
-            waiting.bytes = bytes;
-            waiting.items.push_back(incoming);
-        }
-        wake(waiting);
-    }
-
-    fn end(&self) {
-        let mut waiting = lock(&self.0);
-        waiting.ended = true;
-        wake(waiting);
-    }
-}
-
-/// Wakes the reader outside of the lock, which it takes next.
-fn wake(mut waiting: MutexGuard<'_, Waiting>) {
-    let waker = waiting.waker.take();
-    drop(waiting);
-    if let Some(waker) = waker {
-        waker.wake();
+impl Weigh for Incoming {
+    fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 }
 
@@ -121,19 +82,11 @@ impl Stream for Reader {
     type Item = Result<Incoming, TransportError>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut waiting = lock(&self.queue.0);
-        if let Some(incoming) = waiting.items.pop_front() {
-            waiting.bytes -= incoming.bytes.len();
-            return Poll::Ready(Some(Ok(incoming)));
-        }
-        match std::mem::take(&mut waiting.missed) {
-            0 if waiting.ended => Poll::Ready(None),
-            0 => {
-                waiting.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
-            missed => Poll::Ready(Some(Err(TransportError::Missed(missed)))),
-        }
+        self.queue.poll(context).map(|next| match next {
+            Next::Item(incoming) => Some(Ok(incoming)),
+            Next::Missed(missed) => Some(Err(TransportError::Missed(missed))),
+            Next::End => None,
+        })
     }
 }
 
@@ -147,11 +100,6 @@ impl Drop for Reader {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks panics halfway.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
