@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::filter::{IdHash, ReceivedFilter};
-use crate::state::LogKey;
+use crate::state::{LogKey, Logged};
 use crate::types::{FilterField, Message, MessageKind, RunningTime, millis};
 
 use super::Channel;
@@ -44,11 +44,8 @@ impl Laggards {
 impl Channel {
     /// A sync message that names our newest went out, or was heard.
     pub(super) fn laggards_served(&mut self) {
-        self.laggards = Laggards {
-            due: None,
-            lacks_newest: false,
-            served_until: self.now.running.after(self.answers.waits().t_max),
-        };
+        let served_until = self.now.running.after(self.answers.waits().t_max);
+        self.laggards = Laggards { served_until, ..Laggards::default() };
     }
 
     /// Takes note of a message of others that shows that its sender is behind.
@@ -63,8 +60,7 @@ impl Channel {
         {
             return;
         }
-        let newest = self.log.newest_heads(1).next().and_then(|key| self.log.get(key));
-        let others = newest.is_some_and(|newest| newest.body.sender != message.sender);
+        let others = self.newest_head().is_some_and(|newest| newest.body.sender != message.sender);
         self.laggards.lacks_newest = others && !message.causal_history.is_empty();
         let part = millis(self.answers.waits().t_max) / u64::from(SLOTS);
         let (slot, within) = (self.now.random(), self.now.random());
@@ -81,9 +77,8 @@ impl Channel {
         // What there was to say may have been withdrawn.
         self.laggards_served();
         self.send_sync();
-        let newest =
-            self.log.newest_heads(1).next().and_then(|key| self.log.get(key)).map(|logged| logged.body.clone());
-        if let Some(body) = newest.filter(|_| lacks_newest)
+        let newest = self.newest_head().filter(|_| lacks_newest).map(|newest| newest.body.clone());
+        if let Some(body) = newest
             && self.message_of(&body).encoded_len(self.config.dialect) <= SMALL
             && self.pace.is_open(self.now.running)
         {
@@ -91,8 +86,12 @@ impl Channel {
         }
     }
 
+    fn newest_head(&self) -> Option<&Logged> {
+        self.log.newest_heads(1).next().and_then(|key| self.log.get(key))
+    }
+
     fn names_our_newest(&self, message: &Message) -> bool {
-        self.log.newest_heads(1).next().is_some() && self.log.newest_heads(NEWEST).all(|key| names(message, key))
+        self.newest_head().is_some() && self.log.newest_heads(NEWEST).all(|key| names(message, key))
     }
 
     /// Whether the sender of a message shows none of our newest heads, and nothing that we lack.
