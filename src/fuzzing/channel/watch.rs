@@ -139,9 +139,9 @@ impl Watch {
         assert!(!known, "{} is in the log already", body.key.id);
         let meta = channel.meta();
         // Whoever made or lowered a horizon lies just above it, also when what it waited for lowered it further.
-        let made = |horizon: &Lamport| body.key.lamport.0 == horizon.0.saturating_add(1);
+        let below = body.key.lamport.0.checked_sub(1).map(Lamport);
         let old = meta.horizon.is_some_and(|horizon| body.key.lamport <= horizon)
-            || self.horizons.iter().any(made)
+            || below.is_some_and(|below| self.horizons.contains(&below))
             || meta.floor.as_ref().is_some_and(|floor| body.key <= *floor);
         for entry in body.causal_history.iter().filter(|entry| entry.id != body.key.id && !old) {
             let met = self.met.contains(&entry.id)
