@@ -22,8 +22,6 @@ pub(super) struct Told {
     /// Beginnings of own messages, and whether somebody has them.
     said: BTreeMap<RequestId, Said>,
     order: VecDeque<RequestId>,
-    /// Own messages that nobody has yet.
-    open: usize,
 }
 
 struct Said {
@@ -33,7 +31,7 @@ struct Said {
 
 impl Told {
     pub(super) fn new(screen: Screen) -> Self {
-        Self { screen, said: BTreeMap::new(), order: VecDeque::new(), open: 0 }
+        Self { screen, said: BTreeMap::new(), order: VecDeque::new() }
     }
 
     /// Shows somebody's message, and a remark.
@@ -49,20 +47,18 @@ impl Told {
 
     /// Remembers what was said.
     pub(super) fn said(&mut self, request: RequestId, text: String) {
-        self.open += 1;
         self.order.push_back(request.clone());
         self.said.insert(request, Said { beginning: shortened(&text, BEGINNING), is_open: true });
         if self.order.len() > MAX_KEPT
             && let Some(oldest) = self.order.pop_front()
-            && let Some(said) = self.said.remove(&oldest)
         {
-            self.open -= usize::from(said.is_open);
+            self.said.remove(&oldest);
         }
     }
 
     /// Whether something that was said is not known to have reached anybody, nor given up.
     pub(super) fn is_open(&self) -> bool {
-        self.open > 0
+        self.said.values().any(|said| said.is_open)
     }
 
     /// Shows what an event says to people.
@@ -128,7 +124,7 @@ impl Told {
 
     fn close(&mut self, request: &RequestId) {
         if let Some(said) = self.said.get_mut(request) {
-            self.open -= usize::from(std::mem::replace(&mut said.is_open, false));
+            said.is_open = false;
         }
     }
 }
