@@ -325,3 +325,17 @@ fn copy_of<T: Clone + Ord>(known: &mut BTreeSet<(usize, T)>, of: usize, copy: us
         known.iter().filter(|(node, _)| *node == of).map(|(_, what)| (copy, what.clone())).collect();
     known.extend(copied);
 }
+
+/// The same for what is known with a value.
+fn copy_values_of<M, K: Clone, V: Clone>(known: &mut M, of: usize, copy: usize)
+where
+    M: Extend<((usize, K), V)>,
+    for<'a> &'a M: IntoIterator<Item = (&'a (usize, K), &'a V)>,
+{
+    let copied: Vec<((usize, K), V)> = (&*known)
+        .into_iter()
+        .filter(|((node, _), _)| *node == of)
+        .map(|((_, what), value)| ((copy, what.clone()), value.clone()))
+        .collect();
+    known.extend(copied);
+}

@@ -8,7 +8,7 @@ use crate::channel::{Event, Fate};
 use crate::state::LogKey;
 use crate::types::{Lamport, MessageId, MessageKind, ParticipantId};
 
-use super::{Invariant, Scene, Seen};
+use super::{Invariant, Scene, Seen, copy_values_of};
 
 #[derive(Debug, Default)]
 pub(super) struct Conflict {
@@ -46,12 +46,7 @@ impl Invariant for Conflict {
                     self.untold.insert(*node, message.id.clone());
                 }
             }
-            Seen::Copied { of, copy } => {
-                let first: Vec<_> = self.first.iter().filter(|((node, _), _)| node == of).collect();
-                let first: Vec<_> =
-                    first.into_iter().map(|((_, id), kept)| ((*copy, id.clone()), kept.clone())).collect();
-                self.first.extend(first);
-            }
+            Seen::Copied { of, copy } => copy_values_of(&mut self.first, *of, *copy),
             Seen::Told { node, event: Event::IdConflict { id, .. }, .. } if self.untold.get(node) == Some(id) => {
                 self.untold.remove(node);
             }

@@ -8,7 +8,7 @@ use crate::channel::{Event, TransmitKind};
 use crate::state::{ChannelData, Row};
 use crate::types::MessageId;
 
-use super::{Invariant, Scene, Seen, copy_of};
+use super::{Invariant, Scene, Seen, copy_of, copy_values_of};
 
 #[derive(Debug, Default)]
 pub(super) struct Failure {
@@ -50,9 +50,7 @@ impl Invariant for Failure {
                 for known in [&mut self.acknowledged, &mut self.failed, &mut self.uncertain, &mut self.untold] {
                     copy_of(known, *of, *copy);
                 }
-                let resent: Vec<_> = self.resent.iter().filter(|((node, _), _)| node == of).collect();
-                let resent: Vec<_> = resent.into_iter().map(|((_, id), n)| ((*copy, id.clone()), *n)).collect();
-                self.resent.extend(resent);
+                copy_values_of(&mut self.resent, *of, *copy);
                 Ok(())
             }
             Seen::Ended => self.ended(scene),

@@ -7,7 +7,7 @@ use crate::channel::{Event, Limit};
 use crate::state::{LogKey, Row};
 use crate::types::{Message, millis};
 
-use super::{Invariant, Scene, Seen, copy_of};
+use super::{Invariant, Scene, Seen, copy_of, copy_values_of};
 
 /// Requests sent or heard before a message may be given up.
 const REQUESTS_BEFORE_LOSS: u32 = 3;
@@ -166,13 +166,9 @@ impl Invariant for Loss {
 impl Loss {
     fn copy(&mut self, of: usize, copy: usize) {
         for known in [&mut self.named, &mut self.held, &mut self.said] {
-            let copied: Vec<_> = known.iter().filter(|((node, _), _)| *node == of).collect();
-            let copied: Vec<_> = copied.into_iter().map(|((_, index), at)| ((copy, *index), *at)).collect();
-            known.extend(copied);
+            copy_values_of(known, of, copy);
         }
-        let asked: Vec<_> = self.asked.iter().filter(|((node, _), _)| *node == of).collect();
-        let asked: Vec<_> = asked.into_iter().map(|((_, index), times)| ((copy, *index), *times)).collect();
-        self.asked.extend(asked);
+        copy_values_of(&mut self.asked, of, copy);
         copy_of(&mut self.overdue, of, copy);
         copy_of(&mut self.forgotten, of, copy);
     }
