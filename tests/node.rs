@@ -19,6 +19,13 @@ fn node(name: &str, transport: impl Transport) -> Node {
     Node::builder(name).transport(transport).seed(name.len() as u64).build().unwrap()
 }
 
+/// Alice on a network, and Bob, whose plug can be pulled.
+fn with_a_plug() -> (MemoryTransport, Node, Node) {
+    let network = MemoryNetwork::new();
+    let plug = network.member();
+    (plug.clone(), node("alice", network.member()), node("bob", plug))
+}
+
 /// Reads on until an event is what is looked for, and gives what that says.
 async fn until<T>(events: &mut Events, what: &str, look: impl Fn(&ChannelEvent) -> Option<T>) -> T {
     let mut told = Vec::new();
@@ -109,9 +116,7 @@ async fn all_hear_all_on_a_bad_network_and_in_one_order() {
 
 #[tokio::test(start_paused = true)]
 async fn a_network_that_goes_and_comes_back_is_told_and_loses_nothing() {
-    let network = MemoryNetwork::new();
-    let plug: MemoryTransport = network.member();
-    let (alice, bob) = (node("alice", network.member()), node("bob", plug.clone()));
+    let (plug, alice, bob) = with_a_plug();
     let (alices, mut alice_hears) = alice.join("lobby").await.unwrap();
     plug.disconnect();
     let (bobs, mut bob_hears) = bob.join("lobby").await.unwrap();
@@ -137,9 +142,7 @@ async fn a_network_that_goes_and_comes_back_is_told_and_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn when_the_network_is_back_what_nobody_has_goes_out_at_once() {
-    let network = MemoryNetwork::new();
-    let plug: MemoryTransport = network.member();
-    let (alice, bob) = (node("alice", network.member()), node("bob", plug.clone()));
+    let (plug, alice, bob) = with_a_plug();
     let (_alices, mut alice_hears) = alice.join("lobby").await.unwrap();
     let (bobs, _told) = bob.join("lobby").await.unwrap();
     plug.partition(1);

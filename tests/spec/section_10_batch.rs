@@ -80,14 +80,22 @@ fn whoever_hears_the_answer_sends_no_batch() {
     assert_eq!(repairs(&alice.run_for(60_000)), [""; 0]);
 }
 
+/// Two who have had the same 60 messages for long.
+fn settled() -> (Peer, Peer) {
+    let messages = chain(60);
+    ["alice", "bob"]
+        .map(|name| {
+            let mut peer = peer(name);
+            messages.iter().for_each(|message| drop(peer.receive(message)));
+            peer.run_for(1_000_000);
+            peer
+        })
+        .into()
+}
+
 #[test]
 fn who_lacks_one_message_of_many_is_sent_that_one() {
-    let messages = chain(60);
-    let (mut alice, mut bob) = (peer("alice"), peer("bob"));
-    for other in [&mut alice, &mut bob] {
-        messages.iter().for_each(|message| drop(other.receive(message)));
-        other.run_for(1_000_000);
-    }
+    let (mut alice, mut bob) = settled();
     // Nobody refers to the two but a later message; then everybody goes on.
     let lost = message("dave", "lost", 70, &["m059"]);
     let next = message("dave", "next", 70, &["m059"]);
@@ -202,12 +210,7 @@ fn own_messages_of_the_requester_say_nothing_of_where_it_stands() {
 
 #[test]
 fn who_has_half_of_what_lies_before_is_sent_nothing_else() {
-    let messages = chain(60);
-    let (mut alice, mut bob) = (peer("alice"), peer("bob"));
-    for other in [&mut alice, &mut bob] {
-        messages.iter().for_each(|message| drop(other.receive(message)));
-        other.run_for(1_000_000);
-    }
+    let (mut alice, mut bob) = settled();
     // Bob lacks two; nobody refers to the first of them.
     let unseen = message("dave", "also lost", 69, &["m059"]);
     let lost = message("dave", "lost", 70, &["m059"]);
