@@ -15,7 +15,7 @@ use super::effect::{Answer, CallId, Caller, Common, Effect, ExecutorError, Gener
 use super::ending::{End, Ending};
 use super::memory::{Footprint, Memory};
 use super::owed::{Failing, Owed, rewrite};
-use super::step::{Pending, Steps, Waiting};
+use super::step::{Pending, Steps, Waiting, is_empty};
 use super::told::{Callbacks, Telling, Told};
 use super::turn::Turn;
 use crate::channel::{self, Channel, Config, Context, Step};
@@ -233,8 +233,13 @@ impl Live {
 
     /// Whoever waits for a step, which then answers nobody.
     pub(super) fn take_callers(&mut self) -> Vec<CallId> {
+        self.under_way().flat_map(|step| step.take_calls()).collect()
+    }
+
+    /// Steps that are being saved or wait to be carried out.
+    fn under_way(&mut self) -> impl Iterator<Item = &mut Box<Pending>> {
         let saving = self.saving.iter_mut().flat_map(|saving| &mut saving.batch);
-        saving.chain(self.steps.iter_mut()).flat_map(|step| step.take_calls()).collect()
+        saving.chain(self.steps.iter_mut())
     }
 
     /// Begins to save the next steps; those that have nothing to save are carried out at once.
@@ -367,8 +372,7 @@ impl Live {
         let before = self.waiting.len();
         self.waiting.retain(|order| !order.is_of(call));
         let mut found = self.waiting.len() < before;
-        let saving = self.saving.iter_mut().flat_map(|saving| &mut saving.batch);
-        for step in saving.chain(self.steps.iter_mut()) {
+        for step in self.under_way() {
             // What is owed is still saved.
             found |= step.then.take_if(|order| order.is_of(call)).is_some();
         }
@@ -590,11 +594,6 @@ impl Live {
         turn.callbacks.push(turn.common.options.callbacks, self.generation, &telling);
         turn.effects.push(Effect::Tell { channel: turn.id.clone(), telling });
     }
-}
-
-/// Whether a step has nothing to carry out.
-fn is_empty(step: &Step) -> bool {
-    step.save.is_empty() && step.transmit.is_empty() && step.events.is_empty()
 }
 
 impl Drop for Live {

@@ -135,6 +135,11 @@ impl Pending {
     }
 }
 
+/// Whether a step has nothing to carry out.
+pub(super) fn is_empty(step: &Step) -> bool {
+    step.save.is_empty() && step.transmit.is_empty() && step.events.is_empty()
+}
+
 /// What a commit keeps in memory.
 pub(super) fn bytes_of(commit: &Commit) -> usize {
     let content = commit.history.put.iter().map(|row| match row {
