@@ -4,6 +4,8 @@
 //! channel pays one sync for many operations; they are the oldest ones, without a gap, so that the store has the state
 //! after one of them. What a step tells is told once it is saved.
 
+mod room;
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,17 +18,13 @@ use super::ending::{End, Ending};
 use super::memory::{Footprint, Memory};
 use super::owed::{Failing, Owed, rewrite};
 use super::step::{Pending, Steps, Waiting, is_empty};
-use super::told::{Callbacks, Telling, Told};
+use super::told::{Telling, Told};
 use super::turn::Turn;
 use crate::channel::{self, Channel, Config, Context, Step};
 use crate::state::{ChannelData, Commit};
 use crate::store::PersistenceError;
 use crate::types::{Dialect, RunningTime};
 
-/// Steps of one channel that may wait to be carried out or told; later orders wait before their input is handled.
-const MAX_STEPS: usize = 1_024;
-/// Bytes that these may keep in memory, beyond the first that exceeds them.
-const MAX_STEP_BYTES: usize = 32 << 20;
 /// Steps that share one commit at most.
 const MAX_BATCH: usize = 64;
 /// When to look again at a channel that was full when it was due.
@@ -352,10 +350,6 @@ impl Live {
         self.ending.as_ref().is_none_or(|ending| ending.kind == End::ShutDown)
     }
 
-    pub(super) fn footprint(&self) -> Footprint {
-        self.footprint
-    }
-
     /// When to look at the channel.
     pub(super) fn deadline(&self, common: &Common) -> Option<RunningTime> {
         if self.failed || self.ending.is_some() {
@@ -377,34 +371,6 @@ impl Live {
             found |= step.then.take_if(|order| order.is_of(call)).is_some();
         }
         found
-    }
-
-    /// Whether further orders wait: for their number, for what they keep in memory, or for what all channels keep.
-    pub(super) fn is_full(&self, callbacks: &Callbacks) -> bool {
-        let saving = self.saving.as_ref().map_or(0, |saving| saving.batch.len());
-        let bytes = self.queued_bytes() + callbacks.bytes();
-        self.steps.len() + saving + callbacks.len() >= MAX_STEPS
-            || bytes >= MAX_STEP_BYTES
-            || bytes > 0 && self.memory.is_queue_full()
-    }
-
-    /// What steps that wait or are being saved keep in memory.
-    pub(super) fn queued_bytes(&self) -> usize {
-        self.steps.bytes() + self.saving.as_ref().map_or(0, |saving| saving.bytes)
-    }
-
-    fn has_room(&self, turn: &Turn<'_>) -> bool {
-        !self.is_full(turn.callbacks)
-    }
-
-    fn rows(&self) -> usize {
-        let counts = self.channel.meta().counts;
-        let rows = counts.messages + counts.parked + counts.stubs + counts.outgoing + counts.requests;
-        usize::try_from(rows + counts.responses + counts.marks).unwrap_or(usize::MAX)
-    }
-
-    fn state_bytes(&self) -> usize {
-        usize::try_from(self.footprint.log.saturating_add(self.footprint.parked)).unwrap_or(usize::MAX)
     }
 
     fn is_removed(&self) -> bool {
@@ -485,26 +451,6 @@ impl Live {
 
     fn pending(&self, turn: &Turn<'_>, step: Step) -> Pending {
         Pending::new(step, self.dialect, turn.common.options.callbacks.hints)
-    }
-
-    /// Counts what the channel takes now, and lets it shrink where all channels together take too much.
-    fn measure(&mut self, turn: &Turn<'_>) {
-        let before = self.footprint;
-        self.count();
-        if let Some((log_bytes, parked_bytes)) = self.memory.excess(before, self.footprint) {
-            let context = turn.context(&mut self.entropy);
-            if let Ok(step) = self.handle(turn, &context, channel::Input::Shrink { log_bytes, parked_bytes }) {
-                let step = self.pending(turn, step);
-                self.steps.push(step);
-                self.count();
-            }
-        }
-    }
-
-    fn count(&mut self) {
-        let now = Footprint::from(self.channel.stats());
-        self.memory.change(self.footprint, now);
-        self.footprint = now;
     }
 
     fn foreign_notice(&mut self, heard: Option<Dialect>) -> Option<Told> {
