@@ -5,14 +5,14 @@
 //! a callback: while such a caller is in the line, nothing waits for callbacks, and the channel is closed as soon as
 //! everything is saved. The callers from outside are answered once the callback that was running has returned.
 
+mod giving_up;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tracing::debug;
 
-use super::effect::{
-    Answer, CallId, Caller, Common, Effect, ExecutorError, Generation, Input, Moment, Order, Unfinished,
-};
+use super::effect::{Answer, Caller, Common, Effect, ExecutorError, Generation, Input, Moment, Order};
 use super::ending::End;
 use super::live::Live;
 use super::memory::Footprint;
@@ -463,76 +463,6 @@ impl Lane {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// Nothing is carried out any more.
-    fn abandon(&mut self, common: &Common, moment: &Moment, effects: &mut Vec<Effect>) {
-        self.shut_down = true;
-        let mut callers: Vec<Caller> = self.line.drain(..).flat_map(|next| next.callers).collect();
-        match &mut self.phase {
-            Phase::Absent | Phase::Unwiped => {}
-            Phase::Loading(Loading { callers: waiting, .. }) | Phase::Wiping(_, waiting) => {
-                callers.append(waiting);
-                self.phase = Phase::Absent;
-            }
-            Phase::Open(live) => {
-                live.abandon(&mut Turn { id: &self.id, common, moment, callbacks: &mut self.callbacks, effects });
-            }
-        }
-        for caller in callers {
-            answer(&self.id, Some(caller), Err(ExecutorError::ShutDown), effects);
-        }
-    }
-
-    /// Answers a caller whose patience has ended. What was begun goes on, but waits for callbacks no longer.
-    fn give_up(&mut self, call: CallId, effects: &mut Vec<Effect>) {
-        let is_it = |caller: &Caller| caller.call == call;
-        let mut found = self.callbacks.give_up(call);
-        for next in &mut self.line {
-            found |= next.callers.extract_if(.., |caller| is_it(caller)).next().is_some();
-        }
-        match &mut self.phase {
-            Phase::Absent | Phase::Unwiped => {}
-            Phase::Loading(Loading { callers, .. }) | Phase::Wiping(_, callers) => {
-                found |= callers.extract_if(.., |caller| is_it(caller)).next().is_some();
-            }
-            Phase::Open(live) => {
-                found |= live.forget(call);
-                if let Some(ending) = &mut live.ending {
-                    let waited = ending.callers.extract_if(.., |caller| is_it(caller)).next().is_some();
-                    ending.hurry |= waited || found;
-                    found |= waited;
-                }
-            }
-        }
-        if found && self.shut_down {
-            // Who asked for the end waits no longer, so nobody waits for the store any more.
-            let calls: Vec<CallId> = match &mut self.phase {
-                Phase::Loading(Loading { callers, .. }) | Phase::Wiping(_, callers) => {
-                    callers.drain(..).map(|caller| caller.call).collect()
-                }
-                Phase::Open(live) => live.take_callers(),
-                Phase::Absent | Phase::Unwiped => Vec::new(),
-            };
-            let opening = self.line.iter_mut().filter(|next| matches!(next.kind, Kind::Open(_)));
-            let opening = opening.flat_map(|next| next.callers.drain(..)).map(|caller| caller.call);
-            for call in calls.into_iter().chain(opening) {
-                answer(&self.id, Some(Caller { call, inside: false }), Err(ExecutorError::ShutDown), effects);
-            }
-        }
-        if found {
-            let error = ExecutorError::Unfinished(self.waits_for());
-            answer(&self.id, Some(Caller { call, inside: false }), Err(error), effects);
-        }
-    }
-
-    fn waits_for(&self) -> Unfinished {
-        match &self.phase {
-            Phase::Loading(Loading { wiping: false, .. }) => Unfinished::Store("load_channel"),
-            Phase::Loading(_) | Phase::Wiping(..) => Unfinished::Store("drop_channel"),
-            Phase::Open(live) => live.is_saving().map_or(Unfinished::Callback, Unfinished::Store),
-            Phase::Absent | Phase::Unwiped => Unfinished::Callback,
         }
     }
 }
