@@ -44,14 +44,13 @@ impl Persistence for MyDatabase {
     async fn update_history(&self, channel: &ChannelId, update: &HistoryUpdate) -> Result<(), PersistenceError> {
         let mut database = self.lock(); // one lock, one atomic batch; in SQL: BEGIN ... COMMIT
         let tables = database.entry(channel.clone()).or_default();
-        let puts: BTreeMap<RowKey, &Row> = update.put.iter().map(|row| (row.key(), row)).collect();
-        for key in update.delete.iter().filter(|key| !puts.contains_key(key)) {
+        for key in &update.delete {
             tables.rows.remove(key);
             if key.place == Place::Body {
                 tables.hints.remove(&key.id); // a hint goes with its message
             }
         }
-        tables.rows.extend(puts.into_iter().map(|(key, row)| (key, row.clone())));
+        tables.rows.extend(update.put.iter().map(|row| (row.key(), row.clone())));
         Ok(())
     }
 

@@ -425,7 +425,7 @@ pub struct RowCounts {
     pub hints: Option<u64>,
 }
 
-/// Rows to put and keys to delete, as one atomic batch. A key both put and deleted stays put.
+/// Rows to put and keys to delete, as one atomic batch: first delete, then put. So a key both put and deleted stays put.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HistoryUpdate {
     /// Rows to put; a row under a known key replaces it.
@@ -464,26 +464,25 @@ impl Commit {
     }
 
     /// Puts a later commit on top of this one: per row, hint and meta the later wins, and a body that the later
-    /// deletes takes its hint along.
+    /// deletes takes its hint along. Of many commits it does not matter which are merged first.
     pub fn merge(&mut self, later: Commit) {
-        let put: BTreeSet<RowKey> = later.history.put.iter().map(Row::key).collect();
-        let deleted = later.history.delete.iter().filter(|key| key.place == Place::Body && !put.contains(key));
-        let deleted: BTreeSet<&MessageId> = deleted.map(|key| &key.id).collect();
+        let bodies = later.history.delete.iter().filter(|key| key.place == Place::Body);
+        let deleted: BTreeSet<&MessageId> = bodies.map(|key| &key.id).collect();
         self.hints.retain(|(id, _)| !deleted.contains(id));
         if later.meta.is_some() {
             self.meta = later.meta;
         }
-        let mut rows: BTreeMap<RowKey, Option<Row>> = BTreeMap::new();
-        for update in [std::mem::take(&mut self.history), later.history] {
-            rows.extend(update.delete.into_iter().map(|key| (key, None)));
-            rows.extend(update.put.into_iter().map(|row| (row.key(), Some(row))));
+        let earlier = std::mem::take(&mut self.history);
+        let mut put: BTreeMap<RowKey, Row> = earlier.put.into_iter().map(|row| (row.key(), row)).collect();
+        for key in &later.history.delete {
+            put.remove(key);
         }
-        for (key, row) in rows {
-            match row {
-                Some(row) => self.history.put.push(row),
-                None => self.history.delete.push(key),
-            }
-        }
+        put.extend(later.history.put.into_iter().map(|row| (row.key(), row)));
+        let deleted: BTreeSet<RowKey> = earlier.delete.into_iter().chain(later.history.delete).collect();
+        // A body that is put again is still deleted before, for the hint that went with it.
+        self.history.delete =
+            deleted.into_iter().filter(|key| key.place == Place::Body || !put.contains_key(key)).collect();
+        self.history.put = put.into_values().collect();
         let mut hints: BTreeMap<MessageId, Bytes> = std::mem::take(&mut self.hints).into_iter().collect();
         hints.extend(later.hints);
         self.hints = hints.into_iter().collect();

@@ -118,8 +118,9 @@ pub trait Persistence: Send + Sync + 'static {
     /// Puts and deletes rows.
     ///
     /// # To ensure correctness
-    /// One atomic batch; a put under a known key replaces; deleting an unknown key is fine; a key both deleted
-    /// and put stays; twice equals once. Deleting a body row deletes its message's retrieval hint.
+    /// One atomic batch, deletions first; a put under a known key replaces; deleting an unknown key is fine; a key both
+    /// deleted and put stays; twice equals once. Deleting a body row deletes its message's retrieval hint, also where
+    /// the row is put again.
     ///
     /// # Errors
     /// A [`PersistenceError`] when the batch may not have been stored.

@@ -8,7 +8,6 @@
 //! Keys start with the channel's prefix: its length (two bytes, big-endian), then its bytes. So no channel's
 //! keys are inside another's range, whatever bytes the ids are made of.
 
-use std::collections::BTreeSet;
 use std::mem::size_of;
 
 use bytes::Bytes;
@@ -16,7 +15,7 @@ use bytes::Bytes;
 use super::engine_thread::Failure;
 use super::medium::corrupt;
 use super::{PersistenceErrorKind, snapshot};
-use crate::state::{ChannelData, ChannelMeta, Commit, HistoryUpdate, Place, Row};
+use crate::state::{ChannelData, ChannelMeta, Commit, HistoryUpdate, Place};
 use crate::types::{ChannelId, MessageId};
 
 /// The largest value kept, far above what the limits of a channel let grow.
@@ -146,8 +145,7 @@ impl Write {
     }
 
     fn history(&mut self, channel: &ChannelId, update: &HistoryUpdate) -> Result<(), PersistenceErrorKind> {
-        let put: BTreeSet<_> = update.put.iter().map(Row::key).collect();
-        for key in update.delete.iter().filter(|key| !put.contains(key)) {
+        for key in &update.delete {
             self.delete(Table::Rows, &snapshot::row_key(key));
             if key.place == Place::Body {
                 self.delete(Table::Hints, key.id.as_bytes());

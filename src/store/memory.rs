@@ -56,12 +56,11 @@ impl Kept {
     fn update(&mut self, update: &HistoryUpdate) {
         for key in &update.delete {
             self.rows.remove(key);
+            if key.place == Place::Body {
+                self.hints.remove(&key.id);
+            }
         }
         self.rows.extend(update.put.iter().map(|row| (row.key(), row.clone())));
-        // What is put wins over what is deleted, so only now is it known which bodies are gone.
-        for key in update.delete.iter().filter(|key| key.place == Place::Body && !self.rows.contains_key(key)) {
-            self.hints.remove(&key.id);
-        }
     }
 }
 

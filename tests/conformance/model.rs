@@ -225,16 +225,23 @@ impl Store {
         channel: &ChannelId,
         update: &HistoryUpdate,
     ) -> Result<(), PersistenceErrorKind> {
-        let put: BTreeSet<RowKey> = update.put.iter().map(Row::key).collect();
-        let wins = self.is("put_wins_over_delete");
-        for row in &update.put {
-            self.put(all.entry(channel.clone()).or_default(), row);
+        let puts = |all: &mut BTreeMap<ChannelId, ChannelData>| {
+            for row in &update.put {
+                self.put(all.entry(channel.clone()).or_default(), row);
+            }
+        };
+        let puts_first = self.is("put_wins_over_delete");
+        if puts_first {
+            puts(all);
         }
-        for key in update.delete.iter().filter(|key| wins || !put.contains(key)) {
+        for key in &update.delete {
             self.delete(all.entry(channel.clone()).or_default(), key)?;
             if self.is("one_id_in_two_channels") {
                 all.values_mut().for_each(|data| data.rows.retain(|row| row.key() != *key));
             }
+        }
+        if !puts_first {
+            puts(all);
         }
         if self.is("empty_update_changes_nothing") {
             all.entry(channel.clone()).or_default();
