@@ -163,6 +163,12 @@ impl Executor {
         self.lanes.get(channel)?.channel().ok()
     }
 
+    /// The next step of any channel panics once it has changed the channel; `false` takes that back.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_a_defect(&self, defect: bool) -> bool {
+        self.common.defect.swap(defect, std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// Channels of which something is kept: open, coming or going.
     #[must_use]
     pub fn lanes(&self) -> usize {

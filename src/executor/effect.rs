@@ -320,12 +320,29 @@ pub struct Common {
     pub(crate) options: Options,
     pub(crate) memory: Arc<Memory>,
     numbers: AtomicU64,
+    /// The next step of any channel panics once it has changed the channel, as a defect would.
+    #[cfg(feature = "testing")]
+    pub(super) defect: std::sync::atomic::AtomicBool,
 }
 
 impl Common {
     pub(crate) fn new(options: Options) -> Self {
         let memory = Arc::new(Memory::new(options.max_log_bytes, options.max_parked_bytes));
-        Self { options, memory, numbers: AtomicU64::new(0) }
+        Self {
+            options,
+            memory,
+            numbers: AtomicU64::new(0),
+            #[cfg(feature = "testing")]
+            defect: false.into(),
+        }
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) fn panic_if_asked_to(&self) {
+        if self.defect.swap(false, Ordering::Relaxed) {
+            // Without the message that a panic prints: worlds have thousands of them.
+            std::panic::resume_unwind(Box::new("a defect"));
+        }
     }
 
     /// A generation that no other has.

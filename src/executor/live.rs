@@ -89,7 +89,11 @@ impl Live {
         let context = turn.context(&mut entropy);
         let (dialect, confirms) = (config.dialect, config.confirm_deliveries);
         let restored = catch_unwind(AssertUnwindSafe(|| {
-            Channel::restore(turn.id.clone(), common.options.participant.clone(), config, data, &context)
+            let restored =
+                Channel::restore(turn.id.clone(), common.options.participant.clone(), config, data, &context);
+            #[cfg(feature = "testing")]
+            common.panic_if_asked_to();
+            restored
         }));
         let (channel, step) = restored.map_err(|_| ExecutorError::ChannelFailed)??;
         common.memory.enter();
@@ -439,7 +443,13 @@ impl Live {
     }
 
     fn handle(&mut self, turn: &Turn<'_>, context: &Context, input: channel::Input) -> Result<Step, ExecutorError> {
-        let Ok(step) = catch_unwind(AssertUnwindSafe(|| self.channel.handle(context, input))) else {
+        let stepped = catch_unwind(AssertUnwindSafe(|| {
+            let step = self.channel.handle(context, input);
+            #[cfg(feature = "testing")]
+            turn.common.panic_if_asked_to();
+            step
+        }));
+        let Ok(step) = stepped else {
             error!(channel = %turn.id, "a defect made the channel panic; it takes no more inputs");
             self.failed = true;
             return Err(ExecutorError::ChannelFailed);

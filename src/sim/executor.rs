@@ -1,10 +1,13 @@
-//! Worlds for the [`Executor`]: stores that are slow, fail and hang, and callbacks that call anything at any moment.
+//! Worlds for the [`Executor`]: stores that are slow, fail, hang and panic, callbacks that call anything at any moment and
+//! panic, and channels that panic.
 //!
 //! Two participants with a few channels each; tasks and callbacks order at random, a callback waits for each answer
-//! before it goes on. Everything comes from one seed. [`run`] checks while it runs:
+//! before it goes on, or panics while it waits. A panic comes to the executor as its driver tells it: of a store's call as
+//! its failure, at once where the call panicked before there was anything to wait for; of a callback as its return.
+//! Everything comes from one seed. [`run`] checks while it runs:
 //!
 //! - one call to the store at a time for a channel, and what is loaded fits together;
-//! - after *closed* no commit and nothing told, and, for a caller from outside, no callback still running;
+//! - after *closed* no commit, and nothing told or transmitted, and, for a caller from outside, no callback still running;
 //! - callbacks of a channel one at a time, deliveries in order, each once an opening;
 //! - a delivery counts as confirmed once a callback of this opening has returned from it;
 //! - what was answered *Ok* is stored: at once with [`OnSaveFailure::Fail`], else when the channel is closed;
@@ -16,14 +19,14 @@ mod check;
 mod storing;
 mod tally;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub use self::bug::Bug;
 use self::check::{Call, Kind, Watch};
-use self::storing::Verb;
+use self::storing::{End, Verb};
 pub use self::tally::Tally;
 use crate::channel::{Config, Input as ChannelInput, Join};
 use crate::executor::{
@@ -73,6 +76,8 @@ struct World {
     /// Share of store calls that fail, in percent.
     fails: u64,
     hangs: u64,
+    /// Share of store calls, and of what callbacks do, that panic.
+    panics: u64,
     resting: bool,
     tally: Tally,
 }
@@ -87,6 +92,11 @@ struct Member {
     watch: Watch,
     hung: Vec<Happening>,
     next_call: u64,
+    /// To be carried out, in this order.
+    effects: VecDeque<Effect>,
+    carrying: bool,
+    /// For a bug that makes it again.
+    last_commit: BTreeMap<ChannelId, Effect>,
 }
 
 /// A callback in progress.
@@ -104,11 +114,18 @@ enum Happening {
         channel: ChannelId,
         generation: Generation,
         verb: Verb,
-        fails: bool,
+        end: End,
     },
     Flushed {
         member: usize,
         run: u64,
+        end: End,
+    },
+    /// Where a bug has an effect carried out too late.
+    CarryOut {
+        member: usize,
+        run: u64,
+        effect: Effect,
     },
     /// A callback goes on.
     GoOn {
@@ -160,7 +177,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let strangers = random.percent(25);
-        let (fails, hangs) = (random.below(3) * 10, random.below(2) * 3);
+        let (fails, hangs, panics) = (random.below(3) * 10, random.below(2) * 3, random.below(3) * 4);
         let members = (0..2)
             .map(|member| {
                 let mut options = Options::new(format!("member {member}"), seed.wrapping_mul(2).wrapping_add(member));
@@ -185,6 +202,7 @@ impl World {
             strangers,
             fails,
             hangs,
+            panics,
             resting: false,
             tally: Tally::default(),
         };
@@ -249,12 +267,12 @@ impl World {
 
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
         match happening {
-            Happening::Stored { member, run, channel, generation, verb, fails } => {
-                self.stored(member, run, &channel, generation, verb, fails)
+            Happening::Stored { member, run, channel, generation, verb, end } => {
+                self.stored(member, run, &channel, generation, verb, end)
             }
-            Happening::Flushed { member, run } if self.members[member].run == run => {
-                let effects = self.members[member].executor.flushed(Ok(()));
-                self.carry_out(member, effects)
+            Happening::Flushed { member, run, end } if self.members[member].run == run => self.flushed(member, end),
+            Happening::CarryOut { member, run, effect } if self.members[member].run == run => {
+                self.carry_out_one(member, effect)
             }
             Happening::GoOn { member, run, channel } if self.members[member].run == run => self.go_on(member, channel),
             Happening::GiveUp { member, run, channel, call } if self.members[member].run == run => {
@@ -324,11 +342,16 @@ impl World {
         who.watch.asked(&channel, call, Call { kind, inside, for_callback, newest: None, forgotten: false });
         let caller = Caller { call, inside: inside && self.bug != Some(Bug::ForgetsInside) };
         let patient = !matches!(kind, Kind::Close | Kind::Remove | Kind::ShutDown) || inside;
+        // A defect of a channel shows in an order's step, or in none.
+        let defect = !self.resting && self.random.percent(self.panics) && self.random.percent(30);
+        let who = &mut self.members[member];
+        who.executor.with_a_defect(defect);
         let effects = if kind == Kind::ShutDown {
             who.executor.shut_down(&moment, caller)
         } else {
             who.executor.handle(&moment, &channel, Input::Order { caller: Some(caller), order })
         };
+        self.tally.defects += u64::from(defect && !who.executor.with_a_defect(false));
         self.tally.inside += u64::from(inside);
         if self.strangers && !patient && self.bug != Some(Bug::NoPatience) {
             let run = self.members[member].run;
@@ -344,64 +367,83 @@ impl World {
         self.carry_out(member, effects)
     }
 
+    /// In the order given, also where carrying one out leads to more.
     fn carry_out(&mut self, member: usize, effects: Vec<Effect>) -> Result<(), String> {
-        for effect in effects {
-            let who = &mut self.members[member];
-            who.watch.see(&effect, &who.running)?;
-            match effect {
-                Effect::Load { channel, generation } => self.store(member, channel, generation, Verb::Load),
-                Effect::Drop { channel, generation } => self.store(member, channel, generation, Verb::Drop),
-                Effect::Commit { channel, generation, commit } => {
-                    self.tally.commits += 1;
-                    if self.bug == Some(Bug::SavedTooEarly) {
-                        let input = Input::Saved { generation, result: Ok(()) };
-                        self.members[member].watch.came_back(&channel);
-                        self.store(member, channel.clone(), generation, Verb::Commit(commit));
-                        self.hand_in(member, &channel, input)?;
-                        continue;
-                    }
-                    self.store(member, channel, generation, Verb::Commit(commit));
-                }
-                Effect::Flush => {
+        self.members[member].effects.extend(effects);
+        if !std::mem::replace(&mut self.members[member].carrying, true) {
+            while let Some(effect) = self.members[member].effects.pop_front() {
+                if self.bug == Some(Bug::TellsLater) && matches!(effect, Effect::Tell { .. }) {
                     let run = self.members[member].run;
-                    self.later(500, Happening::Flushed { member, run });
+                    self.later(500, Happening::CarryOut { member, run, effect });
+                } else {
+                    self.carry_out_one(member, effect)?;
                 }
-                Effect::Tell { telling, .. } => self.transmit(member, &telling),
-                Effect::CallBack { channel, generation, .. } => {
-                    let orders_left = if self.resting { 0 } else { self.random.below(3) };
+            }
+            self.members[member].carrying = false;
+        }
+        Ok(())
+    }
+
+    fn carry_out_one(&mut self, member: usize, effect: Effect) -> Result<(), String> {
+        let who = &mut self.members[member];
+        who.watch.see(&effect, &who.running)?;
+        match effect {
+            Effect::Load { channel, generation } => self.store(member, channel, generation, Verb::Load)?,
+            Effect::Drop { channel, generation } => self.store(member, channel, generation, Verb::Drop)?,
+            Effect::Commit { channel, generation, commit } => {
+                self.tally.commits += 1;
+                if self.bug == Some(Bug::SavedTooEarly) {
+                    let input = Input::Saved { generation, result: Ok(()) };
+                    self.members[member].watch.came_back(&channel);
+                    self.store(member, channel.clone(), generation, Verb::Commit(commit))?;
+                    return self.hand_in(member, &channel, input);
+                }
+                if self.bug == Some(Bug::CommitsAgain) {
+                    let again = Effect::Commit { channel: channel.clone(), generation, commit: commit.clone() };
+                    self.members[member].last_commit.insert(channel.clone(), again);
+                }
+                self.store(member, channel, generation, Verb::Commit(commit))?;
+            }
+            Effect::Flush => self.flush(member)?,
+            Effect::Tell { telling, .. } => self.transmit(member, &telling),
+            Effect::CallBack { channel, generation, .. } => {
+                let orders_left = if self.resting { 0 } else { self.random.below(3) };
+                let run = self.members[member].run;
+                self.members[member].running.insert(channel.clone(), Running { generation, orders_left });
+                self.later(2_000, Happening::GoOn { member, run, channel: channel.clone() });
+                if self.bug == Some(Bug::ReturnsTooEarly) {
+                    self.hand_in(member, &channel, Input::Returned { generation, hint: None })?;
+                }
+            }
+            Effect::Answer { channel, call, result } => {
+                self.tally.answered += 1;
+                if let Ok(answer) = &result
+                    && let Some((message, _)) = &answer.own
+                {
+                    self.broadcast(member, message);
+                }
+                let who = &mut self.members[member];
+                let fails = who.options.on_save_failure == OnSaveFailure::Fail;
+                let asked = who.watch.answered(&channel, call, &result, &who.running, fails.then_some(&who.disk))?;
+                let closed = result.is_ok() && matches!(asked.kind, Kind::Close | Kind::Remove);
+                self.tally.closed += u64::from(closed);
+                self.tally.gave_up += u64::from(check::is_unfinished(&result));
+                if closed && let Some(effect) = self.members[member].last_commit.remove(&channel) {
                     let run = self.members[member].run;
-                    self.members[member].running.insert(channel.clone(), Running { generation, orders_left });
-                    self.later(2_000, Happening::GoOn { member, run, channel: channel.clone() });
-                    if self.bug == Some(Bug::ReturnsTooEarly) {
-                        self.hand_in(member, &channel, Input::Returned { generation, hint: None })?;
-                    }
+                    self.later(500, Happening::CarryOut { member, run, effect });
                 }
-                Effect::Answer { channel, call, result } => {
+                self.wake(member, asked);
+            }
+            Effect::ShutDown { calls, report } => {
+                self.tally.restarts += 1;
+                for call in calls {
                     self.tally.answered += 1;
-                    if let Ok(answer) = &result
-                        && let Some((message, _)) = &answer.own
-                    {
-                        self.broadcast(member, message);
-                    }
-                    let who = &mut self.members[member];
-                    let fails = who.options.on_save_failure == OnSaveFailure::Fail;
-                    let asked =
-                        who.watch.answered(&channel, call, &result, &who.running, fails.then_some(&who.disk))?;
-                    self.tally.closed += u64::from(result.is_ok() && matches!(asked.kind, Kind::Close | Kind::Remove));
-                    self.tally.gave_up += u64::from(check::is_unfinished(&result));
+                    let asked = self.members[member].watch.shut_down(call, &report)?;
                     self.wake(member, asked);
                 }
-                Effect::ShutDown { calls, report } => {
-                    self.tally.restarts += 1;
-                    for call in calls {
-                        self.tally.answered += 1;
-                        let asked = self.members[member].watch.shut_down(call, &report)?;
-                        self.wake(member, asked);
-                    }
-                    // A second caller is told of the same end: a later run is not ended by it.
-                    let run = self.members[member].run;
-                    self.later(1_000, Happening::Restart { member, run });
-                }
+                // A second caller is told of the same end: a later run is not ended by it.
+                let run = self.members[member].run;
+                self.later(1_000, Happening::Restart { member, run });
             }
         }
         Ok(())
@@ -423,16 +465,49 @@ impl World {
             let channel = if self.random.percent(70) { of.clone() } else { self.channel() };
             let order = self.any_order();
             let inside = !(self.strangers && self.random.percent(30));
-            return self.order(member, channel, order, inside, Some(of)).map(|_| ());
+            let is_input = matches!(order, Order::Enter { .. });
+            let Some(call) = self.order(member, channel.clone(), order, inside, Some(of.clone()))? else {
+                return Ok(());
+            };
+            let who = &mut self.members[member];
+            if !who.watch.waits(&channel, call) || !self.random.percent(self.panics) {
+                return Ok(());
+            }
+            // It panics while it waits: nobody waits for the answer any more.
+            who.watch.forgotten(&channel, call);
+            if is_input {
+                self.hand_in(member, &channel, Input::Forget(call))?;
+            }
+            return self.end_callback(member, &of, generation, true);
         }
+        let panics = self.random.percent(self.panics);
+        self.end_callback(member, &of, generation, panics)
+    }
+
+    /// A callback has returned, or panicked, which ends it as well.
+    fn end_callback(
+        &mut self,
+        member: usize,
+        of: &ChannelId,
+        generation: Generation,
+        panics: bool,
+    ) -> Result<(), String> {
         let who = &mut self.members[member];
-        who.running.remove(&of);
-        who.watch.returns(&of, generation);
+        self.tally.panics += u64::from(panics);
+        if panics && self.bug == Some(Bug::PanickedCallbackIsLost) {
+            return Ok(());
+        }
+        who.running.remove(of);
+        let last = who.watch.returns(of, generation);
         self.tally.callbacks += 1;
-        let hint = self.random.percent(50).then(|| Bytes::from_static(b"hint"));
-        self.hand_in(member, &of, Input::Returned { generation, hint })?;
+        let hint = (!panics && self.random.percent(50)).then(|| Bytes::from_static(b"hint"));
+        self.hand_in(member, of, Input::Returned { generation, hint })?;
+        if self.bug == Some(Bug::ConfirmsNextOpening) {
+            let order = Order::Enter { input: ChannelInput::DeliveriesTold(last), heard: None };
+            self.hand_in(member, of, Input::Order { caller: None, order })?;
+        }
         let who = &self.members[member];
-        who.watch.confirmed(&of, &who.executor)
+        who.watch.confirmed(of, &who.executor)
     }
 
     fn any_order(&mut self) -> Order {
@@ -457,6 +532,7 @@ impl World {
         who.executor = Executor::new(who.options.clone());
         who.running.clear();
         who.hung.clear();
+        who.last_commit.clear();
         who.watch.restart(fails);
     }
 
@@ -502,6 +578,9 @@ impl Member {
             watch: Watch::default(),
             hung: Vec::new(),
             next_call: 0,
+            effects: VecDeque::new(),
+            carrying: false,
+            last_commit: BTreeMap::new(),
         }
     }
 }

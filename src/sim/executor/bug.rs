@@ -1,6 +1,6 @@
-//! Known bugs of who drives the executor, put back.
+//! Known bugs of who drives the executor, or of the executor as its driver can show them, put back.
 
-/// What carrying out has been known to do wrong.
+/// What has been known to go wrong between a channel and the outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// A commit counts as saved when it is handed to the store.
@@ -15,16 +15,31 @@ pub enum Bug {
     NoPatience,
     /// Of a crash's open commit, half is stored.
     Torn,
+    /// A step is released after its channel was closed: its commit is made once more.
+    CommitsAgain,
+    /// What is told goes its own way, and comes after what was answered later.
+    TellsLater,
+    /// A callback of one opening confirms its deliveries in the next.
+    ConfirmsNextOpening,
+    /// A call to the store that panics never comes back.
+    PanickedCallIsLost,
+    /// A callback that panics never returns.
+    PanickedCallbackIsLost,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 11] = [
         Self::SavedTooEarly,
         Self::FailureIsSuccess,
         Self::ReturnsTooEarly,
         Self::ForgetsInside,
         Self::NoPatience,
         Self::Torn,
+        Self::CommitsAgain,
+        Self::TellsLater,
+        Self::ConfirmsNextOpening,
+        Self::PanickedCallIsLost,
+        Self::PanickedCallbackIsLost,
     ];
 }

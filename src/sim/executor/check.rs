@@ -22,6 +22,8 @@ pub(super) struct Watch {
     in_store: BTreeSet<ChannelId>,
     /// The newest generation seen.
     newest: BTreeMap<ChannelId, Generation>,
+    /// The last opening for which something was loaded.
+    opened: BTreeMap<ChannelId, Generation>,
     /// No generation up to this may do anything any more.
     closed: BTreeMap<ChannelId, Generation>,
     /// The last delivery told to callbacks, and by which opening.
@@ -36,6 +38,8 @@ pub(super) struct Watch {
     doubtful: BTreeSet<ChannelId>,
     shut_down: bool,
     hurried: bool,
+    /// Everything was shut down and saved; callbacks may still run where `hurried`.
+    over: bool,
 }
 
 /// An order that waits for its answer.
@@ -86,7 +90,12 @@ impl Watch {
     pub(super) fn forgotten(&mut self, channel: &ChannelId, call: CallId) {
         if let Some(asked) = self.calls.get_mut(&(channel.clone(), call)) {
             asked.forgotten = true;
+            asked.for_callback = None;
         }
+    }
+
+    pub(super) fn waits(&self, channel: &ChannelId, call: CallId) -> bool {
+        self.calls.contains_key(&(channel.clone(), call))
     }
 
     /// Looks at an effect before it is carried out.
@@ -109,9 +118,11 @@ impl Watch {
                 self.running.insert(channel.clone(), last);
                 (channel, generation)
             }
-            _ => return Ok(()),
+            Effect::Tell { channel, telling } => return self.tells(channel, telling),
+            Effect::Answer { .. } | Effect::Flush | Effect::ShutDown { .. } => return Ok(()),
         };
-        if self.shut_down {
+        let is_over = if matches!(effect, Effect::CallBack { .. }) { self.shut_down } else { self.over };
+        if is_over {
             return Err(format!("after shutting down: {effect:?}"));
         }
         if self.closed.get(channel).is_some_and(|closed| closed >= generation) {
@@ -127,14 +138,15 @@ impl Watch {
         let told = data.meta.as_ref().map_or(0, |meta| meta.told);
         let known = self.returned.entry((channel.clone(), generation)).or_default();
         *known = (*known).max(told);
+        self.opened.insert(channel.clone(), generation);
     }
 
-    /// A callback is about to be told as returned.
-    pub(super) fn returns(&mut self, channel: &ChannelId, generation: Generation) {
-        if let Some(last) = self.running.remove(channel) {
-            let known = self.returned.entry((channel.clone(), generation)).or_default();
-            *known = (*known).max(last);
-        }
+    /// A callback is about to be told as returned; which delivery was its last.
+    pub(super) fn returns(&mut self, channel: &ChannelId, generation: Generation) -> u64 {
+        let last = self.running.remove(channel).unwrap_or(0);
+        let known = self.returned.entry((channel.clone(), generation)).or_default();
+        *known = (*known).max(last);
+        last
     }
 
     /// What counts as confirmed was: by callbacks of this opening that have returned, or before it.
@@ -182,6 +194,9 @@ impl Watch {
                     }
                 }
             }
+            (Kind::Enter, Ok(answer)) if answer.own.is_some() && self.is_closed(channel) => {
+                return Err(format!("after channel {channel} is closed there is something to send: {answer:?}"));
+            }
             (Kind::Enter, Ok(Answer { outcome: Outcome::Sent(id), .. })) => {
                 if let Some(disk) = disk
                     && !ids(&load(disk, channel)?).contains(id)
@@ -205,8 +220,9 @@ impl Watch {
         if !report.unsaved.is_empty() {
             // What is told as not saved need not be.
             report.unsaved.iter().for_each(|(channel, _)| drop(self.kept.remove(channel)));
-        } else if !asked.inside {
-            self.shut_down = !self.hurried;
+        } else {
+            self.over = true;
+            self.shut_down |= !asked.inside && !self.hurried;
         }
         Ok(asked)
     }
@@ -245,6 +261,23 @@ impl Watch {
             }
             None => Ok(()),
         }
+    }
+
+    /// What is told and transmitted is so while the channel is open.
+    fn tells(&self, channel: &ChannelId, telling: &Telling) -> Checked {
+        if self.over {
+            return Err(format!("told or transmitted after shutting down: {telling:?}"));
+        }
+        if self.is_closed(channel) {
+            return Err(format!("told or transmitted after channel {channel} is closed: {telling:?}"));
+        }
+        Ok(())
+    }
+
+    /// Whether its last opening was told as closed, or there was none.
+    fn is_closed(&self, channel: &ChannelId) -> bool {
+        let closed = self.closed.get(channel);
+        self.opened.get(channel).is_none_or(|opened| closed.is_some_and(|closed| closed >= opened))
     }
 
     fn deliveries(&mut self, channel: &ChannelId, generation: Generation, telling: &Telling) -> Checked {

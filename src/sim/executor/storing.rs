@@ -2,11 +2,20 @@
 
 use std::sync::Arc;
 
-use super::{Bug, Happening, World, check};
+use super::{Bug, Happening, PATIENCE_MS, World, check};
 use crate::executor::{Generation, Input};
 use crate::state::Commit;
 use crate::store::{Persistence, PersistenceError, PersistenceErrorKind};
 use crate::types::{ChannelId, split_mix};
+
+/// How a call to the store ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Well,
+    Fails,
+    /// The driver catches that, and hands it in as a failure.
+    Panics,
+}
 
 #[derive(Debug)]
 pub(super) enum Verb {
@@ -16,10 +25,20 @@ pub(super) enum Verb {
 }
 
 impl World {
-    pub(super) fn store(&mut self, member: usize, channel: ChannelId, generation: Generation, verb: Verb) {
-        let fails = !self.resting && self.random.percent(self.fails);
+    pub(super) fn store(
+        &mut self,
+        member: usize,
+        channel: ChannelId,
+        generation: Generation,
+        verb: Verb,
+    ) -> Result<(), String> {
+        let end = self.draw_end();
         let run = self.members[member].run;
-        let happening = Happening::Stored { member, run, channel, generation, verb, fails };
+        if end == End::Panics && self.random.percent(50) {
+            // Before there is anything to wait for.
+            return self.stored(member, run, &channel, generation, verb, end);
+        }
+        let happening = Happening::Stored { member, run, channel, generation, verb, end };
         if !self.resting && self.random.percent(self.hangs) {
             self.tally.hung += 1;
             self.members[member].hung.push(happening);
@@ -27,6 +46,19 @@ impl World {
         } else {
             let slow = if self.random.percent(20) { 3_000 } else { 50 };
             self.later(slow, happening);
+        }
+        Ok(())
+    }
+
+    fn draw_end(&mut self) -> End {
+        if self.resting {
+            End::Well
+        } else if self.random.percent(self.fails) {
+            End::Fails
+        } else if self.random.percent(self.panics) {
+            End::Panics
+        } else {
+            End::Well
         }
     }
 
@@ -37,15 +69,20 @@ impl World {
         channel: &ChannelId,
         generation: Generation,
         verb: Verb,
-        fails: bool,
+        end: End,
     ) -> Result<(), String> {
         let who = &mut self.members[member];
         if who.run != run {
             return Ok(());
         }
+        self.tally.failed += u64::from(end == End::Fails);
+        self.tally.panics += u64::from(end == End::Panics);
+        if end == End::Panics && self.bug == Some(Bug::PanickedCallIsLost) {
+            return Ok(());
+        }
         who.watch.came_back(channel);
-        self.tally.failed += u64::from(fails);
-        let error = || Arc::new(PersistenceError::new("call", Some(channel), PersistenceErrorKind::Io));
+        let fails = end != End::Well;
+        let error = || error("call", Some(channel), end);
         // One that fails may have happened all the same.
         let happens = !fails || self.random.percent(30);
         let input = match verb {
@@ -73,6 +110,28 @@ impl World {
         self.hand_in(member, channel, input)
     }
 
+    pub(super) fn flush(&mut self, member: usize) -> Result<(), String> {
+        let (run, end) = (self.members[member].run, self.draw_end());
+        if !self.resting && self.random.percent(self.hangs) {
+            // Its driver waits no longer than anybody.
+            self.tally.hung += 1;
+            self.at(self.now + PATIENCE_MS, Happening::Flushed { member, run, end: End::Fails });
+        } else if end == End::Panics {
+            return self.flushed(member, end);
+        } else {
+            self.later(500, Happening::Flushed { member, run, end });
+        }
+        Ok(())
+    }
+
+    pub(super) fn flushed(&mut self, member: usize, end: End) -> Result<(), String> {
+        self.tally.failed += u64::from(end == End::Fails);
+        self.tally.panics += u64::from(end == End::Panics);
+        let result = if end == End::Well { Ok(()) } else { Err(error("flush", None, end)) };
+        let effects = self.members[member].executor.flushed(result);
+        self.carry_out(member, effects)
+    }
+
     /// The process ends at once; what the store was doing may have happened.
     pub(super) fn crash(&mut self, member: usize) -> Result<(), String> {
         let run = self.members[member].run;
@@ -93,4 +152,12 @@ impl World {
         self.restart(member);
         Ok(())
     }
+}
+
+fn error(verb: &'static str, channel: Option<&ChannelId>, end: End) -> Arc<PersistenceError> {
+    let kind = match end {
+        End::Panics => PersistenceErrorKind::Backend("the store panicked".into()),
+        _ => PersistenceErrorKind::Io,
+    };
+    Arc::new(PersistenceError::new(verb, channel, kind))
 }

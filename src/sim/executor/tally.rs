@@ -11,6 +11,10 @@ pub struct Tally {
     pub failed: u64,
     /// Store calls that hung.
     pub hung: u64,
+    /// Store calls and callbacks that panicked.
+    pub panics: u64,
+    /// Channels that panicked.
+    pub defects: u64,
     /// Callbacks that returned.
     pub callbacks: u64,
     /// Orders from inside callbacks.
