@@ -6,6 +6,8 @@
 //! everything is saved. The callers from outside are answered once the callback that was running has returned.
 
 mod giving_up;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -50,6 +50,8 @@ pub(super) struct Live {
     /// Steps to carry out.
     steps: Steps,
     saving: Option<Saving>,
+    /// What a save came to is being told to the steps of its batch.
+    settling: bool,
     owed: Owed,
     failing: Option<Failing>,
     /// A step that retries the save is queued.
@@ -110,6 +112,7 @@ impl Live {
             waiting: VecDeque::new(),
             steps: Steps::default(),
             saving: None,
+            settling: false,
             owed: Owed::default(),
             failing: None,
             retry_queued: false,
@@ -186,7 +189,7 @@ impl Live {
     /// Queues a step that does nothing but save what is owed.
     pub(super) fn retry(&mut self) {
         self.retry_queued = true;
-        self.steps.push(Pending::retry(None));
+        self.steps.push(Pending::retry(None, self.dialect));
     }
 
     /// Takes no more orders. On removal what is queued is discarded.
@@ -402,9 +405,9 @@ impl Live {
         }
         self.retry_queued = true;
         let step = if order.input == channel::Input::Timeout {
-            Pending { caller: order.caller.take().map(|caller| caller.call), ..Pending::retry(None) }
+            Pending { caller: order.caller.take().map(|caller| caller.call), ..Pending::retry(None, self.dialect) }
         } else {
-            Pending::retry(Some(order))
+            Pending::retry(Some(order), self.dialect)
         };
         self.steps.push(step);
     }
@@ -423,8 +426,8 @@ impl Live {
             }
         };
         let notice = self.foreign_notice(order.heard);
-        if notice.is_none() && !self.is_busy() && !self.owes() && is_empty(&step) {
-            // Nothing to carry out, and nobody to wait for.
+        if notice.is_none() && !self.is_busy() && !self.settling && !self.owes() && is_empty(&step) {
+            // Nothing to carry out, and nobody to wait for, the rest of a batch included.
             if let Some(caller) = order.caller {
                 let answer = step.outcome.map(|outcome| Answer { outcome, own: None });
                 turn.answer(caller.call, answer.map_err(ExecutorError::from));

@@ -86,6 +86,19 @@ impl Waiting {
     pub(super) fn is_of(&self, call: CallId) -> bool {
         self.caller.is_some_and(|caller| caller.call == call)
     }
+
+    /// What it keeps in memory.
+    fn bytes(&self, dialect: Dialect) -> usize {
+        match &self.input {
+            channel::Input::Send { content, .. } | channel::Input::SendEphemeral { content } => content.len(),
+            channel::Input::Receive(message) | channel::Input::Relay(message) => {
+                message.encoded_len(self.heard.unwrap_or(dialect))
+            }
+            channel::Input::SetHint { hint, .. } => hint.len(),
+            channel::Input::DependenciesMet(ids) => ids.iter().map(|id| id.len() + ITEM_BYTES).sum(),
+            _ => 0,
+        }
+    }
 }
 
 impl Pending {
@@ -97,9 +110,13 @@ impl Pending {
         let hint_for = content.filter(|_| hints).map(|own| own.message.id.clone());
         let told = step.events.into_iter().map(Told::Event).collect();
         let telling = Telling { dialect, transmit: step.transmit, told, hint_for };
+        let (content, rest) = own.as_ref().map_or((0, 0), |own| {
+            let content = own.message.content.len();
+            (content, ITEM_BYTES + own.message.encoded_len(dialect) - content)
+        });
         Self {
-            // What is delivered is mostly what is saved.
-            bytes: bytes_of(&step.save).max(telling.bytes()),
+            // What is delivered or sent is mostly what is saved.
+            bytes: bytes_of(&step.save).max(telling.bytes()).max(content) + rest,
             save: step.save,
             retry: false,
             own: own.map(|own| Box::new(own.message)),
@@ -111,9 +128,10 @@ impl Pending {
         }
     }
 
-    /// A step that does nothing but save what is owed, before another order is begun.
-    pub(super) fn retry(then: Option<Waiting>) -> Self {
+    /// A step that does nothing but save what is owed, before another order to a channel of this dialect is begun.
+    pub(super) fn retry(then: Option<Waiting>, dialect: Dialect) -> Self {
         Self {
+            bytes: ITEM_BYTES + then.as_ref().map_or(0, |order| order.bytes(dialect)),
             save: Commit::default(),
             retry: true,
             own: None,
@@ -122,7 +140,6 @@ impl Pending {
             caller: None,
             others: Vec::new(),
             then,
-            bytes: ITEM_BYTES,
         }
     }
 

@@ -55,7 +55,7 @@ impl Telling {
 
     /// What it keeps in memory.
     pub(super) fn bytes(&self) -> usize {
-        let transmitted = self.transmit.iter().map(|transmit| transmit.message.content.len());
+        let transmitted = self.transmit.iter().map(|transmit| transmit.message.encoded_len(self.dialect));
         let told = self.told.iter().map(|told| match told {
             Told::Event(Event::MessageDelivered(delivery)) => delivery.body.content.len(),
             Told::Event(Event::EphemeralReceived { content, .. }) => content.len(),

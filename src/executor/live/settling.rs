@@ -43,9 +43,11 @@ impl Live {
                 failure = Some(error).filter(|_| turn.common.options.on_save_failure == OnSaveFailure::Fail);
             }
         }
+        self.settling = true;
         for step in batch {
             self.carry_out(turn, step, failure.clone());
         }
+        self.settling = false;
         turn.callbacks.start(turn.id, turn.effects);
     }
 
