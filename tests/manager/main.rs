@@ -16,6 +16,7 @@ mod ends;
 mod exchange;
 mod failures;
 mod failures_unseen;
+mod hangs;
 mod idle;
 mod lifecycle;
 mod observer;
