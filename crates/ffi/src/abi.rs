@@ -12,7 +12,7 @@ use reliable_channel::types::{ChannelId, MessageId};
 
 use crate::answer::{Failure, Refusal, Request, answer};
 use crate::foreign::{Callback, HintProvider, bytes, c_string, c_strings};
-use crate::handles::Handles;
+use crate::handles::{Handles, Held};
 use crate::manager::Manager;
 use crate::text::Text;
 
@@ -226,7 +226,7 @@ fn enter<T>(
     }
 }
 
-fn find(ctx: *mut c_void) -> Option<Arc<Manager>> {
+fn find(ctx: *mut c_void) -> Option<Held<Manager>> {
     MANAGERS.get(ctx.addr())
 }
 

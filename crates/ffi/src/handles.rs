@@ -5,7 +5,11 @@
 //! be an error. How it moves: a slot's generation grows each time that it is filled; a handle of an earlier one finds nothing.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+use tracing::warn;
 
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -60,10 +64,16 @@ impl<T> Handles<T> {
     }
 
     /// What a handle stands for; `None` for one that was given back or never was.
-    pub(crate) fn get(&self, handle: usize) -> Option<Arc<T>> {
+    pub(crate) fn get(&self, handle: usize) -> Option<Held<T>> {
         let (index, generation) = parts(handle)?;
         let table = self.lock();
-        table.slots.get(index).filter(|slot| slot.generation == generation)?.value.clone()
+        table
+            .slots
+            .get(index)
+            .filter(|slot| slot.generation == generation)?
+            .value
+            .clone()
+            .map(|value| Held(Some(value)))
     }
 
     /// Gives a handle back. Of two that do it at the same time, one gets the value.
@@ -81,6 +91,28 @@ impl<T> Handles<T> {
     fn lock(&self) -> MutexGuard<'_, Slots<T>> {
         // Nothing under this lock panics halfway.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A value in use. Another thread may give its handle back meanwhile, so that the value ends with this: a panic of its end
+/// goes no further, for it must not reach the host.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Held<T>(Option<Arc<T>>);
+
+impl<T> Deref for Held<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_deref().expect("only its end takes the value out")
+    }
+}
+
+impl<T> Drop for Held<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+            warn!("a defect made the end of a manager panic");
+        }
     }
 }
 
@@ -106,6 +138,23 @@ mod tests {
         let c = table.insert(Arc::new('c')).unwrap();
         assert_ne!(a, c);
         assert_eq!((table.get(a), table.get(c).as_deref(), table.get(b).as_deref()), (None, Some(&'c'), Some(&'b')));
+    }
+
+    #[test]
+    fn a_panic_of_a_value_that_ends_in_use_goes_no_further() {
+        struct Ends;
+
+        impl Drop for Ends {
+            fn drop(&mut self) {
+                panic!("a defect");
+            }
+        }
+
+        let table = Handles::new();
+        let handle = table.insert(Arc::new(Ends)).unwrap();
+        let held = table.get(handle).unwrap();
+        drop(table.remove(handle));
+        drop(held);
     }
 
     #[test]
