@@ -15,7 +15,9 @@
 //! - closed channels leave nothing behind.
 
 mod bug;
+mod calling;
 mod check;
+mod happening;
 mod storing;
 mod tally;
 
@@ -26,7 +28,8 @@ use bytes::Bytes;
 
 pub use self::bug::Bug;
 use self::check::{Call, Kind, Watch};
-use self::storing::{End, Verb};
+use self::happening::Happening;
+use self::storing::Verb;
 pub use self::tally::Tally;
 use crate::channel::{Config, Input as ChannelInput, Join};
 use crate::executor::{
@@ -103,62 +106,6 @@ struct Member {
 struct Running {
     generation: Generation,
     orders_left: u64,
-}
-
-#[derive(Debug)]
-enum Happening {
-    /// A call to the store lands and comes back.
-    Stored {
-        member: usize,
-        run: u64,
-        channel: ChannelId,
-        generation: Generation,
-        verb: Verb,
-        end: End,
-    },
-    Flushed {
-        member: usize,
-        run: u64,
-        end: End,
-    },
-    /// Where a bug has an effect carried out too late.
-    CarryOut {
-        member: usize,
-        run: u64,
-        effect: Effect,
-    },
-    /// A callback goes on.
-    GoOn {
-        member: usize,
-        run: u64,
-        channel: ChannelId,
-    },
-    GiveUp {
-        member: usize,
-        run: u64,
-        channel: ChannelId,
-        call: CallId,
-    },
-    Forget {
-        member: usize,
-        run: u64,
-        channel: ChannelId,
-        call: CallId,
-    },
-    Arrive {
-        member: usize,
-        message: Message,
-    },
-    Task {
-        member: usize,
-    },
-    Heal {
-        member: usize,
-    },
-    Restart {
-        member: usize,
-        run: u64,
-    },
 }
 
 struct Random(u64);
@@ -447,67 +394,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// A callback that waited for this answer goes on.
-    fn wake(&mut self, member: usize, asked: Call) {
-        if let Some(channel) = asked.for_callback {
-            let run = self.members[member].run;
-            self.later(500, Happening::GoOn { member, run, channel });
-        }
-    }
-
-    fn go_on(&mut self, member: usize, of: ChannelId) -> Result<(), String> {
-        let Some(running) = self.members[member].running.get_mut(&of) else { return Err("no such callback".into()) };
-        let generation = running.generation;
-        if running.orders_left > 0 && !self.resting {
-            running.orders_left -= 1;
-            let channel = if self.random.percent(70) { of.clone() } else { self.channel() };
-            let order = self.any_order();
-            let inside = !(self.strangers && self.random.percent(30));
-            let is_input = matches!(order, Order::Enter { .. });
-            let Some(call) = self.order(member, channel.clone(), order, inside, Some(of.clone()))? else {
-                return Ok(());
-            };
-            let who = &mut self.members[member];
-            if !who.watch.waits(&channel, call) || !self.random.percent(self.panics) {
-                return Ok(());
-            }
-            // It panics while it waits: nobody waits for the answer any more.
-            who.watch.forgotten(&channel, call);
-            if is_input {
-                self.hand_in(member, &channel, Input::Forget(call))?;
-            }
-            return self.end_callback(member, &of, generation, true);
-        }
-        let panics = self.random.percent(self.panics);
-        self.end_callback(member, &of, generation, panics)
-    }
-
-    /// A callback has returned, or panicked, which ends it as well.
-    fn end_callback(
-        &mut self,
-        member: usize,
-        of: &ChannelId,
-        generation: Generation,
-        panics: bool,
-    ) -> Result<(), String> {
-        let who = &mut self.members[member];
-        self.tally.panics += u64::from(panics);
-        if panics && self.bug == Some(Bug::PanickedCallbackIsLost) {
-            return Ok(());
-        }
-        who.running.remove(of);
-        let last = who.watch.returns(of, generation);
-        self.tally.callbacks += 1;
-        let hint = (!panics && self.random.percent(50)).then(|| Bytes::from_static(b"hint"));
-        self.hand_in(member, of, Input::Returned { generation, hint })?;
-        if self.bug == Some(Bug::ConfirmsNextOpening) {
-            let order = Order::Enter { input: ChannelInput::DeliveriesTold(last), heard: None };
-            self.hand_in(member, of, Input::Order { caller: None, order })?;
-        }
-        let who = &self.members[member];
-        who.watch.confirmed(of, &who.executor)
     }
 
     fn any_order(&mut self) -> Order {
