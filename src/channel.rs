@@ -41,6 +41,7 @@ pub mod view;
 mod acknowledgers;
 mod batch;
 mod budget;
+mod catchup;
 mod clock;
 mod company;
 mod cycle;
@@ -88,6 +89,7 @@ pub use event::{Delivery, Event, Limit, Position};
 pub use restore::RestoreError;
 pub use view::{
     Cursor, Deliveries, DeliveryState, IncomingView, OutgoingView, Renumbered, RequestView, ResponseView, Stats,
+    SyncStatus,
 };
 
 use crate::filter::RollingFilter;
@@ -204,6 +206,8 @@ pub struct Transmit {
     pub kind: TransmitKind,
     /// What.
     pub message: Message,
+    /// Whom it is for; nobody else needs it. A transport that cannot reach one participant alone broadcasts it.
+    pub to: Option<ParticipantId>,
 }
 
 /// Why a message goes out.
@@ -224,6 +228,8 @@ pub enum TransmitKind {
     Sync,
     /// A message somebody asked for.
     Repair,
+    /// A step of catch-up, or a message that somebody was found to lack.
+    CatchUp,
 }
 
 /// The answer to an input that was not refused.
@@ -275,6 +281,8 @@ pub enum Fate {
     Sync,
     /// Content that is not kept; the event tells it.
     Ephemeral,
+    /// A step of catch-up: nothing to show.
+    Frame,
     /// Below everything still remembered: not delivered.
     TooOld,
     /// Another message is known under this id: not delivered.
@@ -400,6 +408,7 @@ pub struct Channel {
     acknowledgers: acknowledgers::Acknowledgers,
     incarnations: incarnations::Incarnations,
     batches: batch::Batches,
+    catch_up: catchup::CatchUp,
     answers: waits::Answers,
     joining: join::Joining,
     gap: gap::Gap,

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+mod catchup;
 mod dialect;
 mod size;
 
+pub use catchup::{CatchUpField, Digest, DigestRange, Frame, FrameBody};
 pub use dialect::Dialect;
 pub use size::JS_FILTER_BYTES;
 
@@ -286,6 +288,8 @@ pub enum MessageKind {
     Ephemeral,
     /// Lamport time without content: carries state only.
     Sync,
+    /// Neither, but a step of catch-up between two participants.
+    Frame,
 }
 
 /// A decoded message (LIP-109 `Message`).
@@ -308,6 +312,8 @@ pub struct Message {
     pub repair_request: Vec<HistoryEntry>,
     /// Application content; empty on sync messages.
     pub content: Bytes,
+    /// What it says for catch-up.
+    pub catch_up: CatchUpField,
 }
 
 impl Message {
@@ -323,6 +329,7 @@ impl Message {
             filter: FilterField::Absent,
             repair_request: Vec::new(),
             content: Bytes::new(),
+            catch_up: CatchUpField::Absent,
         }
     }
 
@@ -335,7 +342,7 @@ impl Message {
             (false, Some(_)) => Some(MessageKind::Content),
             (false, None) => Some(MessageKind::Ephemeral),
             (true, Some(_)) => Some(MessageKind::Sync),
-            (true, None) => None,
+            (true, None) => matches!(self.catch_up, CatchUpField::Frame(_)).then_some(MessageKind::Frame),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! stays as what tests hold ours to (and see `filter`). How it moves: bytes, then `scan` (framing), then the dialect's
 //! own check of limits, then the parts. A new dialect is a file beside `lip109` and an arm in [`decode`] and [`encode`].
 
+mod catchup;
 mod error;
 mod filter;
 pub(crate) mod generated;

@@ -96,6 +96,11 @@ pub struct Config {
     /// Say by a sync message what is here when somebody is heard who lacks it. Default true.
     pub answer_laggards: bool,
 
+    /// Compare with others what is held, and fetch all that is missing at once from one who has it
+    /// (docs/protocol.md section 13). Default false; it does nothing in nim-sds's dialect. Members with and without it get
+    /// on, but only those with it catch up with each other.
+    pub catch_up: bool,
+
     /// T_min of SDS-R at most. Default 2 s: see `docs/reliability.md` for what other values do.
     pub t_min: Duration,
     /// T_max of SDS-R at most; it keeps its proportion to T_min. Default 10 s.
@@ -179,6 +184,7 @@ impl Default for Config {
             sync_interval: Duration::from_secs(30),
             max_sync_interval: Duration::from_secs(15 * 60),
             answer_laggards: true,
+            catch_up: false,
             t_min: Duration::from_secs(2),
             t_max: Duration::from_secs(10),
             fastest_t_min: Duration::from_millis(300),

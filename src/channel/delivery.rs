@@ -93,6 +93,7 @@ impl Channel {
             self.late.insert(key.clone(), logged);
         } else {
             self.log.insert(logged, &mut self.known);
+            self.note_logged(&key);
         }
         if let Some(number) = untold {
             self.keep_unconfirmed(number, key);

@@ -54,7 +54,7 @@ impl Channel {
     pub(super) fn is_echo(&self, message: &Message, kind: MessageKind) -> bool {
         let id = &message.id;
         match kind {
-            MessageKind::Ephemeral => self.echoes.contains(id),
+            MessageKind::Ephemeral | MessageKind::Frame => self.echoes.contains(id),
             MessageKind::Sync => {
                 self.echoes.contains(id) || message.lamport.is_none_or(|lamport| lamport <= self.echoes.opened_at)
             }

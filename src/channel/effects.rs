@@ -61,7 +61,11 @@ impl Effects {
     }
 
     pub(super) fn transmit(&mut self, kind: TransmitKind, message: Message) {
-        self.transmit.push(Transmit { kind, message });
+        self.transmit_to(kind, message, None);
+    }
+
+    pub(super) fn transmit_to(&mut self, kind: TransmitKind, message: Message, to: Option<ParticipantId>) {
+        self.transmit.push(Transmit { kind, message, to });
     }
 
     pub(super) fn limit(&mut self, limit: Limit, id: Option<MessageId>, by: Option<ParticipantId>) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::state::{Body, LogKey};
 use crate::types::{HistoryEntry, Lamport, MessageId, ParticipantId};
 
-use super::Cursor;
+use super::{Cursor, SyncStatus};
 
 /// A message handed to the application: once per message, in causal order, numbered.
 ///
@@ -176,6 +176,8 @@ pub enum Event {
         /// The message.
         id: MessageId,
     },
+    /// Catching up has begun, goes on, or has ended. Told at most once a second while it goes on.
+    SyncStatus(SyncStatus),
     /// A limit was hit; what it cost is named.
     LimitReached {
         /// Which limit.

@@ -88,12 +88,31 @@ impl Channel {
                 self.gap.next_look = now.after(slice::PAUSE);
                 return self.slice.leave(now);
             }
-            self.gap.missing += 1;
-            self.requests.change(id, |missing| missing.overdue = true);
-            self.put_mark(id, MarkKind::Overdue);
-            let met = self.incoming.met(id) as u64;
-            self.slice.spend(1 + met);
+            self.go_ahead(id);
         }
+    }
+
+    /// Those who had these have them no more: what waits for them goes ahead, as if it had waited long enough.
+    pub(super) fn go_ahead_without(&mut self, ids: &[MessageId]) {
+        if self.config.wait_timeout == Duration::MAX {
+            return;
+        }
+        for id in ids {
+            let awaited = self.requests.get(id).is_some_and(|missing| !missing.overdue);
+            if awaited && self.is_missing(id) {
+                self.go_ahead(id);
+            }
+        }
+        self.settle();
+        self.tell_gap();
+    }
+
+    fn go_ahead(&mut self, id: &MessageId) {
+        self.gap.missing += 1;
+        self.requests.change(id, |missing| missing.overdue = true);
+        self.put_mark(id, MarkKind::Overdue);
+        let met = self.incoming.met(id) as u64;
+        self.slice.spend(1 + met);
     }
 
     /// Tells what is missing, if something went ahead without since the waits ended.

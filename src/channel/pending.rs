@@ -37,6 +37,7 @@ impl Channel {
         self.effects.delete(RowKey::body(&key));
         self.known.forget(id);
         if let Some(withdrawn) = withdrawn {
+            self.note_taken_out(&withdrawn.body);
             self.name_no_more(&withdrawn.body);
         }
         self.set_mark(id, MarkKind::Withdrawn);
@@ -85,9 +86,11 @@ impl Channel {
             .collect();
         let most = self.config.max_causal_heads.saturating_add(self.config.causal_history_size);
         for body in naming {
+            self.note_taken_out(&body);
             let causal_history = without(&body.causal_history, withdrawn, most);
             let body = Arc::new(Body { causal_history, ..(*body).clone() });
             if let Some(logged) = self.log.replace(body, &mut self.known) {
+                self.note_logged(&logged.body.key);
                 self.effects.put(crate::state::Row::Message(logged));
             }
         }

@@ -36,6 +36,10 @@ impl Channel {
         let live = relay || message.filter != FilterField::Absent;
         let mut message = self.as_spoken_here(message);
         let kind = self.check_received(&message).inspect_err(|_| self.stats.refused += 1)?;
+        if kind == MessageKind::Frame {
+            return Ok(self.take_frame(message));
+        }
+        let counted = self.counted_rid(&message, kind);
         let named = message.causal_history.iter_mut().filter_map(|entry| entry.sender.as_mut());
         [&mut message.sender].into_iter().chain(named).for_each(|name| self.names.share(name));
         self.answers.heard_of(self.names.len(), &self.config);
@@ -61,7 +65,7 @@ impl Channel {
                 MessageKind::Sync => {
                     !self.is_wanted_itself() && self.log.heads_are_in(&message.causal_history, &self.known)
                 }
-                MessageKind::Ephemeral => false,
+                MessageKind::Ephemeral | MessageKind::Frame => false,
             };
             if speaks_for_us {
                 self.sync.traffic(kind == MessageKind::Content, &self.config, self.now.running, random);
@@ -77,6 +81,7 @@ impl Channel {
         let forward =
             relay.then(|| Message { filter: FilterField::Absent, repair_request: Vec::new(), ..message.clone() });
         let fate = match kind {
+            MessageKind::Frame => Fate::Frame,
             MessageKind::Ephemeral if echo => Fate::Echo,
             MessageKind::Ephemeral => {
                 let Message { id, sender, content, .. } = message;
@@ -84,6 +89,7 @@ impl Channel {
                 Fate::Ephemeral
             }
             MessageKind::Sync => {
+                self.take_digest(&message);
                 self.take_sync(&message, echo);
                 self.settle();
                 Fate::Sync
@@ -97,6 +103,11 @@ impl Channel {
                 self.add_requests(&mut message);
             }
             self.effects.transmit(TransmitKind::Relay, message);
+        }
+        if let Some(rid) = counted {
+            self.note_arrival(&rid, &fate);
+        } else if matches!(fate, Fate::Parked { .. }) {
+            self.look_for_gap();
         }
         self.retain();
         let released = std::mem::take(&mut self.effects.released);

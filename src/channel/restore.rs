@@ -172,6 +172,14 @@ impl Channel {
             acknowledgers: super::acknowledgers::Acknowledgers::new(keys, config.max_message_history),
             incarnations: super::incarnations::Incarnations::new(context),
             batches: super::batch::Batches::default(),
+            catch_up: super::catchup::CatchUp::new(
+                config.catch_up && config.dialect.has_sync(),
+                config.max_transmit_bytes,
+                keys,
+                // No draw of its own: what is drawn after it stays as it was without catch-up.
+                now.entropy.rotate_left(21),
+                now.running,
+            ),
             answers: super::waits::Answers::new(&config),
             joining: super::join::Joining::default(),
             laggards: super::laggards::Laggards::default(),
@@ -364,6 +372,9 @@ impl Channel {
         // After all that may deliver: what waited since another date may lie beyond the limit.
         self.mend_clock();
         self.echoes.opened(self.meta.lamport);
+        if let Some(newest) = self.log.newest() {
+            self.catch_up.opened(newest.lamport, self.now.running, self.log.len());
+        }
         self.effects.released.clear();
     }
 

@@ -79,7 +79,7 @@ impl Channel {
         }
     }
 
-    fn acknowledged(&mut self, key: &LogKey, by: &ParticipantId) {
+    pub(super) fn acknowledged(&mut self, key: &LogKey, by: &ParticipantId) {
         let Some(entry) = self.outgoing.remove(key) else { return };
         self.stats.acknowledged += 1;
         self.effects.delete(RowKey::outgoing(key));

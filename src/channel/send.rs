@@ -7,7 +7,7 @@ use sha3::{Digest, Keccak256};
 
 use crate::filter::IdHash;
 use crate::state::{Body, LogKey, Logged, Outgoing, Row};
-use crate::types::{FilterField, HistoryEntry, Lamport, Message, MessageId};
+use crate::types::{CatchUpField, FilterField, HistoryEntry, Lamport, Message, MessageId};
 
 use super::{Channel, ChannelError, Event, Outcome, TransmitKind, clock, outgoing, repair};
 
@@ -95,7 +95,8 @@ impl Channel {
         self.sync.sent(false, &self.config, self.now.running, random);
         self.laggards_served();
         // Longer ids than ours may not fit into `max_transmit_bytes`; then this turn is skipped.
-        let Ok(message) = composed else { return };
+        let Ok(mut message) = composed else { return };
+        self.add_digest(&mut message);
         self.meta.lamport = lamport;
         self.requests_went_out(&message);
         self.stats.syncs += 1;
@@ -266,7 +267,7 @@ impl Channel {
 
     /// Hex Keccak-256 of sender, time in nanoseconds and content (LIP-173). Where the clock stands still or went back, the
     /// time is that of the message, which never comes again; it moves on until the id is new.
-    fn new_id(&self, lamport: Lamport, content: &[u8]) -> MessageId {
+    pub(super) fn new_id(&self, lamport: Lamport, content: &[u8]) -> MessageId {
         let mut nanos = self.now.wall.as_nanos().max(lamport.0.saturating_mul(1_000_000));
         loop {
             let mut hash = Keccak256::new();
@@ -281,7 +282,7 @@ impl Channel {
         }
     }
 
-    fn bare_message(&self, id: MessageId, lamport: Option<Lamport>, content: Bytes) -> Message {
+    pub(super) fn bare_message(&self, id: MessageId, lamport: Option<Lamport>, content: Bytes) -> Message {
         Message {
             id,
             sender: self.participant.clone(),
@@ -291,6 +292,7 @@ impl Channel {
             filter: FilterField::Absent,
             repair_request: Vec::new(),
             content,
+            catch_up: CatchUpField::Absent,
         }
     }
 
@@ -314,6 +316,7 @@ impl Channel {
         };
         self.effects.put(Row::Message(logged.clone()));
         self.log.insert(logged, &mut self.known);
+        self.note_logged(key);
         // A caller's id may have been missed by others' messages already.
         self.arrived(&key.id);
         self.marks_forget(&key.id);
@@ -340,6 +343,9 @@ impl Channel {
 
     /// Requests whose T_req has come, lowest first (LIP-109, "SDS-R send message").
     fn due_requests(&self) -> Vec<HistoryEntry> {
+        if self.repair_rests() {
+            return Vec::new();
+        }
         let due = self.requests.due(self.now.running, self.config.max_repair_requests);
         due.iter().filter_map(|id| Some(self.requests.get(id)?.request.entry.clone())).collect()
     }

@@ -45,9 +45,10 @@ impl Channel {
         }
         self.answer();
         self.send_batch();
+        self.catch_up_in_time();
         self.resend();
         if self.config.dialect.has_sync() {
-            let (now, requests) = (self.now.running, self.requests.next_due());
+            let (now, requests) = (self.now.running, self.next_request());
             if self.laggards.is_due(now) {
                 self.answer_laggard();
             } else if self.sync.due(now, requests) {
@@ -70,7 +71,7 @@ impl Channel {
         let batch = self.batches.next_due().map(|due| due.max(self.pace.opens_at()));
         let cycle = self.incoming.next_expiry().map(|(age, _)| self.at_age(*age).max(self.cycles_allowed));
         let (loss, wait) = (self.next_loss(), self.next_wait_end());
-        let sync = self.config.dialect.has_sync().then(|| self.sync.next_due(self.requests.next_due()));
+        let sync = self.config.dialect.has_sync().then(|| self.sync.next_due(self.next_request()));
         let eviction = self.config.max_log_age.and_then(|age| self.next_eviction(age));
         [
             resend,
@@ -84,6 +85,7 @@ impl Channel {
             eviction,
             self.refill.at,
             self.next_joining(),
+            self.next_catch_up(),
             self.slice.next_due(),
         ]
         .into_iter()

@@ -4,7 +4,9 @@
 //! what we ask for. Where they do not fit together they take turns, so that a small packet silences neither for good.
 //! Further heads stand in for requests while none is due. The tail of the log takes what room is left.
 
-use crate::types::{ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Message, MessageId, ParticipantId};
+use crate::types::{
+    CatchUpField, ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Message, MessageId, ParticipantId,
+};
 
 use super::{Channel, Config, ConfigError};
 
@@ -60,6 +62,7 @@ impl Config {
             filter: FilterField::Absent,
             repair_request: vec![request],
             content: if self.dialect.has_sync() { "".into() } else { "x".into() },
+            catch_up: CatchUpField::Absent,
         };
         let least = message.encoded_len(self.dialect);
         if max < least { Err(ConfigError::TransmitTooSmall { max, least }) } else { Ok(()) }

@@ -23,6 +23,26 @@ pub enum DeliveryState {
     Failed,
 }
 
+/// How far a participant is with what it missed.
+///
+/// See the [example](crate::channel#example).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SyncStatus {
+    /// Nothing is known to be missing.
+    #[default]
+    InSync,
+    /// Missing messages are being fetched from another participant.
+    Syncing {
+        /// Messages fetched so far.
+        received: u64,
+        /// Messages known to be missing still.
+        missing: u64,
+    },
+    /// Messages are missing, and nobody gives them now; there will be another try.
+    Behind,
+}
+
 /// An own message in the outgoing buffer.
 ///
 /// See the [example](crate::channel#example).

@@ -47,6 +47,7 @@ impl Generation {
 /// What is asked of a channel. Each is answered once with [`Effect::Answer`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "orders are given, carried out and gone")]
 pub enum Order {
     /// Load it; nothing to do where it is open.
     Open(Arc<Config>),

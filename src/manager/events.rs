@@ -16,7 +16,7 @@ use tracing::debug;
 use crate::channel::{Event, Transmit, TransmitKind};
 use crate::executor::{Telling, Told};
 use crate::store::PersistenceError;
-use crate::types::{ChannelId, Dialect};
+use crate::types::{ChannelId, Dialect, ParticipantId};
 use crate::wire;
 
 /// What happened, and in which channel.
@@ -84,7 +84,7 @@ impl ManagerEvent {
     }
 }
 
-/// A message that must go out by itself: a resend, a sync message or the answer to a repair request.
+/// A message that must go out by itself: a resend, a sync message, the answer to a repair request, or a step of catch-up.
 ///
 /// See the [example](crate::manager#example).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +96,8 @@ pub struct Transmission {
     pub bytes: Bytes,
     /// Why it goes out.
     pub kind: TransmitKind,
+    /// Whom it is for; nobody else needs it. A transport that cannot reach one participant alone broadcasts it.
+    pub to: Option<ParticipantId>,
 }
 
 impl ManagerEvent {
@@ -116,7 +118,7 @@ impl Transmission {
     /// What a step transmits.
     pub(super) fn of(channel: &ChannelId, telling: &Telling) -> Vec<Self> {
         let encode = |transmit: &Transmit| match wire::encode(&transmit.message, telling.dialect) {
-            Ok(bytes) => Some(Self { channel: channel.clone(), bytes, kind: transmit.kind }),
+            Ok(bytes) => Some(Self { channel: channel.clone(), bytes, kind: transmit.kind, to: transmit.to.clone() }),
             Err(error) => {
                 debug!(%channel, kind = ?transmit.kind, %error, "cannot encode");
                 None
@@ -336,7 +338,7 @@ mod tests {
         let (mut slow, mut quick) = (feeds.transmissions(), feeds.transmissions());
         let send = |kilobytes: usize| {
             let bytes = Bytes::from(vec![0; kilobytes * 1_000]);
-            feeds.transmission(Transmission { channel: "a".into(), bytes, kind: TransmitKind::Sync });
+            feeds.transmission(Transmission { channel: "a".into(), bytes, kind: TransmitKind::Sync, to: None });
         };
         for _ in 0..100 {
             send(1);

@@ -118,7 +118,7 @@ impl Driven {
                 Effect::Answer { result, .. } => {
                     carried.outcome = match result {
                         Ok(answer) => {
-                            let own = answer.own.map(|(message, _)| Transmit { kind, message: *message });
+                            let own = answer.own.map(|(message, _)| Transmit { kind, message: *message, to: None });
                             carried.transmit.splice(0..0, own);
                             Ok(answer.outcome)
                         }

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
-use crate::types::{Dialect, FilterField, HistoryEntry, JS_FILTER_BYTES, Lamport, Message, MessageId, ParticipantId};
+use crate::types::{
+    CatchUpField, Dialect, FilterField, HistoryEntry, JS_FILTER_BYTES, Lamport, Message, MessageId, ParticipantId,
+};
 use crate::wire;
 
 use super::net::between;
@@ -66,6 +68,7 @@ impl World {
             filter: FilterField::Absent,
             repair_request: Vec::new(),
             content: Bytes::from(format!("hostile {nonce:x}")),
+            catch_up: CatchUpField::Absent,
         };
         let known = some_known(&mut self.rng, &self.oracle.registry, 64);
         let entries = || known.iter().cloned().map(HistoryEntry::new).collect::<Vec<_>>();

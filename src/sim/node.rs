@@ -280,6 +280,7 @@ impl Node {
             filter: crate::types::FilterField::Absent,
             repair_request: Vec::new(),
             content: logged.body.content.clone(),
+            catch_up: crate::types::CatchUpField::Absent,
         })
         .collect()
     }

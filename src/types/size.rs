@@ -4,7 +4,7 @@
 //! `channel` trims messages to a transport's size and may not import `wire`. How it moves: it does not; a
 //! property test in `tests/wire.rs` holds it equal to what `wire` writes.
 
-use crate::types::{Dialect, FilterField, HistoryEntry, Message};
+use crate::types::{CatchUpField, Dialect, FilterField, HistoryEntry, Message};
 
 impl Message {
     /// Exact length of this message as `wire::encode` writes it.
@@ -31,6 +31,7 @@ impl Message {
             + entries
             + unless_empty(20, self.content.len())
             + filter
+            + self.catch_up.encoded_len()
     }
 }
 
@@ -77,15 +78,32 @@ impl FilterField {
     }
 }
 
+impl CatchUpField {
+    /// Exact length this adds to a message of the family of LIP-109.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Self::Absent => 0,
+            Self::Digest(digest) => delimited(101, digest.body_len()),
+            Self::Frame(frame) => delimited(102, frame.body_len()),
+        }
+    }
+}
+
 /// Bytes of the one filter layout that js-waku takes: any other length makes it drop the message.
 pub const JS_FILTER_BYTES: usize = 18_752;
 
+/// A number that is left out when 0.
+pub(super) fn number(field: u64, value: u64) -> usize {
+    if value == 0 { 0 } else { tag_len(field) + varint_len(value) }
+}
+
 /// A length-delimited field that is left out when empty.
-fn unless_empty(field: u64, len: usize) -> usize {
+pub(super) fn unless_empty(field: u64, len: usize) -> usize {
     if len == 0 { 0 } else { delimited(field, len) }
 }
 
-fn delimited(field: u64, len: usize) -> usize {
+pub(super) fn delimited(field: u64, len: usize) -> usize {
     tag_len(field) + varint_len(len as u64) + len
 }
 

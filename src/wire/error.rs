@@ -116,8 +116,30 @@ pub enum WireError {
         /// What it does not have.
         what: &'static str,
     },
-    /// Neither content nor Lamport time: no kind of message has this shape.
-    #[error("malformed: neither content nor Lamport time")]
+    /// A list of rids that is no multiple of 32 bytes.
+    #[error("{found} bytes are no list of rids")]
+    Rids {
+        /// Bytes received.
+        found: usize,
+    },
+    /// More ids than a frame may name.
+    #[error("{found} or more ids, at most {max} are allowed")]
+    TooManyIds {
+        /// Ids counted before reading stopped.
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A frame that is larger than frames may be.
+    #[error("a frame of {found} bytes, at most {max} are allowed")]
+    FrameTooLarge {
+        /// Bytes received.
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Neither content nor Lamport time nor a frame: no kind of message has this shape.
+    #[error("malformed: neither content nor Lamport time nor frame")]
     NoKind,
 }
 
@@ -135,6 +157,8 @@ pub enum IdRole {
     EntryMessage,
     /// The sender in a history entry.
     EntrySender,
+    /// The participant that a frame is for.
+    Recipient,
 }
 
 impl fmt::Display for IdRole {
@@ -145,6 +169,7 @@ impl fmt::Display for IdRole {
             Self::Channel => "channel id",
             Self::EntryMessage => "message id in a history entry",
             Self::EntrySender => "sender id in a history entry",
+            Self::Recipient => "recipient id of a frame",
         })
     }
 }

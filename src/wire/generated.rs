@@ -1,6 +1,6 @@
 //! The protobuf types of `proto/`, as `tools/codegen` makes them; a test there compares both.
 
-#![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::all, clippy::pedantic)]
 
 #[rustfmt::skip]
 pub(super) mod lip109;

@@ -8,8 +8,10 @@
 use bytes::Bytes;
 
 use super::scan::{Fields, at_most};
-use super::{IdRole, WireError, compact, filter};
-use crate::types::{ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId};
+use super::{IdRole, WireError, catchup, compact, filter};
+use crate::types::{
+    CatchUpField, ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId,
+};
 
 /// What the check of a packet found in it: of each scalar field the last one.
 #[derive(Default)]
@@ -23,6 +25,8 @@ struct Parts<'a> {
     repair: List,
     content: &'a [u8],
     filter: Option<&'a [u8]>,
+    digest: Option<(&'a [u8], usize)>,
+    frame: Option<(&'a [u8], usize)>,
 }
 
 /// Where the fields of one list lie in the packet, others perhaps between them.
@@ -54,12 +58,34 @@ pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireErr
         filter: filter::decode(parts.filter, parts.field_12, limits.max_filter_bytes, packet),
         repair_request: decode_entries(packet, REPAIR, &parts.repair)?,
         content: compact(packet, parts.content),
+        catch_up: catch_up(&parts, limits, packet)?,
     };
     if message.kind().is_none() {
         return Err(WireError::NoKind);
     }
     Ok(message)
 }
+
+/// What a sync message or a frame carries. Elsewhere the fields are skipped, as unknown ones are.
+fn catch_up(parts: &Parts<'_>, limits: &Limits, packet: &Bytes) -> Result<CatchUpField, WireError> {
+    if !parts.content.is_empty() {
+        return Ok(CatchUpField::Absent);
+    }
+    match (parts.lamport, parts.digest, parts.frame) {
+        (Some(_), Some(digest), _) => {
+            let digest = catchup::digest(digest);
+            Ok(digest.map_or(CatchUpField::Absent, |digest| CatchUpField::Digest(Box::new(digest))))
+        }
+        (None, _, Some(frame)) => {
+            at_most(frame.0.len(), MAX_FRAME_BYTES).map_err(|(found, max)| WireError::FrameTooLarge { found, max })?;
+            Ok(CatchUpField::Frame(Box::new(catchup::frame(frame, limits, packet)?)))
+        }
+        _ => Ok(CatchUpField::Absent),
+    }
+}
+
+/// Bytes of one frame.
+const MAX_FRAME_BYTES: usize = 256 << 10;
 
 pub(super) fn encode(message: &Message, dialect: Dialect) -> Result<Bytes, WireError> {
     message.kind().ok_or(WireError::NoKind)?;
@@ -92,6 +118,11 @@ pub(super) fn encode(message: &Message, dialect: Dialect) -> Result<Bytes, WireE
             put(&mut out, 3, bits);
         }
     }
+    match &message.catch_up {
+        CatchUpField::Absent => {}
+        CatchUpField::Digest(digest) => catchup::put_digest(&mut out, digest),
+        CatchUpField::Frame(frame) => catchup::put_frame(&mut out, frame)?,
+    }
     Ok(out.into())
 }
 
@@ -99,18 +130,18 @@ const CAUSAL: u32 = 11;
 const REPAIR: u32 = 13;
 
 /// A length-delimited field. Written from what it borrows: the generated types would own a copy of every identifier.
-fn put(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+pub(super) fn put(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     put_head(out, field, bytes.len());
     out.extend_from_slice(bytes);
 }
 
 /// The key and the length of a length-delimited field.
-fn put_head(out: &mut Vec<u8>, field: u32, len: usize) {
+pub(super) fn put_head(out: &mut Vec<u8>, field: u32, len: usize) {
     put_varint(out, u64::from(field << 3 | 2));
     put_varint(out, len as u64);
 }
 
-fn put_number(out: &mut Vec<u8>, field: u32, value: u64) {
+pub(super) fn put_number(out: &mut Vec<u8>, field: u32, value: u64) {
     put_varint(out, u64::from(field << 3));
     put_varint(out, value);
 }
@@ -168,6 +199,9 @@ fn check<'a>(packet: &'a [u8], limits: &Limits) -> Result<Parts<'a>, WireError> 
                     .map_err(|(found, max)| WireError::ContentTooLarge { found, max })?;
             }
             100 => parts.filter = Some(field.bytes()?.0),
+            // As with the filter, their bodies are not looked into here.
+            101 => parts.digest = Some(field.bytes()?),
+            102 => parts.frame = Some(field.bytes()?),
             _ => {}
         }
     }
@@ -232,13 +266,13 @@ fn decode_entry(packet: &Bytes, (body, at): (&[u8], usize)) -> Result<HistoryEnt
 }
 
 /// An identifier to write.
-fn id(bytes: &[u8], role: IdRole) -> Result<&[u8], WireError> {
+pub(super) fn id(bytes: &[u8], role: IdRole) -> Result<&[u8], WireError> {
     not_empty(bytes.len(), role)?;
     text(bytes, role)
 }
 
 #[inline(never)] // Five callers have no need of five copies.
-fn text(bytes: &[u8], role: IdRole) -> Result<&[u8], WireError> {
+pub(super) fn text(bytes: &[u8], role: IdRole) -> Result<&[u8], WireError> {
     // Most identifiers are ASCII, which is told in a third of the time.
     let text = bytes.is_ascii() || std::str::from_utf8(bytes).is_ok();
     if text { Ok(bytes) } else { Err(WireError::NotUtf8 { role }) }

@@ -16,7 +16,9 @@ use super::generated::nim as proto;
 use super::lip109::{id_within, not_empty};
 use super::scan::{Field, Fields, Value, at_most};
 use super::{IdRole, WireError, compact, filter};
-use crate::types::{ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId};
+use crate::types::{
+    CatchUpField, ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId,
+};
 
 pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireError> {
     check(packet, limits)?;
@@ -48,6 +50,7 @@ pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireErr
         filter: filter::decode_nim(bloom, packet),
         repair_request,
         content: compact(packet, content),
+        catch_up: CatchUpField::Absent,
     })
 }
 

@@ -7,7 +7,8 @@ use super::{CHANNEL, EPOCH, OWN, Op};
 use crate::channel::Channel;
 use crate::filter::{IdHash, RollingFilter, RollingFilterConfig};
 use crate::types::{
-    Dialect, FilterField, HistoryEntry, JS_FILTER_BYTES, Lamport, Message, MessageId, ParticipantId, RunningTime,
+    CatchUpField, Dialect, FilterField, HistoryEntry, JS_FILTER_BYTES, Lamport, Message, MessageId, ParticipantId,
+    RunningTime,
 };
 
 /// One of sixteen.
@@ -107,6 +108,7 @@ fn bare(id: MessageId, op: Op, channel: &Channel) -> Message {
             _ => named(op).collect(),
         },
         content: Bytes::new(),
+        catch_up: CatchUpField::Absent,
     }
 }
 

@@ -37,6 +37,14 @@ pub struct Message {
     /// that a filter that does not parse costs its sender the filter and not the message.
     #[prost(bytes = "bytes", optional, tag = "100")]
     pub compact_filter: ::core::option::Option<::prost::bytes::Bytes>,
+    /// Catch-up (docs/protocol.md section 13). An encoded Digest, in sync messages: one that does not parse costs its
+    /// sender the digest and not the message. Elsewhere it is skipped.
+    #[prost(bytes = "bytes", optional, tag = "101")]
+    pub digest: ::core::option::Option<::prost::bytes::Bytes>,
+    /// An encoded Frame, in messages with neither content nor lamport_timestamp, which js-waku drops unread. Elsewhere it
+    /// is skipped.
+    #[prost(bytes = "bytes", optional, tag = "102")]
+    pub frame: ::core::option::Option<::prost::bytes::Bytes>,
 }
 /// Extension of this library; src/filter/compact.rs defines what the bits mean.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -48,4 +56,111 @@ pub struct CompactFilter {
     pub seed: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "3")]
     pub bits: ::prost::bytes::Bytes,
+}
+/// Extension of this library: what its sender holds of two ranges of Lamport time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Digest {
+    /// both ranges end here, this time included
+    #[prost(uint64, tag = "1")]
+    pub upper: u64,
+    #[prost(message, optional, tag = "2")]
+    pub short: ::core::option::Option<DigestRange>,
+    /// left out where it is the same
+    #[prost(message, optional, tag = "3")]
+    pub long: ::core::option::Option<DigestRange>,
+    /// its sender answers no frames
+    #[prost(bool, tag = "4")]
+    pub no_frames: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DigestRange {
+    /// the range begins so many milliseconds below `upper`, that time excluded
+    #[prost(uint64, tag = "1")]
+    pub below: u64,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// 16 bytes, as negentropy version 1 has it
+    #[prost(bytes = "bytes", tag = "3")]
+    pub fingerprint: ::prost::bytes::Bytes,
+}
+/// Extension of this library: one step of a catch-up session. It has exactly one of the fields from 4 up; the last one
+/// counts, and unknown ones are skipped.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Frame {
+    /// chosen by who began the session
+    #[prost(uint64, tag = "1")]
+    pub session: u64,
+    /// string, the participant meant
+    #[prost(bytes = "bytes", tag = "2")]
+    pub to: ::prost::bytes::Bytes,
+    /// the sender's set begins above this Lamport time
+    #[prost(uint64, tag = "3")]
+    pub floor: u64,
+    #[prost(message, optional, tag = "4")]
+    pub reconcile: ::core::option::Option<Reconcile>,
+    #[prost(message, optional, tag = "5")]
+    pub fetch: ::core::option::Option<Fetch>,
+    #[prost(message, optional, tag = "6")]
+    pub end: ::core::option::Option<End>,
+    #[prost(message, optional, tag = "7")]
+    pub busy: ::core::option::Option<Busy>,
+    #[prost(message, optional, tag = "8")]
+    pub cancel: ::core::option::Option<Cancel>,
+    #[prost(message, optional, tag = "9")]
+    pub fetch_ids: ::core::option::Option<FetchIds>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reconcile {
+    /// 1: what must agree (ids of messages, fingerprints, bounds)
+    #[prost(uint32, tag = "1")]
+    pub rules: u32,
+    /// compared is what lies above both floors and not above this
+    #[prost(uint64, tag = "2")]
+    pub upper: u64,
+    #[prost(bool, tag = "3")]
+    pub answer: bool,
+    /// asking: bytes of messages welcome at once; answering: messages that follow
+    #[prost(uint64, tag = "4")]
+    pub push: u64,
+    /// negentropy version 1
+    #[prost(bytes = "bytes", tag = "5")]
+    pub message: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Fetch {
+    /// 32 bytes each
+    #[prost(bytes = "bytes", tag = "1")]
+    pub rids: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchIds {
+    /// strings
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct End {
+    /// messages sent
+    #[prost(uint64, tag = "1")]
+    pub sent: u64,
+    /// 32 bytes each: asked for, and not here
+    #[prost(bytes = "bytes", tag = "2")]
+    pub gone: ::prost::bytes::Bytes,
+    /// there was no room for all that was asked for
+    #[prost(bool, tag = "3")]
+    pub more: bool,
+    /// ids asked for that were here, and have left the log
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub evicted: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Busy {
+    #[prost(uint64, tag = "1")]
+    pub retry_after_ms: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cancel {
+    /// 1: other rules
+    #[prost(uint32, tag = "1")]
+    pub reason: u32,
 }

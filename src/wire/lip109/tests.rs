@@ -37,6 +37,7 @@ fn by_prost(packet: &Bytes) -> Option<Message> {
         },
         repair_request: decoded.repair_request.into_iter().map(entry).collect::<Option<_>>()?,
         content: decoded.content.unwrap_or_default(),
+        catch_up: CatchUpField::Absent,
     };
     message.kind().map(|_| message)
 }
@@ -66,6 +67,8 @@ fn written_by_prost(message: &Message) -> Vec<u8> {
         repair_request: message.repair_request.iter().map(entry).collect(),
         content: Some(message.content.clone()).filter(|content| !content.is_empty()),
         compact_filter,
+        digest: None,
+        frame: None,
     };
     message.encode_to_vec()
 }

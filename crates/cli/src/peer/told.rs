@@ -365,6 +365,7 @@ pub(super) fn kind(kind: TransmitKind) -> &'static str {
         TransmitKind::Resend => "resend",
         TransmitKind::Sync => "sync",
         TransmitKind::Repair => "repair",
+        TransmitKind::CatchUp => "catch_up",
         _ => "other",
     }
 }

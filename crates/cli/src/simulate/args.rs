@@ -14,7 +14,7 @@ use reliable_channel::types::{Dialect, RunningTime, WallTime};
 const BURST_PACKETS: f64 = 10.0;
 
 /// Options that a mixed world, which draws everything, would not heed.
-const OF_A_GROUP: [&str; 27] = [
+const OF_A_GROUP: [&str; 29] = [
     "participants",
     "messages",
     "loss",
@@ -35,6 +35,8 @@ const OF_A_GROUP: [&str; 27] = [
     "leave",
     "crash",
     "no_resend",
+    "catch_up",
+    "no_catch_up",
     "t_min",
     "t_max",
     "idle",
@@ -111,6 +113,12 @@ pub struct Args {
     /// Nobody sends a message again: repair alone must do.
     #[arg(long)]
     pub no_resend: bool,
+    /// Everybody compares what it holds with others, and fetches what it missed at once.
+    #[arg(long, conflicts_with = "no_catch_up")]
+    pub catch_up: bool,
+    /// Nobody does, whatever the default is: what was missed comes by repair alone.
+    #[arg(long)]
+    pub no_catch_up: bool,
     /// T_min of repair in milliseconds, instead of the default.
     #[arg(long, value_name = "MS")]
     pub t_min: Option<u64>,
@@ -235,6 +243,7 @@ impl Args {
         if self.no_resend {
             config.max_resend_attempts = 0;
         }
+        config.catch_up = (config.catch_up || self.catch_up) && !self.no_catch_up;
         group
     }
 
@@ -275,6 +284,8 @@ impl Args {
             (self.bursty_loss, "bursty-loss"),
             (self.mixed_settings, "mixed-settings"),
             (self.no_resend, "no-resend"),
+            (self.catch_up, "catch-up"),
+            (self.no_catch_up, "no-catch-up"),
             (self.tail, "tail"),
         ];
         for (_, name) in flags.into_iter().filter(|(is_set, _)| *is_set) {

@@ -1,0 +1,489 @@
+//! Catch-up: whoever missed much finds all of it at once, and fetches it in order (docs/protocol.md section 13).
+//!
+//! A machine of its own: what it reads of the channel is a [`View`], what it wants done is an [`Act`], and it shares no
+//! field with the other parts. How it moves: messages enter its set; digests of others are compared with it; a
+//! difference leads to a [`Session`] with one who holds more; what others ask for is answered without remembering them.
+
+mod ask;
+mod bucket;
+mod peers;
+mod route;
+mod serve;
+mod session;
+mod set;
+mod settled;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::reconcile::{Options, Rid};
+use crate::state::{Body, LogKey};
+use crate::types::{ChannelId, Digest, Frame, FrameBody, Lamport, MessageId, ParticipantId, RunningTime};
+
+use super::incoming::Incoming;
+use super::known::{Keyed, Known};
+use super::log::Log;
+use super::repair::Requests;
+use super::view::SyncStatus;
+use peers::{Compared, Peers};
+use session::{Asked, Due, Session};
+
+/// The rules that two sides of a session must share: rid, fingerprint, bounds.
+const RULES: u32 = 1;
+/// Why a session is refused: other rules.
+const OTHER_RULES: u32 = 1;
+/// Messages of the short range of a digest.
+const SHORT: usize = 256;
+/// Of the sync messages, one in so many has a digest.
+const DIGEST_EVERY: u32 = 3;
+/// Bytes of missing messages that are welcome unasked, in a session.
+const WELCOME: u64 = 64 << 10;
+/// A frame's message and ids around what it says.
+const FRAME_HEAD: usize = 1_024;
+/// The largest frame.
+const MAX_FRAME: usize = 256 << 10;
+/// Below this size of messages there are no frames: reconciliation needs 4 KiB.
+const LEAST_FRAME: usize = 5 << 10;
+/// How long an answer may take at least and at most, and as long as nothing is known.
+const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+/// How long what was sent may still be on its way.
+const GRACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// The next slice of building the set.
+const PAUSE: Duration = Duration::from_millis(1);
+/// A session that somebody else is seen to have may bring what we lack: so long it is waited for, and so often.
+const OTHERS_TURN_MS: u64 = 2_000;
+const MOST_TURNS: u8 = 5;
+/// Parked messages that are looked at for what need not be fetched.
+const MAX_PARKED: usize = 2_000;
+/// Rids remembered of what another was seen to hold.
+const MAX_LACKING: usize = 256;
+/// Ids asked for in one frame.
+const MAX_IDS: usize = 128;
+/// Participants asked for what became of missing messages.
+const MOST_WITNESSES: usize = 3;
+/// Between two tellings of how far a session has come.
+const TELL: Duration = Duration::from_secs(1);
+
+/// What catch-up reads of its channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View<'a> {
+    pub(super) channel: &'a ChannelId,
+    pub(super) log: &'a Log,
+    pub(super) incoming: &'a Incoming,
+    pub(super) known: &'a Known,
+    pub(super) requests: &'a Requests,
+    /// The set begins above this time.
+    pub(super) floor: Lamport,
+    /// What was parked since this age may still be waited for.
+    pub(super) parked_since: u64,
+    /// Messages are missing in a way that repair takes long to mend.
+    pub(super) has_gap: bool,
+    /// Fresh random bits.
+    pub(super) random: u64,
+    pub(super) now: RunningTime,
+}
+
+/// What catch-up wants done.
+#[derive(Debug)]
+pub(super) enum Act {
+    /// A frame goes out.
+    Say(Frame),
+    /// A logged message goes out again, for this participant.
+    Send(LogKey, ParticipantId),
+    /// The application hears how far it is.
+    Tell(SyncStatus),
+    /// These are waited for no longer: nobody has them any more.
+    GoAheadWithout(Vec<MessageId>),
+}
+
+/// Why a session is wanted.
+#[derive(Debug)]
+enum Why {
+    /// Messages are missing in a way that repair takes long to mend.
+    Gap,
+    /// A digest of this participant differs.
+    Digest(ParticipantId),
+    /// This participant was seen to hold these.
+    Lacking(ParticipantId, Vec<Rid>),
+}
+
+#[derive(Debug)]
+struct Wanted {
+    at: RunningTime,
+    why: Why,
+    /// How often it was put off for a session of others.
+    turns: u8,
+}
+
+/// Catch-up of one channel.
+#[derive(Debug)]
+pub(super) struct CatchUp {
+    /// The option, in a dialect that has it.
+    on: bool,
+    /// The largest frame; 0 where there are none.
+    max_frame: usize,
+    set: set::Held,
+    settled: settled::Settled,
+    peers: Peers,
+    session: Option<Session>,
+    wanted: Option<Wanted>,
+    serve: serve::Serve,
+    /// Sync messages since a digest, and whether the next one has a digest in any case.
+    syncs: u32,
+    owed: bool,
+    /// Number of the last question.
+    exchange: u64,
+    /// Sessions that failed since one did not.
+    failures: u32,
+    /// A gap that a session did not fill is left to repair until then.
+    rests_until: RunningTime,
+    status: SyncStatus,
+    told: RunningTime,
+    /// When a slice of the set was built last.
+    built: RunningTime,
+    acts: Vec<Act>,
+}
+
+impl CatchUp {
+    pub(super) fn new(on: bool, max_transmit: Option<usize>, keys: Keyed, entropy: u64, now: RunningTime) -> Self {
+        let max_frame = max_transmit.unwrap_or(usize::MAX).min(MAX_FRAME);
+        Self {
+            on,
+            max_frame: if max_frame < LEAST_FRAME { 0 } else { max_frame - FRAME_HEAD },
+            set: set::Held::new(keys),
+            settled: settled::Settled::new(now),
+            peers: Peers::default(),
+            session: None,
+            wanted: None,
+            serve: serve::Serve::new(now),
+            syncs: 0,
+            owed: true,
+            exchange: entropy,
+            failures: 0,
+            rests_until: now,
+            status: SyncStatus::InSync,
+            told: now,
+            built: now,
+            acts: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.on
+    }
+
+    pub(super) fn status(&self) -> SyncStatus {
+        self.status
+    }
+
+    pub(super) fn take_acts(&mut self) -> Vec<Act> {
+        std::mem::take(&mut self.acts)
+    }
+
+    /// The log was loaded, up to this time.
+    pub(super) fn opened(&mut self, newest: Lamport, now: RunningTime, log_len: usize) {
+        self.settled.enter(newest, now, log_len);
+    }
+
+    /// A message has entered the log, which has so many now.
+    pub(super) fn entered(&mut self, key: &LogKey, now: RunningTime, log_len: usize) {
+        if self.on {
+            self.set.note(key);
+            self.settled.enter(key.lamport, now, log_len);
+        }
+    }
+
+    /// A message has left the log elsewhere than at its lower end.
+    pub(super) fn taken_out(&mut self, channel: &ChannelId, body: &Body) {
+        if self.on {
+            self.set.remove(channel, body);
+        }
+    }
+
+    /// Whether it must be told what arrives.
+    pub(super) fn counts_arrivals(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// A message was received, and taken in if it is `new`.
+    pub(super) fn arrived(&mut self, view: &View<'_>, rid: &Rid, new: bool) {
+        let Some(session) = &mut self.session else { return };
+        let wait = self.peers.get_mut(&session.source).map_or(FIRST_WAIT, |peer| wait_for(peer.answers_in));
+        if session.arrived(rid, new, wait, view.now) {
+            self.show(view.now, false);
+            if self.session.as_ref().is_some_and(Session::has_all_asked) {
+                self.go_on(view);
+            }
+        }
+    }
+
+    /// The next sync message must have a digest.
+    pub(super) fn owe_digest(&mut self) {
+        self.owed = true;
+    }
+
+    /// The digest of a sync message that goes out now, if it has one.
+    pub(super) fn digest(&mut self, view: &View<'_>) -> Option<Digest> {
+        if !self.on {
+            return None;
+        }
+        self.syncs += 1;
+        if !self.owed && self.syncs < DIGEST_EVERY {
+            return None;
+        }
+        if !self.set.advance(view.channel, view.log, view.floor) {
+            return None;
+        }
+        let upper = self.settled_upper(view)?;
+        let places = self.set.places(self.set.floor(), upper);
+        let below = places.len().checked_sub(SHORT + 1).and_then(|more| self.set.index().get(places.start + more));
+        let lower = below.map_or(self.set.floor(), |item| item.lamport);
+        let long = (lower > self.set.floor()).then(|| self.set.range(self.set.floor(), upper));
+        (self.syncs, self.owed) = (0, false);
+        Some(Digest::new(upper, self.set.range(lower, upper), long, self.max_frame > 0))
+    }
+
+    /// The Lamport time up to which a digest speaks: not of what came just now, nor above what was parked lately.
+    fn settled_upper(&self, view: &View<'_>) -> Option<Lamport> {
+        let upper = self.settled.upper(view.now, view.log.len())?;
+        let lately = |waiting: &&super::incoming::Waiting| waiting.parked.parked_at_age_ms >= view.parked_since;
+        let lowest = view.incoming.iter().take(SHORT).find(lately).map(|waiting| waiting.parked.body.key.lamport);
+        let upper = lowest.map_or(upper, |lowest| upper.min(Lamport(lowest.0.saturating_sub(1))));
+        (upper > self.set.floor()).then_some(upper)
+    }
+
+    /// A digest was received. Where it equals our set, its sender holds all of ours above this time, up to the digest's.
+    pub(super) fn hear_digest(&mut self, view: &View<'_>, by: &ParticipantId, digest: &Digest) -> Option<Lamport> {
+        if !self.on {
+            return None;
+        }
+        let ready = self.set.advance(view.channel, view.log, view.floor);
+        let compared = if ready { peers::compare(digest, &self.set) } else { Compared::Nothing };
+        let settled = self.settled_upper(view);
+        if self.peers.hear(by, digest, compared, settled, view.now) {
+            let jitter = if matches!(compared, Compared::Behind(_)) { 500 } else { 3_000 };
+            self.want(Why::Digest(by.clone()), view.now, view.random % jitter);
+        }
+        match compared {
+            Compared::Equal { lower } => Some(lower),
+            _ => None,
+        }
+    }
+
+    /// Something is missing that repair takes long to mend: a session begins so many milliseconds later.
+    pub(super) fn want_for_gap(&mut self, now: RunningTime, wait_ms: u64) {
+        if self.on && now >= self.rests_until {
+            self.want(Why::Gap, now, wait_ms);
+        }
+    }
+
+    fn want(&mut self, why: Why, now: RunningTime, wait_ms: u64) {
+        let at = now.after(Duration::from_millis(wait_ms));
+        if self.session.is_none() && self.max_frame > 0 && self.wanted.as_ref().is_none_or(|wanted| at < wanted.at) {
+            let turns = self.wanted.as_ref().map_or(0, |wanted| wanted.turns);
+            self.wanted = Some(Wanted { at, why, turns });
+        }
+    }
+
+    /// A frame was received.
+    pub(super) fn take(&mut self, view: &View<'_>, by: &ParticipantId, own: &ParticipantId, frame: &Frame) {
+        if !self.on || self.max_frame == 0 {
+            return;
+        }
+        if frame.to != *own {
+            return self.overhear(view, &frame.body);
+        }
+        match &frame.body {
+            FrameBody::Reconcile { answer: false, .. } | FrameBody::Fetch { .. } | FrameBody::FetchIds { .. } => {
+                self.serve(view, by, frame)
+            }
+            _ => self.take_answer(view, by, frame),
+        }
+    }
+
+    /// Others are being helped with what we may lack too.
+    fn overhear(&mut self, view: &View<'_>, body: &FrameBody) {
+        if let FrameBody::Reconcile { answer: true, .. } = body
+            && let Some(wanted) = self.wanted.as_mut().filter(|wanted| wanted.turns < MOST_TURNS)
+        {
+            let wait = Duration::from_millis(OTHERS_TURN_MS + view.random % OTHERS_TURN_MS);
+            wanted.turns += 1;
+            wanted.at = wanted.at.max(view.now.after(wait));
+        }
+    }
+
+    /// What is compared with one whose set begins above this time.
+    fn options(&self, their_floor: Lamport, upper: Lamport) -> Options {
+        let floor = self.set.floor().max(their_floor);
+        Options {
+            range: floor.0.saturating_add(1)..=upper.0.min(u64::MAX - 1),
+            max_message_bytes: Some(self.max_frame.max(LEAST_FRAME - FRAME_HEAD)),
+            ..Options::default()
+        }
+    }
+
+    /// What is parked here need not be fetched.
+    fn parked_rids(&self, view: &View<'_>) -> BTreeSet<Rid> {
+        let parked = view.incoming.iter().take(MAX_PARKED);
+        parked.map(|waiting| set::item_of(view.channel, &waiting.parked.body).rid).collect()
+    }
+
+    pub(super) fn next_due(&self) -> Option<RunningTime> {
+        let building = (self.on && self.set.is_behind()).then(|| self.built.after(PAUSE));
+        let session = self.session.as_ref().map(Session::deadline);
+        [building, session, self.wanted.as_ref().map(|wanted| wanted.at)].into_iter().flatten().min()
+    }
+
+    /// Until when repair rests, for a session makes progress.
+    pub(super) fn repair_rests_until(&self) -> Option<RunningTime> {
+        self.session.as_ref().map(Session::rests_until)
+    }
+
+    /// Whether a gap would be noticed now.
+    pub(super) fn is_idle(&self) -> bool {
+        self.on && self.session.is_none() && self.wanted.is_none() && self.max_frame > 0
+    }
+
+    pub(super) fn timeout(&mut self, view: &View<'_>) {
+        if !self.on {
+            return;
+        }
+        if self.set.is_behind() {
+            self.set.advance(view.channel, view.log, view.floor);
+            self.built = view.now;
+        }
+        let due = self.session.as_mut().and_then(|session| session.due(view.now));
+        match (due, self.session.as_ref().map(|session| session.asked)) {
+            (Some(Due::GoOn), Some(Asked::Ids)) => self.ask_for_ids(view),
+            (Some(Due::GoOn), _) => self.go_on(view),
+            (Some(Due::Again), Some(Asked::Ids)) => self.ask_for_ids(view),
+            (Some(Due::Silent), Some(Asked::Ids)) => self.go_ahead(view),
+            (Some(Due::Again), Some(Asked::Messages)) => self.go_on(view),
+            (Some(Due::Again), _) => self.compare_anew(view),
+            (Some(Due::Silent), _) => self.source_failed(view),
+            (Some(Due::Over), _) => self.give_up(view),
+            (None, _) => {}
+        }
+        if self.wanted.as_ref().is_some_and(|wanted| wanted.at <= view.now) {
+            self.begin(view);
+        }
+    }
+
+    /// Begins the session that was wanted, if it still is and somebody is there for it.
+    fn begin(&mut self, view: &View<'_>) {
+        if self.session.is_some() {
+            self.wanted = None;
+            return;
+        }
+        if !self.set.advance(view.channel, view.log, view.floor) {
+            if let Some(wanted) = &mut self.wanted {
+                wanted.at = view.now.after(PAUSE);
+            }
+            return;
+        }
+        let Some(wanted) = self.wanted.take() else { return };
+        let here = |rid: &Rid, parked: &BTreeSet<Rid>| self.set.key(rid).is_some() || parked.contains(rid);
+        let source = match &wanted.why {
+            Why::Gap if !view.has_gap => return,
+            Why::Gap => None,
+            Why::Digest(by) => match self.peers.compare(by, &self.set) {
+                Compared::Different(_) | Compared::Behind(_) => Some(by.clone()),
+                Compared::Equal { .. } | Compared::Nothing => return,
+            },
+            Why::Lacking(by, rids) => {
+                let parked = self.parked_rids(view);
+                if rids.iter().all(|rid| here(rid, &parked)) {
+                    return;
+                }
+                Some(by.clone())
+            }
+        };
+        let sources = self.peers.sources(view.now);
+        let source = source.filter(|source| sources.contains(source)).or_else(|| sources.into_iter().next());
+        let Some(source) = source else {
+            return self.try_later(view);
+        };
+        self.session = Some(Session::new(source, WELCOME, view.now));
+        self.compare_anew(view);
+    }
+
+    /// Leaves a session that leads nowhere, and its source alone for a while.
+    fn give_up(&mut self, view: &View<'_>) {
+        if let Some(session) = &self.session {
+            self.peers.failed(&session.source.clone(), view.now);
+        }
+        self.finish(view, false);
+    }
+
+    fn source_failed(&mut self, view: &View<'_>) {
+        if let Some(session) = &self.session {
+            self.peers.failed(&session.source.clone(), view.now);
+        }
+        self.turn_to_next(view);
+    }
+
+    /// Goes on with another source, or ends.
+    fn turn_to_next(&mut self, view: &View<'_>) {
+        let sources = self.peers.sources(view.now);
+        let Some(session) = &mut self.session else { return };
+        let next = sources.into_iter().find(|name| *name != session.source && !session.tried.contains(name));
+        match next {
+            Some(next) => {
+                session.turn_to(next);
+                self.compare_anew(view);
+            }
+            None => self.finish(view, false),
+        }
+    }
+
+    /// Ends the session: all that was found was fetched, or nothing more is to be had now.
+    fn finish(&mut self, view: &View<'_>, complete: bool) {
+        let Some(session) = self.session.take() else { return };
+        if complete {
+            self.set.advance(view.channel, view.log, view.floor);
+            self.peers.done(&session.compared, session.received == 0, &self.set, view.now);
+            if session.received > 0 {
+                self.failures = 0;
+            } else {
+                self.rests_until = view.now.after(peers::back_off(self.failures));
+                self.failures = self.failures.saturating_add(1);
+            }
+        }
+        let told = self.status != SyncStatus::InSync;
+        self.status = if complete { SyncStatus::InSync } else { SyncStatus::Behind };
+        if told || !complete && session.missing() > 0 {
+            self.acts.push(Act::Tell(self.status));
+        }
+        if !complete {
+            self.try_later(view);
+        }
+    }
+
+    /// After a failure: another try, if there is still a gap.
+    fn try_later(&mut self, view: &View<'_>) {
+        let wait = peers::back_off(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        if view.has_gap {
+            let jitter = view.random % 1_000;
+            self.want(Why::Gap, view.now.after(wait), jitter);
+        }
+    }
+
+    /// Tells how far the session has come, at most once a second.
+    fn show(&mut self, now: RunningTime, first: bool) {
+        let Some(session) = &self.session else { return };
+        let missing = session.missing() as u64;
+        let quiet = matches!(self.status, SyncStatus::Syncing { .. }) && now.since(self.told) < TELL;
+        if missing == 0 && !first || quiet {
+            return;
+        }
+        (self.status, self.told) = (SyncStatus::Syncing { received: session.received, missing }, now);
+        self.acts.push(Act::Tell(self.status));
+    }
+}
+
+/// How long an answer is waited for from one who took so long before.
+fn wait_for(answers_in: Option<Duration>) -> Duration {
+    answers_in.map_or(FIRST_WAIT, |took| took.saturating_mul(4).clamp(WAITS.0, WAITS.1))
+}

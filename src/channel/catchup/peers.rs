@@ -1,0 +1,166 @@
+//! What others' digests have shown, and how they answered (docs/protocol.md section 13).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::types::{Digest, Lamport, ParticipantId, RunningTime};
+
+use super::set::Held;
+
+/// Participants remembered; of more, the one heard longest ago is forgotten.
+const MAX_PEERS: usize = 64;
+/// Two digests of one sender that differ from ours this far apart are no accident of timing.
+const CONFIRMED: Duration = Duration::from_secs(20);
+/// So many more messages than ours in a range are none either.
+const BEHIND: u64 = 4;
+/// The first wait after a failure; it doubles with each further one.
+const BACK_OFF: Duration = Duration::from_secs(5);
+const MAX_BACK_OFF: Duration = Duration::from_secs(300);
+
+/// Fingerprints of one range, theirs and ours.
+pub(super) type Pair = ([u8; 16], [u8; 16]);
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    heard: RunningTime,
+    digest: Digest,
+    /// Since when its digests differ.
+    different: Option<RunningTime>,
+    /// A session found nothing more to exchange while these differed.
+    fruitless: Option<Pair>,
+    /// So many sessions in a row did, and the next one waits.
+    in_vain: u32,
+    rests_until: RunningTime,
+    /// How long it took to answer.
+    pub(super) answers_in: Option<Duration>,
+    failures: u32,
+    not_before: RunningTime,
+}
+
+/// What a digest says beside our set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// Nothing: none of its ranges can be compared.
+    Nothing,
+    /// Equal up to its upper end, above the lower one here.
+    Equal { lower: Lamport },
+    /// Different: nothing is known yet of why.
+    Different(Pair),
+    /// Different, and so many are missing here that there is no doubt.
+    Behind(Pair),
+}
+
+/// Others, by name.
+#[derive(Debug, Default)]
+pub(super) struct Peers(BTreeMap<ParticipantId, Peer>);
+
+impl Peers {
+    pub(super) fn get_mut(&mut self, name: &ParticipantId) -> Option<&mut Peer> {
+        self.0.get_mut(name)
+    }
+
+    /// Those that answer frames and may be asked now, heard last first.
+    pub(super) fn sources(&self, now: RunningTime) -> Vec<ParticipantId> {
+        let may = |peer: &Peer| peer.digest.frames && peer.not_before <= now;
+        let mut sources: Vec<_> = self.0.iter().filter(|(_, peer)| may(peer)).collect();
+        sources.sort_by_key(|(_, peer)| std::cmp::Reverse(peer.heard));
+        sources.into_iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Takes a digest in; says whether it is reason to compare further.
+    pub(super) fn hear(
+        &mut self,
+        name: &ParticipantId,
+        digest: &Digest,
+        compared: Compared,
+        settled: Option<Lamport>,
+        now: RunningTime,
+    ) -> bool {
+        let peer = self.0.entry(name.clone()).or_insert_with(|| Peer {
+            heard: now,
+            digest: digest.clone(),
+            different: None,
+            fruitless: None,
+            in_vain: 0,
+            rests_until: now,
+            answers_in: None,
+            failures: 0,
+            not_before: now,
+        });
+        peer.heard = now;
+        peer.digest = digest.clone();
+        let reason = match compared {
+            Compared::Nothing => false,
+            Compared::Equal { .. } => {
+                (peer.different, peer.fruitless, peer.in_vain, peer.rests_until) = (None, None, 0, now);
+                false
+            }
+            Compared::Different(pair) | Compared::Behind(pair) if peer.fruitless == Some(pair) => false,
+            _ if now < peer.rests_until => false,
+            Compared::Behind(_) => true,
+            Compared::Different(_) => {
+                let since = *peer.different.get_or_insert(now);
+                now.since(since) >= CONFIRMED && settled.is_some_and(|settled| settled >= digest.upper)
+            }
+        };
+        if self.0.len() > MAX_PEERS
+            && let Some(oldest) = self.0.iter().min_by_key(|(_, peer)| peer.heard).map(|(name, _)| name.clone())
+        {
+            self.0.remove(&oldest);
+        }
+        reason
+    }
+
+    /// What its last digest says beside our set now.
+    pub(super) fn compare(&self, name: &ParticipantId, set: &Held) -> Compared {
+        self.0.get(name).map_or(Compared::Nothing, |peer| compare(&peer.digest, set))
+    }
+
+    /// A session with it ended; with nothing new, where nothing more will come of the same difference.
+    pub(super) fn done(&mut self, name: &ParticipantId, fruitless: bool, set: &Held, now: RunningTime) {
+        let compared = self.compare(name, set);
+        let Some(peer) = self.0.get_mut(name) else { return };
+        (peer.failures, peer.different) = (0, None);
+        if !fruitless {
+            peer.in_vain = 0;
+        } else if let Compared::Different(pair) | Compared::Behind(pair) = compared {
+            peer.fruitless = Some(pair);
+            peer.rests_until = now.after(back_off(peer.in_vain));
+            peer.in_vain = peer.in_vain.saturating_add(1);
+        }
+    }
+
+    /// It did not answer.
+    pub(super) fn failed(&mut self, name: &ParticipantId, now: RunningTime) {
+        if let Some(peer) = self.0.get_mut(name) {
+            peer.not_before = now.after(back_off(peer.failures));
+            peer.failures = peer.failures.saturating_add(1);
+        }
+    }
+
+    /// It asked not to be asked for a while.
+    pub(super) fn busy(&mut self, name: &ParticipantId, now: RunningTime, wait: Duration) {
+        if let Some(peer) = self.0.get_mut(name) {
+            peer.not_before = now.after(wait);
+        }
+    }
+}
+
+/// How long after so many failures there is another try.
+pub(super) fn back_off(failures: u32) -> Duration {
+    BACK_OFF.saturating_mul(1 << failures.min(16)).min(MAX_BACK_OFF)
+}
+
+/// The long range that both hold decides, for it says most; else the short one. What reaches below our floor says nothing.
+pub(super) fn compare(digest: &Digest, set: &Held) -> Compared {
+    let ranges = [digest.long.as_ref(), Some(&digest.short)].into_iter().flatten();
+    let mut comparable = ranges.filter(|range| range.lower >= set.floor());
+    let Some(theirs) = comparable.next() else { return Compared::Nothing };
+    let ours = set.range(theirs.lower, digest.upper);
+    if (ours.count, ours.fingerprint) == (theirs.count, theirs.fingerprint) {
+        return Compared::Equal { lower: theirs.lower };
+    }
+    let pair = (theirs.fingerprint, ours.fingerprint);
+    let behind = theirs.count >= ours.count.saturating_add(BEHIND);
+    if behind { Compared::Behind(pair) } else { Compared::Different(pair) }
+}

@@ -1,0 +1,191 @@
+//! The channel's side of catch-up: what it shows, what it passes on, and what it carries out (docs/protocol.md section 13).
+
+use bytes::Bytes;
+
+use crate::channel::{Channel, Event, Fate, Outcome, Received, SyncStatus, TransmitKind};
+use crate::reconcile::Rid;
+use crate::state::{Body, LogKey};
+use crate::types::{CatchUpField, Lamport, Message, MessageKind, RunningTime, millis};
+
+use super::{Act, CatchUp, View, set};
+
+/// More missing messages than repair asks for in one message are a gap.
+const MANY: usize = 3;
+/// So much newer than all that is here shows that we were away.
+const AWAY_MS: u64 = 60_000;
+/// What was parked so lately may still be waited for.
+const PARKED_LATELY_MS: u64 = 60_000;
+
+impl Channel {
+    /// How far this participant is with what it missed, as far as it knows: see [`Config::catch_up`](crate::channel::Config::catch_up).
+    #[must_use]
+    pub fn sync_status(&self) -> SyncStatus {
+        self.catch_up.status()
+    }
+
+    /// A newcomer that nothing has begun for catches nothing up.
+    fn catches_up(&self) -> bool {
+        self.catch_up.is_on() && !self.begins_here()
+    }
+
+    fn catching_up(&mut self) -> (&mut CatchUp, View<'_>) {
+        let view = View {
+            channel: &self.id,
+            log: &self.log,
+            incoming: &self.incoming,
+            known: &self.known,
+            requests: &self.requests,
+            floor: self.meta.floor.as_ref().map(|floor| floor.lamport).max(self.meta.horizon).unwrap_or(Lamport(0)),
+            parked_since: self.meta.age_ms.saturating_sub(PARKED_LATELY_MS),
+            has_gap: self.gap_to_catch_up(),
+            random: self.now.random(),
+            now: self.now.running,
+        };
+        (&mut self.catch_up, view)
+    }
+
+    /// Whether messages are missing in a way that repair takes long to mend; `None` where there is nothing, else whether it
+    /// is plain.
+    fn seen_gap(&self) -> Option<bool> {
+        let bound = self.old_up_to();
+        let (lowest, _) = self.incoming.after(bound.as_ref()).next()?;
+        let newest = self.log.newest().map_or(0, |newest| newest.lamport.0);
+        let away = lowest.lamport.0 > newest.saturating_add(AWAY_MS);
+        let oldest = self.requests.awaited_since(u64::MAX).next()?;
+        let waited = self.meta.age_ms.saturating_sub(oldest.request.since_age_ms);
+        let old = waited >= millis(self.answers.waits().t_max);
+        (away || old || self.requests.len() > MANY).then_some(away || old)
+    }
+
+    /// A message was parked, or time has passed: perhaps there is a gap.
+    pub(in crate::channel) fn look_for_gap(&mut self) {
+        if self.catch_up.is_idle() && self.catches_up() {
+            let Some(plain) = self.seen_gap() else { return };
+            let wait = if plain { self.now.random() % 500 } else { 1_000 + self.now.random() % 1_000 };
+            self.catch_up.want_for_gap(self.now.running, wait);
+        }
+    }
+
+    /// A message has entered the log.
+    pub(in crate::channel) fn note_logged(&mut self, key: &LogKey) {
+        self.catch_up.entered(key, self.now.running, self.log.len());
+    }
+
+    /// A message has left the log elsewhere than at its lower end.
+    pub(in crate::channel) fn note_taken_out(&mut self, body: &Body) {
+        self.catch_up.taken_out(&self.id, body);
+    }
+
+    /// A sync message takes its digest along, where there is one and room for it.
+    pub(in crate::channel) fn add_digest(&mut self, message: &mut Message) {
+        if !self.catches_up() {
+            return;
+        }
+        let max = self.config.max_transmit_bytes.unwrap_or(usize::MAX).min(self.config.limits.max_message_bytes);
+        let (catch_up, view) = self.catching_up();
+        let Some(digest) = catch_up.digest(&view) else { return };
+        message.catch_up = CatchUpField::Digest(Box::new(digest));
+        if message.encoded_len(self.config.dialect) > max {
+            message.catch_up = CatchUpField::Absent;
+        }
+    }
+
+    /// Takes a digest in: an equal one acknowledges what it covers.
+    pub(in crate::channel) fn take_digest(&mut self, message: &Message) {
+        let CatchUpField::Digest(digest) = &message.catch_up else { return };
+        if !self.catches_up() || self.is_own(&message.sender) {
+            return;
+        }
+        let (catch_up, view) = self.catching_up();
+        let Some(lower) = catch_up.hear_digest(&view, &message.sender, digest) else { return };
+        let covered = |key: &LogKey| key.lamport > lower && key.lamport <= digest.upper;
+        let open = self.outgoing.iter().map(|open| &open.entry.key).filter(|key| covered(key));
+        let held: Vec<LogKey> = open.filter(|key| self.log.get(key).is_some()).cloned().collect();
+        held.iter().for_each(|key| self.acknowledged(key, &message.sender));
+    }
+
+    /// Takes a frame in, which nothing else of the channel looks at.
+    pub(in crate::channel) fn take_frame(&mut self, message: Message) -> Outcome {
+        self.stats.received += 1;
+        if let CatchUpField::Frame(frame) = &message.catch_up
+            && self.catches_up()
+            && !self.is_own(&message.sender)
+        {
+            let own = self.participant.clone();
+            let (catch_up, view) = self.catching_up();
+            catch_up.take(&view, &message.sender, &own, frame);
+            self.carry_out();
+        }
+        Outcome::Received(Received { id: message.id, fate: Fate::Frame, released: Vec::new() })
+    }
+
+    /// What a message received stands for, while a session counts such.
+    pub(in crate::channel) fn counted_rid(&self, message: &Message, kind: MessageKind) -> Option<Rid> {
+        if kind != MessageKind::Content || !self.catch_up.counts_arrivals() {
+            return None;
+        }
+        let key = LogKey { lamport: message.lamport?, id: message.id.clone() };
+        let (sender, content) = (message.sender.clone(), message.content.clone());
+        let body = Body { key, sender, causal_history: message.causal_history.clone(), content };
+        Some(set::item_of(&self.id, &body).rid)
+    }
+
+    /// A message that is counted was received.
+    pub(in crate::channel) fn note_arrival(&mut self, rid: &Rid, fate: &Fate) {
+        let new = matches!(fate, Fate::Delivered | Fate::Parked { .. });
+        let (catch_up, view) = self.catching_up();
+        catch_up.arrived(&view, rid, new);
+        self.carry_out();
+    }
+
+    pub(in crate::channel) fn catch_up_in_time(&mut self) {
+        if self.catches_up() {
+            self.look_for_gap();
+            let (catch_up, view) = self.catching_up();
+            catch_up.timeout(&view);
+            self.carry_out();
+        }
+    }
+
+    /// When catch-up has something to do.
+    pub(in crate::channel) fn next_catch_up(&self) -> Option<RunningTime> {
+        self.catch_up.next_due().filter(|_| self.catches_up())
+    }
+
+    /// The lowest T_req, or when repair goes on that rests for a session.
+    pub(in crate::channel) fn next_request(&self) -> Option<RunningTime> {
+        let due = self.requests.next_due()?;
+        Some(self.catch_up.repair_rests_until().map_or(due, |until| due.max(until)))
+    }
+
+    /// Whether our requests wait for a session that makes progress.
+    pub(in crate::channel) fn repair_rests(&self) -> bool {
+        self.catch_up.repair_rests_until().is_some_and(|until| self.now.running < until)
+    }
+
+    fn carry_out(&mut self) {
+        for act in self.catch_up.take_acts() {
+            match act {
+                Act::GoAheadWithout(ids) => self.go_ahead_without(&ids),
+                Act::Tell(status) => self.effects.tell(Event::SyncStatus(status)),
+                Act::Say(frame) => {
+                    let id = self.new_id(self.meta.lamport, &frame.session.to_be_bytes());
+                    let to = frame.to.clone();
+                    let mut message = self.bare_message(id, None, Bytes::new());
+                    message.catch_up = CatchUpField::Frame(Box::new(frame));
+                    self.effects.transmit_to(TransmitKind::CatchUp, message, Some(to));
+                }
+                Act::Send(key, to) => {
+                    let Some(body) = self.log.get(&key).map(|logged| logged.body.clone()) else { continue };
+                    let message = self.message_of(&body);
+                    self.end_response(&key.id);
+                    self.effects.transmit_to(TransmitKind::CatchUp, message, Some(to));
+                }
+            }
+        }
+    }
+
+    fn gap_to_catch_up(&self) -> bool {
+        self.seen_gap().is_some()
+    }
+}

@@ -1,0 +1,159 @@
+//! What others ask for is answered from what is here, without remembering who asked (docs/protocol.md section 13).
+//!
+//! Names are forgeable, so the budgets of the channel are what counts.
+
+use std::time::Duration;
+
+use crate::channel::known::Standing;
+use crate::reconcile::{self, Rid};
+use crate::types::{Frame, FrameBody, Lamport, MessageId, ParticipantId, RunningTime};
+
+use super::bucket::Bucket;
+use super::{Act, CatchUp, MAX_FRAME, MAX_IDS, MAX_LACKING, OTHER_RULES, RULES, View, WELCOME, Why};
+
+/// Frames answered a second, and at once.
+const FRAMES: (u64, u64) = (16, 64);
+/// Bytes of messages sent for catch-up a second, and at once: 8 MiB a minute.
+const BYTES: (u64, u64) = ((8 << 20) / 60, 8 << 20);
+/// A participant that cannot answer now is to be asked again after so long.
+const RETRY: Duration = Duration::from_secs(2);
+/// Messages asked for in one frame that are looked at.
+const MAX_FETCHED: usize = 256;
+/// What was found missing by somebody's question may come with its messages: so long it is waited for.
+const LACKING_MS: u64 = 1_000;
+
+/// What is left to spend on others.
+#[derive(Debug)]
+pub(super) struct Serve {
+    frames: Bucket,
+    refusals: Bucket,
+    bytes: Bucket,
+}
+
+impl Serve {
+    pub(super) fn new(now: RunningTime) -> Self {
+        Self {
+            frames: Bucket::new(FRAMES.0, FRAMES.1, now),
+            refusals: Bucket::new(1, 1, now),
+            bytes: Bucket::new(BYTES.0, BYTES.1, now),
+        }
+    }
+}
+
+impl CatchUp {
+    /// Answers a question.
+    pub(super) fn serve(&mut self, view: &View<'_>, by: &ParticipantId, frame: &Frame) {
+        let ready = self.set.advance(view.channel, view.log, view.floor);
+        if !self.serve.frames.take(view.now) || !ready {
+            if self.serve.refusals.take(view.now) {
+                let retry_after_ms = u64::try_from(RETRY.as_millis()).unwrap_or(u64::MAX);
+                self.reply(by, frame, FrameBody::Busy { retry_after_ms });
+            }
+            return;
+        }
+        match &frame.body {
+            FrameBody::Reconcile { rules: RULES, upper, push, message, .. } => {
+                self.respond(view, by, frame, *upper, *push, message);
+            }
+            FrameBody::Reconcile { .. } => self.reply(by, frame, FrameBody::Cancel { reason: OTHER_RULES }),
+            FrameBody::Fetch { rids } => self.send_fetched(view, by, frame, rids),
+            FrameBody::FetchIds { ids } => self.send_named(view, by, frame, ids),
+            _ => {}
+        }
+    }
+
+    fn respond(
+        &mut self,
+        view: &View<'_>,
+        by: &ParticipantId,
+        frame: &Frame,
+        upper: Lamport,
+        push: u64,
+        message: &[u8],
+    ) {
+        let options = self.options(frame.floor, upper);
+        // What is no message of reconciliation is not answered.
+        let Ok(answer) = reconcile::respond(self.set.index(), &options, message) else { return };
+        let place = self.acts.len();
+        let pushed = self.push(view, by, &answer.only_here, push);
+        let (message, push) = (answer.message.into(), pushed);
+        let body = FrameBody::Reconcile { rules: RULES, upper, answer: true, push, message };
+        let said = Act::Say(Frame::new(frame.session, by.clone(), self.set.floor(), body));
+        self.acts.insert(place, said);
+        if pushed > 0 {
+            self.reply(by, frame, FrameBody::End { sent: pushed, gone: Vec::new(), more: false, evicted: Vec::new() });
+        }
+        self.note_lacking(view, by, answer.only_there);
+    }
+
+    /// Somebody who asks holds what we lack.
+    fn note_lacking(&mut self, view: &View<'_>, by: &ParticipantId, mut rids: Vec<Rid>) {
+        rids.truncate(MAX_LACKING);
+        let lacks = rids.iter().any(|rid| self.set.key(rid).is_none());
+        if lacks {
+            self.want(Why::Lacking(by.clone(), rids), view.now, LACKING_MS + view.random % LACKING_MS);
+        }
+    }
+
+    fn send_fetched(&mut self, view: &View<'_>, by: &ParticipantId, frame: &Frame, rids: &[[u8; 32]]) {
+        let (mut sent, mut gone, mut more) = (0, Vec::new(), rids.len() > MAX_FETCHED);
+        let mut left = self.serve.bytes.left(view.now).min(MAX_FRAME as u64);
+        for rid in rids.iter().take(MAX_FETCHED) {
+            let key = self.set.key(&Rid(*rid)).filter(|key| view.log.get(key).is_some());
+            match key.cloned() {
+                None => gone.push(*rid),
+                Some(_) if left == 0 => more = true,
+                Some(key) => {
+                    left = left.saturating_sub(self.send_one(view, by, key));
+                    sent += 1;
+                }
+            }
+        }
+        self.reply(by, frame, FrameBody::End { sent, gone, more, evicted: Vec::new() });
+    }
+
+    /// Sends what is in the log, and says what has left it.
+    fn send_named(&mut self, view: &View<'_>, by: &ParticipantId, frame: &Frame, ids: &[MessageId]) {
+        let (mut sent, mut more, mut evicted) = (0, ids.len() > MAX_IDS, Vec::new());
+        let mut left = self.serve.bytes.left(view.now).min(MAX_FRAME as u64);
+        for id in ids.iter().take(MAX_IDS) {
+            match view.known.key(id).filter(|key| view.log.get(key).is_some()) {
+                Some(_) if left == 0 => more = true,
+                Some(key) => {
+                    left = left.saturating_sub(self.send_one(view, by, key));
+                    sent += 1;
+                }
+                None if view.known.standing(id) == Standing::Delivered => evicted.push(id.clone()),
+                None => {}
+            }
+        }
+        self.reply(by, frame, FrameBody::End { sent, gone: Vec::new(), more, evicted });
+    }
+
+    /// Sends the lowest of what another was found to lack, so many bytes of it; says how many messages.
+    pub(super) fn push(&mut self, view: &View<'_>, to: &ParticipantId, rids: &[Rid], most: u64) -> u64 {
+        let mut left = self.serve.bytes.left(view.now).min(most).min(WELCOME);
+        let mut sent = 0;
+        for rid in rids {
+            let Some(key) = self.set.key(rid).filter(|key| view.log.get(key).is_some()).cloned() else { break };
+            if left == 0 {
+                break;
+            }
+            left = left.saturating_sub(self.send_one(view, to, key));
+            sent += 1;
+        }
+        sent
+    }
+
+    /// Sends a message; says what it costs.
+    fn send_one(&mut self, view: &View<'_>, to: &ParticipantId, key: crate::state::LogKey) -> u64 {
+        let cost = view.log.get(&key).map_or(0, |logged| super::super::log::cost(&logged.body)) as u64;
+        self.serve.bytes.spend(cost);
+        self.acts.push(Act::Send(key, to.clone()));
+        cost
+    }
+
+    fn reply(&mut self, by: &ParticipantId, frame: &Frame, body: FrameBody) {
+        self.acts.push(Act::Say(Frame::new(frame.session, by.clone(), self.set.floor(), body)));
+    }
+}

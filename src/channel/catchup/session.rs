@@ -1,0 +1,384 @@
+//! One session of a participant that may lack messages: with whom, what it needs, and what it asked for last
+//! (docs/protocol.md section 13).
+//!
+//! How it moves: a question (reconcile or fetch) goes out under a number of its own, which its answers repeat. Messages
+//! that arrive are struck off, whoever sent them. Each question has a deadline; what is over ends or is asked again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::reconcile::Rid;
+use crate::types::{MessageId, ParticipantId, RunningTime};
+
+/// Messages asked for at once.
+pub(super) const FETCHED: usize = 256;
+/// Messages that one session may need.
+const MAX_NEED: usize = 100_000;
+/// Questions without a new message before it ends.
+const MAX_ROUNDS: u32 = 16;
+/// Time without a new message before it ends.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Tries of one question after the first.
+const RETRIES: u32 = 2;
+/// While a message came so lately, repair rests.
+const PROGRESS: Duration = Duration::from_secs(3);
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Nothing was asked yet: our set was not ready.
+    Nothing,
+    /// What both hold.
+    Reconcile,
+    /// Messages: those asked for, or those that follow an answer.
+    Messages,
+    /// Messages of which the id alone is known.
+    Ids,
+}
+
+/// What a deadline means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Ask for what is still missing: the other side has sent what it had.
+    GoOn,
+    /// Ask again.
+    Again,
+    /// The source does not answer.
+    Silent,
+    /// It leads nowhere.
+    Over,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) source: ParticipantId,
+    /// Whose set was compared last.
+    pub(super) compared: ParticipantId,
+    /// Sources that did not answer.
+    pub(super) tried: BTreeSet<ParticipantId>,
+    /// Number of the present question.
+    pub(super) exchange: u64,
+    pub(super) asked: Asked,
+    /// By order of arrival in the need, which is that of time.
+    need: BTreeMap<u64, Rid>,
+    places: BTreeMap<Rid, u64>,
+    next_place: u64,
+    /// Of the messages asked for last, those that have not come.
+    outstanding: BTreeSet<Rid>,
+    /// New messages that it brought.
+    pub(super) received: u64,
+    /// There is more to compare when what is needed is here.
+    pub(super) more: bool,
+    /// Bytes that are still welcome unasked.
+    pub(super) welcome: u64,
+    /// What is asked for by its id, and how many of those asked had it once.
+    unmet: BTreeMap<MessageId, u32>,
+    /// Who said what became of it.
+    witnesses: BTreeSet<ParticipantId>,
+    /// All that will come of the present question was sent.
+    ended: bool,
+    /// Something came since the present question.
+    moved: bool,
+    tries: u32,
+    rounds: u32,
+    asked_at: RunningTime,
+    deadline: RunningTime,
+    progress_at: RunningTime,
+}
+
+impl Session {
+    pub(super) fn new(source: ParticipantId, welcome: u64, now: RunningTime) -> Self {
+        Self {
+            compared: source.clone(),
+            source,
+            tried: BTreeSet::new(),
+            exchange: 0,
+            asked: Asked::Nothing,
+            need: BTreeMap::new(),
+            places: BTreeMap::new(),
+            next_place: 0,
+            outstanding: BTreeSet::new(),
+            received: 0,
+            more: false,
+            welcome,
+            unmet: BTreeMap::new(),
+            witnesses: BTreeSet::new(),
+            ended: false,
+            moved: false,
+            tries: 0,
+            rounds: 0,
+            asked_at: now,
+            deadline: now,
+            progress_at: now,
+        }
+    }
+
+    pub(super) fn missing(&self) -> usize {
+        self.need.len()
+    }
+
+    pub(super) fn deadline(&self) -> RunningTime {
+        self.deadline
+    }
+
+    /// Until when repair rests.
+    pub(super) fn rests_until(&self) -> RunningTime {
+        self.progress_at.after(PROGRESS)
+    }
+
+    /// A question goes out; it is waited for as long as its source takes.
+    pub(super) fn ask(&mut self, exchange: u64, asked: Asked, wait: Duration, now: RunningTime) {
+        (self.exchange, self.asked, self.ended, self.moved) = (exchange, asked, false, false);
+        self.rounds += 1;
+        self.asked_at = now;
+        self.deadline = now.after(wait.saturating_mul(1 << self.tries.min(8)));
+    }
+
+    /// Our set is not ready: to be looked at again in a moment.
+    pub(super) fn hold(&mut self, until: RunningTime) {
+        (self.asked, self.deadline) = (Asked::Nothing, until);
+    }
+
+    /// How long the present question took, if it was asked once.
+    pub(super) fn answered_in(&self, now: RunningTime) -> Option<Duration> {
+        (self.tries == 0).then(|| now.since(self.asked_at))
+    }
+
+    /// The present question was answered.
+    pub(super) fn answered(&mut self) {
+        self.tries = 0;
+    }
+
+    /// Another source begins anew: it may lack what the last one had.
+    pub(super) fn turn_to(&mut self, source: ParticipantId) {
+        self.compared = source.clone();
+        let last = std::mem::replace(&mut self.source, source);
+        self.tried.insert(last);
+        self.need.clear();
+        self.places.clear();
+        self.outstanding.clear();
+        (self.asked, self.tries, self.more) = (Asked::Nothing, 0, false);
+    }
+
+    /// A message that is needed, the lowest first.
+    pub(super) fn needs(&mut self, rid: Rid) {
+        if self.need.len() >= MAX_NEED {
+            self.more = true;
+            return;
+        }
+        if !self.places.contains_key(&rid) {
+            self.need.insert(self.next_place, rid);
+            self.places.insert(rid, self.next_place);
+            self.next_place += 1;
+        }
+    }
+
+    /// These are on their way, after an answer.
+    pub(super) fn expect(&mut self, rids: impl Iterator<Item = Rid>, wait: Duration, now: RunningTime) {
+        self.outstanding = rids.filter(|rid| self.places.contains_key(rid)).collect();
+        (self.asked, self.ended, self.moved) = (Asked::Messages, false, false);
+        self.deadline = now.after(wait);
+    }
+
+    /// What to ask for next, `max` at most; empty when nothing is needed.
+    pub(super) fn next(&mut self, max: usize) -> Vec<Rid> {
+        let rids: Vec<Rid> = self.need.values().take(max.min(FETCHED)).copied().collect();
+        self.outstanding = rids.iter().copied().collect();
+        rids
+    }
+
+    /// A message is here; says whether it was needed. One that could not be taken is needed no longer, and is no progress.
+    pub(super) fn arrived(&mut self, rid: &Rid, new: bool, wait: Duration, now: RunningTime) -> bool {
+        let Some(place) = self.places.remove(rid) else { return false };
+        self.need.remove(&place);
+        self.outstanding.remove(rid);
+        self.moved = true;
+        if new {
+            self.received += 1;
+            (self.tries, self.rounds, self.progress_at) = (0, 0, now);
+        }
+        if !self.ended {
+            self.deadline = self.deadline.max(now.after(wait));
+        }
+        true
+    }
+
+    /// The source does not have it.
+    pub(super) fn gone(&mut self, rid: &Rid) {
+        if let Some(place) = self.places.remove(rid) {
+            self.need.remove(&place);
+            self.outstanding.remove(rid);
+        }
+    }
+
+    /// These are still missing, and their ids are all that is known of them; empty when nothing is.
+    pub(super) fn ask_ids(&mut self, ids: Vec<MessageId>) -> Vec<MessageId> {
+        let before = std::mem::take(&mut self.unmet);
+        let said = |id: &MessageId| before.get(id).copied().unwrap_or(0);
+        // What has come to be missing since the first answer is left to another session.
+        let ids = ids.into_iter().filter(|id| self.witnesses.is_empty() || before.contains_key(id));
+        self.unmet = ids.map(|id| (id.clone(), said(&id))).collect();
+        self.unmet.keys().cloned().collect()
+    }
+
+    /// Its source had these once.
+    pub(super) fn evicted(&mut self, ids: &[MessageId]) {
+        self.witnesses.insert(self.source.clone());
+        for id in ids {
+            if let Some(said) = self.unmet.get_mut(id) {
+                *said += 1;
+            }
+        }
+    }
+
+    /// Whether its source has said what became of the missing.
+    pub(super) fn has_witness(&self, name: &ParticipantId) -> bool {
+        self.witnesses.contains(name)
+    }
+
+    /// How many have said so.
+    pub(super) fn witnesses(&self) -> usize {
+        self.witnesses.len()
+    }
+
+    /// Another one is asked for the same ids.
+    pub(super) fn ask_also(&mut self, source: ParticipantId) {
+        (self.source, self.tries) = (source, 0);
+    }
+
+    /// What all of those asked had once.
+    pub(super) fn evicted_everywhere(&self) -> Vec<MessageId> {
+        let all = u32::try_from(self.witnesses.len()).unwrap_or(u32::MAX);
+        let everywhere = self.unmet.iter().filter(|(_, said)| all > 0 && **said >= all);
+        everywhere.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Whether all that was asked for has come.
+    pub(super) fn has_all_asked(&self) -> bool {
+        self.asked == Asked::Messages && self.outstanding.is_empty()
+    }
+
+    /// The source has sent what it had; what is still on its way has a moment.
+    pub(super) fn end(&mut self, grace: Duration, now: RunningTime) {
+        self.ended = true;
+        self.deadline = self.deadline.min(now.after(grace));
+    }
+
+    /// Whether it leads nowhere, however its source answers.
+    pub(super) fn is_over(&self, now: RunningTime) -> bool {
+        self.rounds >= MAX_ROUNDS || now.since(self.progress_at) >= PATIENCE
+    }
+
+    /// What the time means that has come.
+    pub(super) fn due(&mut self, now: RunningTime) -> Option<Due> {
+        if now < self.deadline {
+            return None;
+        }
+        if self.is_over(now) {
+            return Some(Due::Over);
+        }
+        if self.asked == Asked::Nothing {
+            return Some(Due::Again);
+        }
+        if self.moved || self.ended && self.asked == Asked::Ids {
+            return Some(Due::GoOn);
+        }
+        self.tries += 1;
+        Some(if self.tries > RETRIES { Due::Silent } else { Due::Again })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(ms: u64) -> RunningTime {
+        RunningTime::from_millis(ms)
+    }
+
+    fn rid(n: u8) -> Rid {
+        Rid([n; 32])
+    }
+
+    fn session(needs: u8) -> Session {
+        let mut session = Session::new("bob".into(), 0, at(0));
+        (0..needs).for_each(|n| session.needs(rid(n)));
+        session
+    }
+
+    #[test]
+    fn what_did_not_come_is_asked_for_again_when_the_source_has_sent_all() {
+        let mut session = session(3);
+        assert_eq!(session.next(9), [rid(0), rid(1), rid(2)]);
+        session.ask(1, Asked::Messages, SECOND, at(0));
+        assert!(session.arrived(&rid(0), true, SECOND, at(100)));
+        assert!(!session.arrived(&rid(0), true, SECOND, at(101)), "it is needed once");
+        assert!(session.arrived(&rid(2), true, SECOND, at(102)));
+        assert!(!session.has_all_asked());
+        session.end(SECOND / 10, at(103));
+        assert_eq!(session.due(at(202)), None, "it may still be on its way");
+        assert_eq!(session.due(at(203)), Some(Due::GoOn));
+        assert_eq!(session.next(9), [rid(1)]);
+    }
+
+    #[test]
+    fn a_silent_source_is_asked_three_times_and_longer_each_time() {
+        let mut session = session(1);
+        session.ask(1, Asked::Messages, SECOND, at(0));
+        assert_eq!((session.due(at(999)), session.due(at(1_000))), (None, Some(Due::Again)));
+        session.ask(2, Asked::Messages, SECOND, at(1_000));
+        assert_eq!((session.due(at(2_999)), session.due(at(3_000))), (None, Some(Due::Again)));
+        session.ask(3, Asked::Messages, SECOND, at(3_000));
+        assert_eq!((session.due(at(6_999)), session.due(at(7_000))), (None, Some(Due::Silent)));
+    }
+
+    #[test]
+    fn a_session_ends_after_16_questions_or_two_minutes_without_a_new_message() {
+        let mut rounds = session(1);
+        for round in 0..16 {
+            assert_ne!(rounds.due(at(0)), Some(Due::Over), "{round}");
+            rounds.answered();
+            rounds.ask(round, Asked::Reconcile, Duration::ZERO, at(0));
+        }
+        assert_eq!(rounds.due(at(0)), Some(Due::Over));
+        let mut time = session(2);
+        time.ask(1, Asked::Messages, SECOND, at(0));
+        time.arrived(&rid(0), true, SECOND, at(50_000));
+        assert_ne!(time.due(at(169_999)), Some(Due::Over));
+        assert_eq!(time.due(at(170_000)), Some(Due::Over));
+    }
+
+    #[test]
+    fn what_one_of_those_asked_may_still_have_is_not_evicted_everywhere() {
+        let ids = || vec![MessageId::from("a"), "b".into(), "c".into()];
+        let mut session = session(0);
+        assert_eq!(session.evicted_everywhere(), []);
+        session.ask_ids(ids());
+        session.evicted(&["a".into(), "b".into(), "x".into()]);
+        session.ask_also("carol".into());
+        assert_eq!(session.ask_ids(vec!["a".into(), "b".into(), "new".into()]), ["a".into(), "b".into()]);
+        session.evicted(&["b".into()]);
+        assert_eq!(session.evicted_everywhere(), ["b".into()]);
+    }
+
+    #[test]
+    fn another_source_is_asked_what_it_has() {
+        let mut session = session(2);
+        session.turn_to("carol".into());
+        assert_eq!((session.missing(), session.tried.len()), (0, 1));
+        assert_eq!(session.due(at(0)), Some(Due::Again));
+    }
+
+    #[test]
+    fn what_a_session_needs_is_bounded() {
+        let mut session = session(0);
+        for n in 0..=100_000_u32 {
+            let mut rid = [0; 32];
+            rid[..4].copy_from_slice(&n.to_be_bytes());
+            session.needs(Rid(rid));
+        }
+        assert_eq!((session.missing(), session.more), (100_000, true));
+    }
+}
