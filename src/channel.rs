@@ -67,6 +67,7 @@ mod repair;
 mod restore;
 mod review;
 mod send;
+mod send_many;
 mod shares;
 mod slice;
 mod sync;
@@ -131,6 +132,8 @@ pub enum Input {
         /// The message's id; without one, a hash as LIP-173 defines it.
         id: Option<MessageId>,
     },
+    /// Send several contents as one: all of them in one step, or none (docs/protocol.md section 4). Each names the one before.
+    SendMany(Vec<Bytes>),
     /// Send content that is not kept (LIP-109, "Ephemeral Messages").
     SendEphemeral {
         /// As in [`Input::Send`].
@@ -216,7 +219,7 @@ pub struct Transmit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransmitKind {
-    /// The answer to [`Input::Send`].
+    /// The answer to [`Input::Send`], or to [`Input::SendMany`].
     Content,
     /// The answer to [`Input::SendEphemeral`].
     Ephemeral,
@@ -242,6 +245,8 @@ pub enum Outcome {
     Done,
     /// The message with this id is in [`Step::transmit`].
     Sent(MessageId),
+    /// The messages with these ids are in [`Step::transmit`], in this order.
+    SentMany(Vec<MessageId>),
     /// A received message was taken in.
     Received(Received),
 }
@@ -461,7 +466,8 @@ impl Channel {
         self.slice.begin();
         let checkpoint = input == Input::Checkpoint;
         let outcome = match input {
-            Input::Send { content, id } => self.send(content, id),
+            Input::Send { content, id } => self.send(content, id, send::KEPT_HEADS),
+            Input::SendMany(contents) => self.send_many(contents),
             Input::SendEphemeral { content } => self.send_ephemeral(content),
             Input::SendSync => {
                 self.send_sync();

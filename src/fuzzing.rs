@@ -8,6 +8,7 @@
 mod channel;
 mod filter;
 mod interop;
+mod segment;
 mod snapshot;
 #[cfg(feature = "redb")]
 mod store;
@@ -16,6 +17,7 @@ mod wire;
 pub use channel::channel;
 pub use filter::filter;
 pub use interop::interop;
+pub use segment::segment;
 pub use snapshot::snapshot;
 #[cfg(feature = "redb")]
 pub use store::store;
@@ -29,6 +31,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("channel", channel),
     ("filter", filter),
     ("interop", interop),
+    ("segment", segment),
     ("snapshot", snapshot),
     #[cfg(feature = "redb")]
     ("store", store),

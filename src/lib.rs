@@ -26,6 +26,7 @@
 //! - [`state`]: what is saved. Plain rows and commits.
 //! - [`filter`]: summaries of received ids, our own and those of others.
 //! - [`reconcile`]: what two sets of messages differ in, without telling all of either.
+//! - [`segment`]: payloads too large for one message, split and put together again.
 //! - [`wire`]: bytes to messages and back, per dialect, within limits.
 //! - [`channel`]: one conversation as a state machine. An input in, a step out; this is the protocol.
 //! - `store` (feature `store`): the five-method trait `Persistence`, its codec, memory, redb, sled, SQLite.
@@ -49,6 +50,7 @@ pub mod manager;
 pub mod reconcile;
 #[cfg(feature = "manager")]
 pub mod reliable;
+pub mod segment;
 #[cfg(feature = "testing")]
 pub mod sim;
 pub mod state;

@@ -308,7 +308,7 @@ impl ReliabilityManager {
     /// As [`unwrap_received`](Self::unwrap_received).
     pub async fn relay(&self, message: Message) -> Result<Relayed, ManagerError> {
         let (channel, id) = (message.channel.clone(), message.id.clone());
-        let Answer { outcome, own } = self.enter(&channel, Input::Relay(message), None).await?;
+        let Answer { outcome, own, .. } = self.enter(&channel, Input::Relay(message), None).await?;
         let bytes = own.map(|(message, dialect)| wire::encode(&message, dialect)).transpose()?;
         Ok(Relayed { bytes, received: received(outcome, id) })
     }
@@ -371,7 +371,7 @@ impl ReliabilityManager {
     }
 
     async fn wrap(&self, channel: ChannelId, input: Input) -> Result<Wrapped, ManagerError> {
-        let Answer { outcome, own } = self.call(&channel, input).await?;
+        let Answer { outcome, own, .. } = self.call(&channel, input).await?;
         match (outcome, own) {
             (Outcome::Sent(id), Some((message, dialect))) => {
                 Ok(Wrapped { id, bytes: wire::encode(&message, dialect)? })
@@ -379,6 +379,18 @@ impl ReliabilityManager {
             // A channel answers what is sent with `Sent` and the message; anything else is its defect.
             _ => Err(ManagerError::ChannelFailed(channel)),
         }
+    }
+
+    /// Makes messages of these contents, all or none.
+    pub(crate) async fn wrap_many(
+        &self,
+        channel: &ChannelId,
+        contents: Vec<Bytes>,
+    ) -> Result<Vec<Wrapped>, ManagerError> {
+        let Answer { own, further, .. } = self.call(channel, Input::SendMany(contents)).await?;
+        let Some((first, dialect)) = own else { return Ok(Vec::new()) };
+        let messages = std::iter::once(*first).chain(further);
+        messages.map(|message| Ok(Wrapped { bytes: wire::encode(&message, dialect)?, id: message.id })).collect()
     }
 
     async fn call(&self, channel: &ChannelId, input: Input) -> Result<Answer, ManagerError> {

@@ -40,25 +40,46 @@
 //! everything, and then goes on with the events; or it keeps the cursor of the last delivery it has dealt with, and asks
 //! the [`manager`](Node::manager) for `deliveries_since` it.
 //!
+//! # Large payloads
+//! What the network does not carry in one message is sent in segments (LIP-243), up to 255 of them. It is received once, whole,
+//! in the place of its last segment. All segments are saved in one commit before [`ReliableChannel::send`] returns, and
+//! those received are rows of the log: a restart of either side in between loses nothing. [`Segmentation`] has the options.
+//! In the log a payload counts as one message, and its bytes count apart, up to 64 MiB: where there is more, the lowest places
+//! leave the log, the conversation before the oldest file among them.
+//!
+//! After a restart nobody knows any more *who* had acknowledged a segment before it, only that somebody had. Such segments
+//! count for everybody then: among two participants that is exact, among more `Delivered` may name one who lacks some of them.
+//!
+//! # Encryption
+//! With [`ChannelBuilder::encryption`] each message is sealed on its way out and opened on its way in ([`Encryption`]). Members
+//! change keys by [`ReliableChannel::set_encryption`]: a number travels with each message, and keys of lower numbers go on to
+//! open what was sealed with them.
+//!
 //! # What is not here yet
-//! A message must fit into what the transport carries, with about 200 bytes for what goes with it: what does not is
-//! [`NodeError::TooLarge`]. Nothing is encrypted, and nothing limits how much is sent.
+//! Nothing limits how much is sent.
 
 mod builder;
 mod channel;
+mod encryption;
 mod events;
 mod link;
 mod outbox;
+mod parts;
+mod requests;
 mod router;
+mod segmentation;
+mod wholes;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use builder::{ChannelBuilder, NodeBuilder};
 pub use channel::{ReliableChannel, RequestState};
+pub use encryption::{Encryption, EncryptionError};
 pub use events::{ChannelEvent, Events, RequestId};
+pub use segmentation::Segmentation;
 
-use crate::channel::ChannelError;
+use crate::channel::{ChannelError, Config};
 use crate::manager::{ManagerError, ReliabilityManager, ShutdownReport};
 use crate::transport::{Transport, TransportError};
 use crate::types::{ChannelId, ParticipantId};
@@ -77,6 +98,9 @@ struct Inner {
     manager: ReliabilityManager,
     transport: Arc<dyn Transport>,
     router: Arc<Router>,
+    /// As given, for channels without options of their own.
+    config: Config,
+    segmentation: Segmentation,
 }
 
 impl Node {
@@ -152,12 +176,21 @@ pub enum NodeError {
     /// The caller's fault: this node is not in this channel, or not any more.
     #[error("channel {0} is not joined")]
     NotJoined(ChannelId),
-    /// The caller's fault: with what goes with it, the message is larger than the network carries. Send less, or in pieces.
+    /// The caller's fault: the message is larger than what can be sent, in segments where these are allowed. Send less.
     #[error("the message takes {bytes} bytes, and at most {max} can be sent; send it in pieces")]
     TooLarge {
-        /// Bytes of the message, with what goes with it.
+        /// Bytes of the message.
         bytes: usize,
         /// Bytes allowed.
+        max: usize,
+    },
+    /// The caller's fault: a key adds more bytes to a message than the keys that the channel was joined with, of which there may
+    /// be none.
+    #[error("the key takes {bytes} bytes of a message, and {max} are kept free; join the channel anew with this key")]
+    Overhead {
+        /// Bytes that it takes.
+        bytes: usize,
+        /// Bytes that messages leave free.
         max: usize,
     },
     /// The network's fault.

@@ -14,20 +14,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("filter", &["types"]),
     ("reconcile", &["types"]),
     ("state", &["types"]),
+    ("segment", &["types"]),
     ("wire", &["types", "state", "filter"]),
-    ("channel", &["types", "state", "filter", "reconcile"]),
+    ("channel", &["types", "state", "filter", "reconcile", "segment"]),
     ("store", &["types", "state", "wire"]),
     ("catchup", &["types", "state"]),
     ("transport", &["types"]),
     ("executor", &["types", "state", "channel", "store"]),
     ("manager", &["types", "filter", "state", "wire", "channel", "store", "executor", "catchup", "transport"]),
-    ("reliable", &["types", "state", "channel", "store", "manager", "transport"]),
-    ("fuzzing", &["types", "filter", "state", "wire", "channel", "store", "executor", "catchup"]),
+    ("reliable", &["types", "state", "segment", "channel", "store", "manager", "transport"]),
+    ("fuzzing", &["types", "filter", "state", "segment", "wire", "channel", "store", "executor", "catchup"]),
     ("sim", &["types", "filter", "state", "wire", "channel", "store", "executor", "catchup"]),
 ];
 
 /// Modules that take time and entropy as arguments and touch nothing outside.
-const CORE: &[&str] = &["types", "state", "filter", "reconcile", "wire", "channel", "executor", "catchup"];
+const CORE: &[&str] = &["types", "state", "filter", "reconcile", "segment", "wire", "channel", "executor", "catchup"];
 
 /// Words that no core module may say.
 const CORE_BANS_WORD: &[&str] = &[

@@ -82,6 +82,9 @@ fn write_the_seeds() {
     for (name, k, ones) in [("sparse", 7_u32, 0x11), ("half", 7, 0x55), ("full", 1, 0xff), ("absurd", 65, 1)] {
         write("filter", name.into(), [&k.to_le_bytes()[..], b"12345678", &[20], &[ones; 24]].concat());
     }
+    for (name, contents) in segments() {
+        write("segment", name.into(), contents);
+    }
     peers(write);
     snapshots(write);
     for (name, options, operations) in scripts() {
@@ -131,6 +134,28 @@ fn messages() -> Vec<(&'static str, Message)> {
             }),
         ),
         ("content", content),
+    ]
+}
+
+/// Bounds, and segments of a payload or any contents.
+fn segments() -> Vec<(&'static str, Vec<u8>)> {
+    let of = |payload: u8, places: &[u8]| places.iter().flat_map(|place| [128, payload, *place]).collect::<Vec<u8>>();
+    let hash = [&[0x0a, 32][..], &[7; 32]].concat();
+    let raw = |fields: &[u8]| [&[(hash.len() + fields.len()) as u8][..], &hash, fields].concat();
+    let all: Vec<u8> = (0..11).collect();
+    vec![
+        ("in-order", [vec![0], of(250, &all)].concat()),
+        ("reversed", [vec![0], of(250, &[9, 8, 7, 6, 5, 4, 3, 2, 1, 0])].concat()),
+        ("twice", [vec![0], of(251, &[0, 1, 0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7, 8, 9, 6, 7, 8, 9])].concat()),
+        ("parity", [vec![0], of(248, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 9])].concat()),
+        ("parity-last", [vec![0], of(253, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11])].concat()),
+        ("tight", [vec![3], of(250, &all), of(240, &[1, 2]), of(230, &[3]), of(220, &[4]), of(210, &[5])].concat()),
+        ("plain", b"\x00\x05hello".to_vec()),
+        ("single", [vec![0], raw(&[0x18, 1, 0x22, 1, 9])].concat()),
+        ("of-none", [vec![0], raw(&[0x22, 1, 9])].concat()),
+        ("of-many", [vec![0], raw(&[0x18, 0xff, 1, 0x22, 1, 9, 0x30, 1])].concat()),
+        ("of-two", [vec![0], raw(&[0x18, 2, 0x22, 1, 9]), raw(&[0x10, 1, 0x18, 2, 0x22, 1, 9])].concat()),
+        ("parity-alone", [vec![0], raw(&[0x18, 1, 0x22, 1, 9, 0x30, 1, 0x38, 1])].concat()),
     ]
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reliable_channel::channel::{Config, Event};
-use reliable_channel::reliable::{ChannelEvent, Events, Node, NodeError, RequestState};
+use reliable_channel::reliable::{ChannelEvent, Events, Node, NodeError, RequestState, Segmentation};
+use reliable_channel::segment::Mode;
 use reliable_channel::store::MemoryPersistence;
 use reliable_channel::transport::{
     CallbackTransport, Conditions, Hint, Incoming, MemoryNetwork, MemoryTransport, PeerAddr, Subscription, Topic,
@@ -235,7 +236,8 @@ async fn after_closing_nothing_is_published_or_told_and_joined_again_the_history
 async fn what_does_not_fit_is_refused_with_its_size_and_nothing_is_sent() {
     let network = MemoryNetwork::new();
     network.set_max_bytes(1_000);
-    let alice = node("alice", network.member());
+    let whole = Segmentation::default().mode(Mode::Off);
+    let alice = Node::builder("alice").transport(network.member()).segmentation(whole).build().unwrap();
     let (lobby, mut told) = alice.join("lobby").await.unwrap();
     match lobby.send(vec![1; 1_000]).await {
         Err(NodeError::TooLarge { bytes, max: 1_000 }) => assert!((1_001..1_300).contains(&bytes), "{bytes}"),
@@ -246,7 +248,9 @@ async fn what_does_not_fit_is_refused_with_its_size_and_nothing_is_sent() {
     network.set_max_bytes(400);
     let request = lobby.send(vec![1; 700]).await.unwrap();
     let refused = until(&mut told, "an error", |event| match event {
-        ChannelEvent::SendError { request, error: TransportError::TooLarge { max: 400, .. } } => Some(request.clone()),
+        ChannelEvent::SendError { request, segment: None, error: TransportError::TooLarge { max: 400, .. } } => {
+            Some(request.clone())
+        }
         _ => None,
     });
     assert_eq!(refused.await, request);

@@ -55,6 +55,10 @@ pub struct Config {
     pub max_message_history: usize,
     /// Bytes of messages kept in the log. Default 32 MiB: 36 files of 900 KB do not push the conversation out.
     pub max_log_bytes: usize,
+    /// Bytes of segments of large payloads ([`segment`](crate::segment)) kept in the log, which then count towards
+    /// `max_message_history` once a payload and not towards `max_log_bytes`. Default: none, segments are messages like any
+    /// others; a `Node` has 64 MiB.
+    pub max_file_bytes: Option<usize>,
     /// Age after which a message leaves the log. Default: none.
     pub max_log_age: Option<Duration>,
 
@@ -168,6 +172,7 @@ impl Default for Config {
             join: Join::default(),
             max_message_history: 1_000,
             max_log_bytes: 32 << 20,
+            max_file_bytes: None,
             max_log_age: None,
             causal_history_size: 2,
             max_causal_heads: 10,
@@ -260,6 +265,7 @@ impl Config {
         for (name, zero) in [
             ("max_message_history", self.max_message_history == 0),
             ("max_log_bytes", self.max_log_bytes == 0),
+            ("max_file_bytes", self.max_file_bytes == Some(0)),
             ("max_causal_heads", self.max_causal_heads == 0),
             ("resend_interval", self.resend_interval.is_zero()),
             ("sync_interval", self.sync_interval.is_zero()),

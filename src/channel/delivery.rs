@@ -14,6 +14,8 @@ use super::{Channel, Delivery, Event, Limit, Position, slice};
 
 /// Evicted messages remembered, as a multiple of the log's length.
 const STUBS_PER_MESSAGE: usize = 10;
+/// Segments kept, as a multiple of the log's length.
+const SEGMENTS_PER_MESSAGE: usize = 16;
 
 /// Why a message leaves the log.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,10 +106,13 @@ impl Channel {
     /// Evicts what is over the limits, lowest first; what is freed by a rising floor is delivered.
     pub(super) fn retain(&mut self) {
         let (len, bytes) = (self.config.max_message_history, self.config.max_log_bytes);
+        let file_bytes = self.config.max_file_bytes.unwrap_or(usize::MAX);
+        let segments = len.saturating_mul(SEGMENTS_PER_MESSAGE);
         self.evict_while(|channel| {
             let unpinned = channel.log.unpinned();
-            let long = (unpinned.0 > len).then_some(Cause::LengthOrAge);
-            long.or((unpinned.1 > bytes).then_some(Cause::Bytes))
+            let long = unpinned.messages > len || unpinned.segments > segments;
+            let large = unpinned.bytes > bytes || unpinned.file_bytes > file_bytes;
+            long.then_some(Cause::LengthOrAge).or(large.then_some(Cause::Bytes))
         });
         self.drop_stubs();
     }

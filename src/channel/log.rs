@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::segment::{self, Place};
 use crate::state::{Body, LogKey, Logged, Stub};
 use crate::types::{HistoryEntry, MessageId, ParticipantId};
 
@@ -41,6 +42,36 @@ fn stub_cost(key: &LogKey, sender: &ParticipantId) -> usize {
 struct Kept {
     logged: Logged,
     pins: u32,
+    weight: Weight,
+}
+
+/// What counts against the limits of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Weight {
+    /// Messages, a payload of several segments once.
+    pub(super) messages: usize,
+    /// Bytes of messages that are no segments.
+    pub(super) bytes: usize,
+    /// Segments of such payloads.
+    pub(super) segments: usize,
+    /// Their bytes.
+    pub(super) file_bytes: usize,
+}
+
+impl Weight {
+    fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.segments += other.segments;
+        self.file_bytes += other.file_bytes;
+    }
+
+    fn take(&mut self, other: Self) {
+        self.messages -= other.messages;
+        self.bytes -= other.bytes;
+        self.segments -= other.segments;
+        self.file_bytes -= other.file_bytes;
+    }
 }
 
 /// Delivered and sent messages in log order.
@@ -50,26 +81,34 @@ pub(super) struct Log {
     heads: BTreeSet<LogKey>,
     stubs: BTreeMap<LogKey, ParticipantId>,
     stub_bytes: usize,
-    bytes: usize,
-    pinned: usize,
-    pinned_bytes: usize,
+    /// Segments are counted apart.
+    files_apart: bool,
+    all: Weight,
+    pinned: Weight,
     /// All messages below are pinned, but for those in `loose`.
     cursor: Option<LogKey>,
     loose: BTreeSet<LogKey>,
 }
 
 impl Log {
+    /// Nothing yet. Segments of large payloads may count apart from messages.
+    pub(super) fn new(files_apart: bool) -> Self {
+        Self { files_apart, ..Self::default() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.all.bytes + self.all.file_bytes
     }
 
-    /// Messages and bytes that count against the limits.
-    pub(super) fn unpinned(&self) -> (usize, usize) {
-        (self.entries.len() - self.pinned, self.bytes - self.pinned_bytes)
+    /// What counts against the limits.
+    pub(super) fn unpinned(&self) -> Weight {
+        let mut unpinned = self.all;
+        unpinned.take(self.pinned);
+        unpinned
     }
 
     pub(super) fn get(&self, key: &LogKey) -> Option<&Logged> {
@@ -134,21 +173,30 @@ impl Log {
         if known.set(&body.key, Standing::Delivered) == 0 {
             self.heads.insert(body.key.clone());
         }
-        self.bytes += cost(&body);
+        let weight = self.weight(&body);
+        self.all.add(weight);
         if self.cursor.as_ref().is_some_and(|cursor| body.key < *cursor) {
             self.loose.insert(body.key.clone());
         }
-        self.entries.insert(body.key.clone(), Kept { logged, pins: 0 });
+        self.entries.insert(body.key.clone(), Kept { logged, pins: 0, weight });
+    }
+
+    fn weight(&self, body: &Body) -> Weight {
+        let bytes = cost(body);
+        match Some(&body.content).filter(|_| self.files_apart).and_then(segment::place) {
+            None => Weight { messages: 1, bytes, ..Weight::default() },
+            Some(place) => {
+                Weight { messages: usize::from(place == Place::First), segments: 1, file_bytes: bytes, bytes: 0 }
+            }
+        }
     }
 
     /// Takes a message out; heads and references follow.
     pub(super) fn remove(&mut self, key: &LogKey, known: &mut Known) -> Option<Logged> {
         let kept = self.entries.remove(key)?;
-        let cost = cost(&kept.logged.body);
-        self.bytes -= cost;
+        self.all.take(kept.weight);
         if kept.pins > 0 {
-            self.pinned -= 1;
-            self.pinned_bytes -= cost;
+            self.pinned.take(kept.weight);
         }
         self.loose.remove(key);
         self.heads.remove(key);
@@ -179,8 +227,7 @@ impl Log {
         if let Some(kept) = self.entries.get_mut(key) {
             kept.pins += 1;
             if kept.pins == 1 {
-                self.pinned += 1;
-                self.pinned_bytes += cost(&kept.logged.body);
+                self.pinned.add(kept.weight);
                 self.loose.remove(key);
             }
         }
@@ -190,8 +237,7 @@ impl Log {
         let Some(kept) = self.entries.get_mut(key).filter(|kept| kept.pins > 0) else { return };
         kept.pins -= 1;
         if kept.pins == 0 {
-            self.pinned -= 1;
-            self.pinned_bytes -= cost(&kept.logged.body);
+            self.pinned.take(kept.weight);
             if self.cursor.as_ref().is_some_and(|cursor| key < cursor) {
                 self.loose.insert(key.clone());
             }

@@ -17,7 +17,7 @@ impl Channel {
         let key = self.pending(id)?;
         if self.outgoing.get(&key).is_some_and(|open| open.entry.failed) {
             let bytes = self.log.get(&key).map_or(0, |logged| logged.body.content.len());
-            self.check_room(bytes)?;
+            self.check_room(1, bytes)?;
             self.log.pin(&key);
         }
         self.outgoing.begin_anew(&key, self.now.running, self.now.wall);

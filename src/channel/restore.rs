@@ -154,7 +154,7 @@ impl Channel {
             meta,
             known: Known::new(keys),
             names: super::names::Names::new(keys),
-            log: log::Log::default(),
+            log: log::Log::new(config.max_file_bytes.is_some()),
             late: BTreeMap::new(),
             unconfirmed: super::unconfirmed::Unconfirmed::default(),
             incoming: incoming::Incoming::new(keys),

@@ -12,26 +12,32 @@ use crate::types::{CatchUpField, FilterField, HistoryEntry, Lamport, Message, Me
 use super::{Channel, ChannelError, Event, Outcome, TransmitKind, clock, outgoing, repair};
 
 /// Heads that are never trimmed off.
-const KEPT_HEADS: usize = 2;
+pub(super) const KEPT_HEADS: usize = 2;
 /// Messages named in a sync message because they are to be acknowledged.
 const MAX_NAMED: usize = 16;
 
 impl Channel {
-    pub(super) fn send(&mut self, content: Bytes, id: Option<MessageId>) -> Result<Outcome, ChannelError> {
+    /// Sends content; at least `heads` of the heads go with it.
+    pub(super) fn send(
+        &mut self,
+        content: Bytes,
+        id: Option<MessageId>,
+        heads: usize,
+    ) -> Result<Outcome, ChannelError> {
         self.check_content(&content)?;
         let lamport = clock::next(self.mended_clock(), self.now.wall, self.config.dialect);
         let id = match id {
             Some(id) => self.check_new_id(id)?,
             None => self.new_id(lamport, &content),
         };
-        self.check_room(content.len())?;
-        let mut message = self.compose(id.clone(), lamport, content.clone(), KEPT_HEADS)?;
+        self.check_room(1, content.len())?;
+        let mut message = self.compose(id.clone(), lamport, content.clone(), heads)?;
         // Now that nothing can be refused any more. Setting the clock right may deliver what waited, and the own message
         // comes after all that was delivered.
         if self.mend_clock() {
             let lamport = clock::next(self.meta.lamport, self.now.wall, self.config.dialect);
             message = self
-                .compose(id.clone(), lamport, content.clone(), KEPT_HEADS)
+                .compose(id.clone(), lamport, content.clone(), heads)
                 .or_else(|_| self.compose(id.clone(), lamport, content, 0))?;
         }
         let lamport = message.lamport.unwrap_or(lamport);
@@ -228,22 +234,22 @@ impl Channel {
         keys.extend(received.into_iter().take(room.min(MAX_NAMED)));
     }
 
-    fn check_size(&self, message: &Message) -> Result<(), ChannelError> {
+    pub(super) fn check_size(&self, message: &Message) -> Result<(), ChannelError> {
         let limits = &self.config.limits;
         let max = self.config.max_transmit_bytes.unwrap_or(usize::MAX).min(limits.max_message_bytes);
         let len = message.encoded_len(self.config.dialect);
         if len > max { Err(ChannelError::TooLarge { what: "message", len, max }) } else { Ok(()) }
     }
 
-    /// Whether another message of so many bytes finds place in the outgoing buffer.
-    pub(super) fn check_room(&self, bytes: usize) -> Result<(), ChannelError> {
+    /// Whether so many more messages of so many bytes find place in the outgoing buffer.
+    pub(super) fn check_room(&self, messages: usize, bytes: usize) -> Result<(), ChannelError> {
         let limits = &self.config.limits;
-        let full = self.outgoing.active() >= limits.max_outgoing
+        let full = self.outgoing.active().saturating_add(messages) > limits.max_outgoing
             || self.outgoing.bytes().saturating_add(bytes) > limits.max_outgoing_bytes;
         if full { Err(ChannelError::OutgoingFull) } else { Ok(()) }
     }
 
-    fn check_content(&self, content: &Bytes) -> Result<(), ChannelError> {
+    pub(super) fn check_content(&self, content: &Bytes) -> Result<(), ChannelError> {
         let max = self.config.limits.max_content_bytes;
         match content.len() {
             0 => Err(ChannelError::EmptyContent),
@@ -296,7 +302,7 @@ impl Channel {
         }
     }
 
-    fn entry_of(&self, key: &LogKey) -> Option<HistoryEntry> {
+    pub(super) fn entry_of(&self, key: &LogKey) -> Option<HistoryEntry> {
         let logged = self.log.get(key)?;
         Some(HistoryEntry {
             id: key.id.clone(),

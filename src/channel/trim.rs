@@ -11,7 +11,7 @@ use crate::types::{
 use super::{Channel, Config, ConfigError};
 
 /// Bytes of an id that the library makes: hex Keccak-256.
-const ID_BYTES: usize = 64;
+pub(super) const ID_BYTES: usize = 64;
 
 impl Channel {
     /// Leaves out what does not fit into `max_transmit_bytes`. The first `keep` entries of the causal history stay; in a

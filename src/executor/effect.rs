@@ -189,10 +189,12 @@ pub struct Answer {
     pub outcome: Outcome,
     /// The message for the caller to broadcast, and the dialect to encode it in.
     pub own: Option<(Box<Message>, Dialect)>,
+    /// Those that follow it, where several were sent as one.
+    pub further: Vec<Message>,
 }
 
 impl Answer {
-    pub(super) const DONE: Self = Self { outcome: Outcome::Done, own: None };
+    pub(super) const DONE: Self = Self { outcome: Outcome::Done, own: None, further: Vec::new() };
 }
 
 /// What shutting down could not save.

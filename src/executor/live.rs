@@ -429,7 +429,7 @@ impl Live {
         if notice.is_none() && !self.is_busy() && !self.settling && !self.owes() && is_empty(&step) {
             // Nothing to carry out, and nobody to wait for, the rest of a batch included.
             if let Some(caller) = order.caller {
-                let answer = step.outcome.map(|outcome| Answer { outcome, own: None });
+                let answer = step.outcome.map(|outcome| Answer { outcome, ..Answer::DONE });
                 turn.answer(caller.call, answer.map_err(ExecutorError::from));
             }
             return self.measure(turn);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::effect::{CallId, Caller};
 use super::told::{Telling, Told};
-use crate::channel::{self, ChannelError, Outcome, Step, TransmitKind};
+use crate::channel::{self, ChannelError, Outcome, Step, Transmit, TransmitKind};
 use crate::state::{Commit, Row};
 use crate::types::{Dialect, Message};
 
@@ -19,6 +19,8 @@ pub(super) struct Pending {
     pub(super) retry: bool,
     /// What the caller gets to broadcast; boxed, for it moves from hand to hand.
     pub(super) own: Option<Box<Message>>,
+    /// What follows it, where several were sent as one.
+    pub(super) further: Vec<Message>,
     pub(super) telling: Telling,
     pub(super) outcome: Result<Outcome, ChannelError>,
     /// Who waits for it.
@@ -95,6 +97,7 @@ impl Waiting {
                 message.encoded_len(self.heard.unwrap_or(dialect))
             }
             channel::Input::SetHint { hint, .. } => hint.len(),
+            channel::Input::SendMany(contents) => contents.iter().map(|content| content.len() + ITEM_BYTES).sum(),
             channel::Input::DependenciesMet(ids) => ids.iter().map(|id| id.len() + ITEM_BYTES).sum(),
             _ => 0,
         }
@@ -106,13 +109,21 @@ impl Pending {
     pub(super) fn new(mut step: Step, dialect: Dialect, hints: bool) -> Self {
         let own = step.transmit.iter().position(|transmit| is_answer(transmit.kind));
         let own = own.map(|position| step.transmit.remove(position));
+        let mut further = Vec::new();
+        if matches!(step.outcome, Ok(Outcome::SentMany(_))) {
+            let (answers, others) = step.transmit.into_iter().partition(|transmit| is_answer(transmit.kind));
+            step.transmit = others;
+            let answers: Vec<Transmit> = answers;
+            further.extend(answers.into_iter().map(|transmit| transmit.message));
+        }
         let content = own.as_ref().filter(|own| own.kind == TransmitKind::Content);
         let hint_for = content.filter(|_| hints).map(|own| own.message.id.clone());
         let told = step.events.into_iter().map(Told::Event).collect();
         let telling = Telling { dialect, transmit: step.transmit, told, hint_for };
-        let (content, rest) = own.as_ref().map_or((0, 0), |own| {
-            let content = own.message.content.len();
-            (content, ITEM_BYTES + own.message.encoded_len(dialect) - content)
+        let messages = own.as_ref().map(|own| &own.message).into_iter().chain(&further);
+        let (content, rest) = messages.fold((0, 0), |(sum, rest), message| {
+            let content = message.content.len();
+            (sum + content, rest + ITEM_BYTES + message.encoded_len(dialect) - content)
         });
         Self {
             // What is delivered or sent is mostly what is saved.
@@ -120,6 +131,7 @@ impl Pending {
             save: step.save,
             retry: false,
             own: own.map(|own| Box::new(own.message)),
+            further,
             telling,
             outcome: step.outcome,
             caller: None,
@@ -135,6 +147,7 @@ impl Pending {
             save: Commit::default(),
             retry: true,
             own: None,
+            further: Vec::new(),
             telling: Telling::default(),
             outcome: Ok(Outcome::Done),
             caller: None,

@@ -4,11 +4,14 @@
 //! channel's options are known. How it moves: options, [`build`](NodeBuilder::build); options,
 //! [`join`](ChannelBuilder::join).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::channel::{self, ReliableChannel};
+use super::encryption::{Encryption, Keys};
 use super::events::Events;
 use super::router::Router;
+use super::segmentation::Segmentation;
 use super::{Inner, Node, NodeError};
 use crate::channel::Config;
 use crate::manager::{Clock, ReliabilityManager};
@@ -27,12 +30,14 @@ pub struct NodeBuilder {
     config: Config,
     clock: Option<Arc<dyn Clock>>,
     seed: Option<u64>,
+    segmentation: Segmentation,
 }
 
 impl NodeBuilder {
     pub(super) fn new(participant: ParticipantId) -> Self {
         let store = Arc::new(NoPersistence);
-        Self { participant, transport: None, store, config: Config::default(), clock: None, seed: None }
+        let segmentation = Segmentation::default();
+        Self { participant, transport: None, store, config: Config::default(), clock: None, seed: None, segmentation }
     }
 
     /// The network. There is no default.
@@ -50,6 +55,12 @@ impl NodeBuilder {
     /// Options of every channel that is joined without its own.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// How large payloads are split, in every channel that is joined without an own way.
+    pub fn segmentation(mut self, segmentation: Segmentation) -> Self {
+        self.segmentation = segmentation;
         self
     }
 
@@ -73,7 +84,7 @@ impl NodeBuilder {
         let transport = self.transport.ok_or(NodeError::NoTransport)?;
         let router = Arc::new(Router::default());
         let mut manager = ReliabilityManager::builder(self.participant)
-            .config(fitted(self.config, &*transport))
+            .config(fitted(self.config.clone(), &*transport, &self.segmentation, 0))
             .persistence(self.store)
             .observer(router.clone());
         if let Some(clock) = self.clock {
@@ -84,7 +95,8 @@ impl NodeBuilder {
         }
         let manager = manager.build()?;
         manager.start_periodic_tasks();
-        Ok(Node { inner: Arc::new(Inner { manager, transport, router }) })
+        let (config, segmentation) = (self.config, self.segmentation);
+        Ok(Node { inner: Arc::new(Inner { manager, transport, router, config, segmentation }) })
     }
 }
 
@@ -106,11 +118,13 @@ pub struct ChannelBuilder {
     channel: ChannelId,
     topic: Option<Topic>,
     config: Option<Config>,
+    segmentation: Option<Segmentation>,
+    keys: BTreeMap<u32, Arc<dyn Encryption>>,
 }
 
 impl ChannelBuilder {
     pub(super) fn new(node: Node, channel: ChannelId) -> Self {
-        Self { node, channel, topic: None, config: None }
+        Self { node, channel, topic: None, config: None, segmentation: None, keys: BTreeMap::new() }
     }
 
     /// Where the channel's messages travel. Default: under the channel's id. Several channels may share a topic.
@@ -125,21 +139,47 @@ impl ChannelBuilder {
         self
     }
 
+    /// How large payloads are split. Default: as the node says.
+    pub fn segmentation(mut self, segmentation: Segmentation) -> Self {
+        self.segmentation = Some(segmentation);
+        self
+    }
+
+    /// Seals all messages of the channel, from this epoch of its keys on. Given for several epochs, the key of the highest seals,
+    /// and each opens what was sealed in its own; up to 64 are kept. Default: nothing is sealed.
+    pub fn encryption(mut self, epoch: u32, key: impl Encryption) -> Self {
+        self.keys.insert(epoch, Arc::new(key));
+        self
+    }
+
     /// Joins the channel, see [`Node::join`].
     ///
     /// # Errors
     /// As there.
     pub async fn join(self) -> Result<(ReliableChannel, Events), NodeError> {
-        let Self { node, channel, topic, config } = self;
+        let Self { node, channel, topic, config, segmentation, keys } = self;
+        let keys = Keys::new(keys);
+        let inner = &node.inner;
         let topic = topic.unwrap_or_else(|| Topic::from(&channel));
-        let config = config.map(|config| fitted(config, &*node.inner.transport));
-        channel::join(&node.inner, channel, topic, config).await
+        let segmentation = segmentation.unwrap_or(inner.segmentation);
+        let config = config.unwrap_or_else(|| inner.config.clone());
+        let config = fitted(config, &*inner.transport, &segmentation, keys.reserved());
+        channel::join(inner, channel, Joining { topic, config, segmentation, keys }).await
     }
 }
 
-/// Options whose messages fit into what the transport carries.
-fn fitted(mut config: Config, transport: &dyn Transport) -> Config {
-    let max = *transport.max_bytes().borrow();
+/// Everything that a channel is joined with.
+pub(super) struct Joining {
+    pub(super) topic: Topic,
+    pub(super) config: Config,
+    pub(super) segmentation: Segmentation,
+    pub(super) keys: Keys,
+}
+
+/// Options whose messages fit into what the transport carries, with so many bytes that sealing adds.
+fn fitted(mut config: Config, transport: &dyn Transport, segmentation: &Segmentation, reserved: usize) -> Config {
+    let max = transport.max_bytes().borrow().saturating_sub(reserved);
     config.max_transmit_bytes = Some(config.max_transmit_bytes.map_or(max, |wanted| wanted.min(max)));
+    segmentation.fit(&mut config);
     config
 }

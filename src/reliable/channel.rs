@@ -3,20 +3,25 @@
 //! How it moves: [`join`] registers the channel's mailboxes before it is opened, so that no event is missed; then two tasks
 //! keep the network's end. [`close`] undoes that in turn: no more input, what is queued goes out, then silence.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::builder::Joining;
+use super::encryption::Encryption;
 use super::events::{Events, RequestId};
 use super::link::{self, Link};
 use super::outbox::Outgoing;
-use super::{Inner, NodeError};
-use crate::channel::{Config, DeliveryState};
+use super::requests::Split;
+use super::{Inner, NodeError, segmentation, wholes};
+use crate::channel::{ChannelError, DeliveryState};
+use crate::manager::{ManagerError, Wrapped};
+use crate::segment;
 use crate::state::Logged;
-use crate::transport::Topic;
-use crate::types::{ChannelId, ParticipantId};
+use crate::types::{ChannelId, MessageId, ParticipantId};
 
 /// How long joining waits for the first answer of the network. It is asked on.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
@@ -62,16 +67,45 @@ impl ReliableChannel {
         &self.id
     }
 
-    /// Says something to all. When this returns, it is saved and on its way; what becomes of it is told under the id.
+    /// Says something to all. When this returns, it is saved and on its way; what becomes of it is told under the id. What
+    /// is too large for one message goes in segments, see [`Segmentation`](super::Segmentation).
     ///
     /// # Errors
     /// [`NodeError::TooLarge`], [`NodeError::NotJoined`], [`NodeError::Manager`] for content that is empty, when too many
     /// own messages are open, and for a store that fails where that was asked for.
     pub async fn send(&self, content: impl Into<Bytes>) -> Result<RequestId, NodeError> {
-        let wrapped = self.node.manager.wrap_outgoing(self.id.clone(), content).await?;
-        let request = RequestId::new(wrapped.id);
-        self.put(Outgoing { bytes: wrapped.bytes, request: Some(request.clone()) })?;
-        Ok(request)
+        let link = self.link()?;
+        let (messages, needed) = self.wrap(&link, content.into()).await?;
+        let ids: Vec<_> = messages.iter().map(|message| message.id.clone()).collect();
+        let first = ids.first().cloned().ok_or_else(|| NodeError::NotJoined(self.id.clone()))?;
+        // Followed before it goes out, or what is told of its first segments would be told of no request.
+        let split = (ids.len() > 1).then(|| link.parts.add(Split::new(ids, needed, BTreeSet::new()))).flatten();
+        for message in messages {
+            link.outbox.put(Outgoing { bytes: message.bytes, request: Some(RequestId::new(message.id)) });
+        }
+        Ok(split.unwrap_or_else(|| RequestId::new(first)))
+    }
+
+    /// The messages that carry a payload, and how many of them its data takes.
+    async fn wrap(&self, link: &Link, payload: Bytes) -> Result<(Vec<Wrapped>, usize), NodeError> {
+        let (manager, mut room) = (&self.node.manager, link.room);
+        loop {
+            let mut contents = link.segmentation.split(&payload, room)?;
+            let needed = contents.first().map_or(0, segment::data_segments);
+            let outcome = match contents.len() {
+                1 => manager.wrap_outgoing(self.id.clone(), contents.remove(0)).await.map(|wrapped| vec![wrapped]),
+                _ => manager.wrap_many(&self.id, contents).await,
+            };
+            match outcome {
+                // Names of others that go with it are longer than was thought: then its pieces are smaller.
+                Err(ManagerError::Channel(ChannelError::TooLarge { len, max, .. }))
+                    if link.segmentation.splits() && (max + 1..max.saturating_add(room)).contains(&len) =>
+                {
+                    room -= len - max;
+                }
+                outcome => return Ok((outcome?, needed)),
+            }
+        }
     }
 
     /// Says something that is not kept: no order, no answer, no repetition.
@@ -79,8 +113,14 @@ impl ReliableChannel {
     /// # Errors
     /// As [`send`](Self::send).
     pub async fn send_ephemeral(&self, content: impl Into<Bytes>) -> Result<(), NodeError> {
-        let wrapped = self.node.manager.wrap_ephemeral(self.id.clone(), content).await?;
-        self.put(Outgoing { bytes: wrapped.bytes, request: None })
+        let (link, content) = (self.link()?, content.into());
+        let mut contents = link.segmentation.split(&content, link.room)?;
+        if contents.len() > 1 {
+            return Err(NodeError::TooLarge { bytes: content.len(), max: link.room });
+        }
+        let wrapped = self.node.manager.wrap_ephemeral(self.id.clone(), contents.remove(0)).await?;
+        link.outbox.put(Outgoing { bytes: wrapped.bytes, request: None });
+        Ok(())
     }
 
     /// How far a request has come, also one of an earlier run; `None` for one that is not known any more.
@@ -88,6 +128,9 @@ impl ReliableChannel {
     /// # Errors
     /// [`NodeError::NotJoined`].
     pub fn request(&self, request: &RequestId) -> Result<Option<RequestState>, NodeError> {
+        if let Some(split) = self.link()?.parts.request(request) {
+            return self.state(&split);
+        }
         let manager = &self.node.manager;
         let by = || manager.acknowledged_by(&self.id, request.message());
         Ok(match manager.delivery_state(&self.id, request.message())? {
@@ -99,12 +142,55 @@ impl ReliableChannel {
         })
     }
 
+    /// How far a request of several segments has come.
+    fn state(&self, split: &Split) -> Result<Option<RequestState>, NodeError> {
+        let by: Vec<ParticipantId> = split.has_all().cloned().collect();
+        if !by.is_empty() || split.was_delivered() {
+            return Ok(Some(RequestState::Delivered { by }));
+        }
+        let (mut failed, mut pending, mut certain) = (false, false, 1.0);
+        for segment in &split.segments {
+            match self.node.manager.delivery_state(&self.id, segment)? {
+                None => return Ok(None),
+                Some(DeliveryState::Failed) => failed = true,
+                Some(DeliveryState::PossiblyAcknowledged { chance }) => certain *= 1.0 - chance,
+                // That somebody has one segment says nothing of who has all.
+                Some(DeliveryState::Unacknowledged | DeliveryState::Acknowledged) => pending = true,
+            }
+        }
+        Ok(Some(match (failed, pending) {
+            (true, _) => RequestState::Failed,
+            (false, true) => RequestState::Pending,
+            (false, false) => RequestState::PossiblyDelivered { chance: 1.0 - certain },
+        }))
+    }
+
     /// The log, own messages among it, in the order that all participants share. What an event tells may be in it already.
+    /// Payloads of several segments stand in the place of the last; those that are not whole are left out.
     ///
     /// # Errors
     /// [`NodeError::NotJoined`].
     pub fn history(&self) -> Result<Vec<Logged>, NodeError> {
-        Ok(self.node.manager.log(&self.id)?)
+        let log = self.node.manager.log(&self.id)?;
+        Ok(if self.link()?.segmentation.splits() { wholes::of_log(log) } else { log })
+    }
+
+    /// Seals with this key from now on, if its epoch is the highest, and opens with it what was sealed in that epoch. All members
+    /// must have a key before anybody seals with it: what they cannot open is lost to them until it is repaired.
+    ///
+    /// # Errors
+    /// [`NodeError::NotJoined`]; [`NodeError::Overhead`] for a key that takes more of a message than those given when the
+    /// channel was joined, of which there may be none.
+    pub fn set_encryption(&self, epoch: u32, key: impl Encryption) -> Result<(), NodeError> {
+        self.link()?.keys.set(epoch, Arc::new(key))
+    }
+
+    /// Messages that arrived since the channel was joined and that no key here opened.
+    ///
+    /// # Errors
+    /// [`NodeError::NotJoined`].
+    pub fn unopened(&self) -> Result<u64, NodeError> {
+        Ok(self.link()?.keys.unopened())
     }
 
     /// Leaves the channel: carries out and sends what is queued, waiting a second for the network, and unsubscribes. Its
@@ -116,10 +202,8 @@ impl ReliableChannel {
         close(&self.node, &self.id).await
     }
 
-    fn put(&self, outgoing: Outgoing) -> Result<(), NodeError> {
-        let link = self.node.router.link(&self.id).ok_or_else(|| NodeError::NotJoined(self.id.clone()))?;
-        link.outbox.put(outgoing);
-        Ok(())
+    fn link(&self) -> Result<Arc<Link>, NodeError> {
+        self.node.router.link(&self.id).ok_or_else(|| NodeError::NotJoined(self.id.clone()))
     }
 }
 
@@ -132,20 +216,22 @@ impl std::fmt::Debug for ReliableChannel {
 pub(super) async fn join(
     node: &Arc<Inner>,
     id: ChannelId,
-    topic: Topic,
-    config: Option<Config>,
+    joining: Joining,
 ) -> Result<(ReliableChannel, Events), NodeError> {
-    let link = Arc::new(Link::default());
+    let Joining { topic, config, segmentation, keys } = joining;
+    let room = segmentation::room(&config, &id, node.manager.participant());
+    let link = Arc::new(Link::new(segmentation, keys, room));
     if !node.router.register(&id, &link) {
         return Err(NodeError::AlreadyJoined(id));
     }
     // Undone if the caller stops waiting, too.
     let registered = Registered { node, id: &id, link: &link, kept: false };
-    match config {
-        Some(config) => node.manager.ensure_channel_with(id.clone(), config).await?,
-        None => node.manager.ensure_channel(id.clone()).await?,
-    }
+    node.manager.ensure_channel_with(id.clone(), config).await?;
     let cursor = node.manager.cursor(&id)?;
+    let has = |message: &MessageId| {
+        matches!(node.manager.delivery_state(&id, message), Ok(Some(DeliveryState::Acknowledged)))
+    };
+    link.parts.open(node.manager.log(&id)?, has, &mut |event| link.inbox.put(event));
     let events = Events::new(link.clone(), node.manager.downgrade(), id.clone(), cursor);
     let (tried, first) = oneshot::channel();
     let publishing =

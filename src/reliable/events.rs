@@ -12,8 +12,10 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 
 use super::link::Link;
+use super::wholes;
 use crate::channel::{Cursor, Delivery, Event};
 use crate::manager::{ManagerEvent, WeakManager};
+use crate::segment::{Abandoned, Progress};
 use crate::store::PersistenceError;
 use crate::transport::TransportError;
 use crate::transport::mailbox::{self, Next, Weigh};
@@ -58,14 +60,44 @@ pub enum ChannelEvent {
         /// The request.
         request: RequestId,
     },
+    /// The network took some of the segments of a request. Told in about 32 steps.
+    Sending {
+        /// The request.
+        request: RequestId,
+        /// Segments sent for the first time.
+        sent: usize,
+        /// Segments in all.
+        of: usize,
+    },
+    /// Some of the segments of a large payload are here; [`Received`](Self::Received) follows once it is whole. Told in about 32
+    /// steps.
+    Receiving {
+        /// Who sends it.
+        sender: ParticipantId,
+        /// What of it is here. Its hash tells apart what one sender sends at a time.
+        progress: Progress,
+    },
+    /// A payload whose segments never came, or were not what they say, was given up: it is not kept in memory any longer.
+    Abandoned(Abandoned),
+    /// A message that is a segment as no member makes it. Nothing else comes of it.
+    SegmentRefused {
+        /// The message.
+        id: MessageId,
+        /// Its sender.
+        sender: ParticipantId,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The network refused a request for good. Nothing is lost: it stays in the log, and others may repair it from there.
     SendError {
         /// The request.
         request: RequestId,
+        /// Which of its segments, from 0, where it is of several: told for each that is refused.
+        segment: Option<usize>,
         /// Why.
         error: TransportError,
     },
-    /// Another participant has a request. Told for each who is known to have it, up to 32.
+    /// Another participant has a request, all of it. Told for each who is known to have it, up to 32.
     Delivered {
         /// The request.
         request: RequestId,
@@ -189,10 +221,16 @@ impl Events {
     /// Reads what was missed from the log.
     fn refill(&mut self, events: u64) {
         let manager = self.manager.upgrade();
+        // Read before what was missed, so that nothing is in both.
+        let log = manager.as_ref().filter(|_| self.link.parts.splits());
+        let log = log.and_then(|manager| manager.log(&self.channel).ok()).unwrap_or_default();
         let missed = manager.and_then(|manager| manager.deliveries_since(&self.channel, self.last).ok());
         // Where the log cannot be read any more, nobody can say how many of them were messages.
-        let (deliveries, lost) = missed.map_or((Vec::new(), events), |missed| (missed.deliveries, missed.evicted));
+        let (mut deliveries, lost) = missed.map_or((Vec::new(), events), |missed| (missed.deliveries, missed.evicted));
         self.refilled = deliveries.last().map(Delivery::cursor);
+        if self.link.parts.splits() {
+            deliveries = wholes::of_deliveries(log, deliveries);
+        }
         self.again.push_back(ChannelEvent::Missed { events, lost });
         self.again.extend(deliveries.into_iter().map(ChannelEvent::Received));
     }

@@ -14,8 +14,11 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::debug;
 
+use super::encryption::Keys;
 use super::events::ChannelEvent;
 use super::outbox::Outbox;
+use super::parts::Parts;
+use super::segmentation::Segmentation;
 use crate::manager::{ManagerError, ReliabilityManager};
 use crate::transport::mailbox::Mailbox;
 use crate::transport::{Subscription, Topic, Transport, TransportError};
@@ -31,6 +34,11 @@ const IN_FLIGHT: usize = 64;
 pub(super) struct Link {
     pub(super) inbox: Mailbox<ChannelEvent>,
     pub(super) outbox: Outbox,
+    pub(super) parts: Parts,
+    pub(super) segmentation: Segmentation,
+    pub(super) keys: Keys,
+    /// Bytes of content that a message has room for.
+    pub(super) room: usize,
     is_down: AtomicBool,
     tasks: Mutex<Option<Tasks>>,
 }
@@ -41,6 +49,16 @@ struct Tasks {
 }
 
 impl Link {
+    /// A link of a channel whose messages have so much room.
+    pub(super) fn new(segmentation: Segmentation, keys: Keys, room: usize) -> Self {
+        Self { parts: Parts::new(&segmentation), segmentation, keys, room, ..Self::default() }
+    }
+
+    /// Tells what becomes of an event of the channel, or of what was published.
+    pub(super) fn tell(&self, event: ChannelEvent) {
+        self.parts.pass(event, &mut |event| self.inbox.put(event));
+    }
+
     /// Starts both tasks.
     pub(super) fn run(
         &self,
@@ -107,8 +125,13 @@ pub(super) async fn publish(
 ) {
     while let Some(outgoing) = link.outbox.next().await {
         let mut wait = FIRST_WAIT;
+        let sealed = link.keys.seal(&channel, outgoing.bytes);
         let outcome = loop {
-            match transport.publish(&topic, None, outgoing.bytes.clone()).await {
+            let bytes = match &sealed {
+                Ok(sealed) => sealed.clone(),
+                Err(error) => break Err(TransportError::Refused(format!("it cannot be sealed: {error}"))),
+            };
+            match transport.publish(&topic, None, bytes).await {
                 Err(error) if error.should_retry() => {
                     link.down(error);
                     tokio::time::sleep(wait).await;
@@ -121,10 +144,10 @@ pub(super) async fn publish(
             (Ok(_), request) => {
                 link.up(&manager, &channel).await;
                 if let Some(request) = request {
-                    link.inbox.put(ChannelEvent::Sent { request });
+                    link.tell(ChannelEvent::Sent { request });
                 }
             }
-            (Err(error), Some(request)) => link.inbox.put(ChannelEvent::SendError { request, error }),
+            (Err(error), Some(request)) => link.tell(ChannelEvent::SendError { request, segment: None, error }),
             (Err(error), None) => debug!(%channel, %error, "a transmission was refused"),
         }
     }
@@ -150,7 +173,7 @@ pub(super) async fn listen(
             Ok(subscription) => {
                 first(Ok(()));
                 link.up(&manager, &channel).await;
-                match take_in(subscription, &manager, &channel).await {
+                match take_in(subscription, &link.keys, &manager, &channel).await {
                     Taken::Closed => return,
                     Taken::Something => wait = FIRST_WAIT,
                     Taken::Nothing => {}
@@ -180,7 +203,12 @@ enum Taken {
     Nothing,
 }
 
-async fn take_in(mut subscription: Subscription, manager: &ReliabilityManager, channel: &ChannelId) -> Taken {
+async fn take_in(
+    mut subscription: Subscription,
+    keys: &Keys,
+    manager: &ReliabilityManager,
+    channel: &ChannelId,
+) -> Taken {
     let mut taken = Taken::Nothing;
     let mut in_flight = JoinSet::new();
     while let Some(item) = subscription.next().await {
@@ -192,8 +220,15 @@ async fn take_in(mut subscription: Subscription, manager: &ReliabilityManager, c
             }
         };
         taken = Taken::Something;
+        let bytes = match keys.open(channel, incoming.bytes) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                debug!(%channel, %error, "a message was not opened");
+                continue;
+            }
+        };
         let (manager, own) = (manager.clone(), channel.clone());
-        let mut call = Box::pin(async move { manager.unwrap_in(&own, incoming.bytes).await.map(drop) });
+        let mut call = Box::pin(async move { manager.unwrap_in(&own, bytes).await.map(drop) });
         // Polled once here, it enters the channel in the order of arrival. Then only its saving is waited for.
         let outcome = match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
             Poll::Ready(outcome) => outcome,

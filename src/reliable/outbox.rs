@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 4 << 20;
 /// A message to be published.
 pub(super) struct Outgoing {
     pub(super) bytes: Bytes,
-    /// The request it carries for the first time.
+    /// The request, or the segment of one, that it carries for the first time.
     pub(super) request: Option<RequestId>,
 }
 

@@ -56,7 +56,7 @@ impl Observer for Router {
         if let Some(link) = self.link(event.channel())
             && let Some(event) = ChannelEvent::of(event)
         {
-            link.inbox.put(event);
+            link.tell(event);
         }
     }
 

@@ -118,8 +118,8 @@ impl Driven {
                 Effect::Answer { result, .. } => {
                     carried.outcome = match result {
                         Ok(answer) => {
-                            let own = answer.own.map(|(message, _)| Transmit { kind, message: *message, to: None });
-                            carried.transmit.splice(0..0, own);
+                            let messages = answer.own.map(|(message, _)| *message).into_iter().chain(answer.further);
+                            carried.transmit.splice(0..0, messages.map(|message| Transmit { kind, message, to: None }));
                             Ok(answer.outcome)
                         }
                         Err(ExecutorError::Channel(error)) => Err(error),

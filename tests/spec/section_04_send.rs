@@ -55,6 +55,39 @@ fn an_id_that_others_miss_may_be_sent_and_ends_their_wait() {
 }
 
 #[test]
+fn several_contents_are_sent_in_one_step_or_none_of_them() {
+    let mut alice = peer_with("alice", |config| {
+        (config.limits.max_outgoing, config.max_transmit_bytes) = (4, Some(1_000));
+    });
+    alice.receive(&message("bob", "head", 1, &[]));
+    let commits = alice.commits.len();
+    let Ok(Outcome::SentMany(ids)) = alice.input(Input::SendMany(vec!["1".into(), "2".into(), "3".into()])) else {
+        panic!("they are sent")
+    };
+    assert_eq!(alice.commits.len(), commits + 1);
+    let sent: Vec<Message> = std::mem::take(&mut alice.transmitted).into_iter().map(|sent| sent.message).collect();
+    assert_eq!(sent.iter().map(|message| message.id.clone()).collect::<Vec<_>>(), ids);
+    assert_eq!(sent.iter().map(|message| &message.content[..]).collect::<Vec<_>>(), [b"1", b"2", b"3"]);
+    for (before, message) in [MessageId::from("head")].iter().chain(&ids).zip(&sent) {
+        assert_eq!(history(message)[0], before.to_string());
+    }
+    let long: Bytes = vec![b'x'; 950].into();
+    for (contents, expected) in [
+        (vec!["4".into(), "5".into()], ChannelError::OutgoingFull),
+        (vec!["4".into(), Bytes::new()], ChannelError::EmptyContent),
+    ] {
+        let before = alice.channel.data();
+        assert_eq!(alice.input(Input::SendMany(contents)), Err(expected));
+        assert_eq!((alice.channel.data(), alice.transmitted.len()), (before, 0));
+    }
+    let mut alice = peer_with("alice", |config| config.max_transmit_bytes = Some(1_000));
+    let before = alice.channel.data();
+    let refused = alice.input(Input::SendMany(vec!["4".into(), long]));
+    assert!(matches!(refused, Err(ChannelError::TooLarge { what: "message", max: 1_000, .. })), "{refused:?}");
+    assert_eq!((alice.channel.data(), alice.transmitted.len()), (before, 0));
+}
+
+#[test]
 fn a_full_outgoing_buffer_is_an_error_until_something_is_acknowledged() {
     let mut alice = peer_with("alice", |config| config.limits.max_outgoing = 2);
     let first = alice.send("1").id.to_string();

@@ -29,6 +29,36 @@ fn retention_by_bytes_evicts_the_lowest_first() {
     assert_eq!(alice.log(), ["m4"], "a lowered limit holds from the start");
 }
 
+/// Segment `index` of four of a payload.
+fn segment(payload: u8, index: u8, id: &str, lamport: u64, bytes: usize) -> reliable_channel::types::Message {
+    let head = [&[0x0a, 32][..], &[payload; 32], &[0x10, index, 0x18, 4, 0x22, 0xb8, 0x17]].concat();
+    assert_eq!(bytes, 3_000, "as its length says");
+    message("bob", id, lamport, &[]).tap_mut(|it| it.content = [&head[..], &vec![b'x'; bytes]].concat().into())
+}
+
+#[test]
+fn segments_count_apart_and_a_payload_as_one_message() {
+    for (apart, expected) in [(Some(14_000), 7), (None, 3)] {
+        let mut alice = peer_with("alice", |config| {
+            (config.max_message_history, config.max_log_bytes, config.max_file_bytes) = (4, 10_000, apart);
+        });
+        (1..=3).for_each(|n| drop(alice.receive(&message("bob", &format!("m{n}"), n, &[]))));
+        for index in 0..4 {
+            alice.receive(&segment(1, index, &format!("s{index}"), 10 + u64::from(index), 3_000));
+        }
+        assert_eq!(alice.log().len(), expected);
+        alice.restart_with(|config| {
+            (config.max_message_history, config.max_log_bytes, config.max_file_bytes) = (4, 10_000, apart);
+        });
+        assert_eq!(alice.log().len(), expected, "and after a restart");
+        if apart.is_some() {
+            alice.receive(&segment(2, 1, "next", 20, 3_000));
+            assert_eq!(alice.log(), ["s1", "s2", "s3", "next"], "over the bound the lowest leaves");
+            assert_eq!(told_bytes(&mut alice), ["s0"]);
+        }
+    }
+}
+
 /// The messages told to be the highest that left the log for the sake of bytes.
 fn told_bytes(peer: &mut Peer) -> Vec<String> {
     let highest = |event: &Event| match event {

@@ -76,9 +76,10 @@ impl Live {
             }
             (None, None) => {
                 let dialect = self.dialect;
-                let Pending { outcome, own, caller, others, .. } = *step;
+                let Pending { outcome, own, further, caller, others, .. } = *step;
                 let answer = outcome.map_err(ExecutorError::from);
-                let answer = answer.map(|outcome| Answer { outcome, own: own.map(|message| (message, dialect)) });
+                let own = own.map(|message| (message, dialect));
+                let answer = answer.map(|outcome| Answer { outcome, own, further });
                 for call in others {
                     turn.answer(call, answer.clone());
                 }

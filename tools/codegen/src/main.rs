@@ -1,7 +1,7 @@
 //! Generates the protobuf types of the library: `cargo run -p reliable-channel-codegen`, after a change in `proto/`.
 //!
-//! prost-build is fed by protox, so that nobody needs protoc. The result is committed, in `src/wire/generated/`; the
-//! test here fails where it is not what the schemas say.
+//! prost-build is fed by protox, so that nobody needs protoc. The result is committed, in the module that reads and writes
+//! it; the test here fails where it is not what the schemas say.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use prost_build::Module;
 
-/// The schemas, `proto/NAME.proto`; each becomes `src/wire/generated/NAME.rs`.
-const SCHEMAS: [&str; 3] = ["lip109", "nim", "snapshot"];
+/// The schemas, `proto/NAME.proto`; each becomes what [`committed`] says.
+const SCHEMAS: [&str; 4] = ["lip109", "nim", "segment", "snapshot"];
 
 fn main() -> anyhow::Result<()> {
     for name in SCHEMAS {
@@ -33,7 +33,11 @@ fn generate(name: &str) -> anyhow::Result<String> {
 }
 
 fn committed(name: &str) -> PathBuf {
-    root().join("src/wire/generated").join(name).with_extension("rs")
+    let folder = root().join("src");
+    match name {
+        "segment" => folder.join("segment/generated.rs"),
+        _ => folder.join("wire/generated").join(name).with_extension("rs"),
+    }
 }
 
 fn root() -> &'static Path {
@@ -51,7 +55,8 @@ mod tests {
             let generated = generate(name).unwrap();
             assert!(
                 found == generated,
-                "src/wire/generated/{name}.rs is not what proto/{name}.proto says; see its top"
+                "{} is not what proto/{name}.proto says; see its top",
+                committed(name).display()
             );
         }
     }

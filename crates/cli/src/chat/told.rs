@@ -73,7 +73,7 @@ impl Told {
                 self.message(&delivery.body, remark);
             }
             ChannelEvent::Sent { request } => self.tick("\u{2713}", &request, "", lobby),
-            ChannelEvent::SendError { request, error } => {
+            ChannelEvent::SendError { request, error, .. } => {
                 self.tick("\u{2717}", &request, &format!(" ({error})"), lobby);
                 self.close(&request);
             }
