@@ -23,8 +23,8 @@ impl CatchUp {
             FrameBody::Reconcile { rules: RULES, answer: true, push, message, .. }
                 if session.asked == Asked::Reconcile =>
             {
-                if let (Some(took), Some(peer)) = (session.answered_in(view.now), self.peers.get_mut(by)) {
-                    peer.answers_in = Some(took);
+                if let Some(peer) = self.peers.get_mut(by) {
+                    peer.answers_in = Some(session.answered_in(view.now));
                 }
                 session.answered();
                 self.refine(view, frame.floor, *push, message);

@@ -139,9 +139,9 @@ impl Session {
         (self.asked, self.deadline) = (Asked::Nothing, until);
     }
 
-    /// How long the present question took, if it was asked once.
-    pub(super) fn answered_in(&self, now: RunningTime) -> Option<Duration> {
-        (self.tries == 0).then(|| now.since(self.asked_at))
+    /// How long the present question took. Each has a number of its own, one that is asked again too.
+    pub(super) fn answered_in(&self, now: RunningTime) -> Duration {
+        now.since(self.asked_at)
     }
 
     /// The present question was answered.
@@ -331,6 +331,7 @@ mod tests {
         session.ask(2, Asked::Messages, SECOND, at(1_000));
         assert_eq!((session.due(at(2_999)), session.due(at(3_000))), (None, Some(Due::Again)));
         session.ask(3, Asked::Messages, SECOND, at(3_000));
+        assert_eq!(session.answered_in(at(3_100)), SECOND / 10, "its answers can be told from those to the first");
         assert_eq!((session.due(at(6_999)), session.due(at(7_000))), (None, Some(Due::Silent)));
     }
 
