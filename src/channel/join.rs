@@ -165,6 +165,11 @@ impl Channel {
         self.effects.tell(Event::Joined { first: first.id.clone(), history: self.meta.backfill_left });
     }
 
+    /// What is sent from now on, here and in answer, lies above this time, and counts.
+    pub(super) fn lower_horizon(&mut self, to: Lamport) {
+        self.meta.horizon = self.meta.horizon.map(|horizon| horizon.min(to));
+    }
+
     fn is_settling(&self) -> bool {
         let settled = |at: u64| self.meta.age_ms.saturating_sub(at) >= millis(SETTLING);
         self.meta.joined_at_age_ms.is_some_and(|at| !settled(at))

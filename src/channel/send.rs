@@ -170,6 +170,7 @@ impl Channel {
             }
             mended = true;
             self.meta.lamport = to;
+            self.lower_horizon(to);
             self.effects.tell(Event::ClockReset { from, to });
             // Where others' messages lie beyond the limit too, it is the wall clock that may be wrong: resends decide then.
             if self.meta.highest_received <= limit {

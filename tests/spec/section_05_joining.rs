@@ -379,3 +379,16 @@ fn history_that_arrives_unasked_takes_one_of_the_budget() {
     assert_eq!(alice.channel.meta().backfill_left, 4);
     assert_eq!(shown(&mut alice), told([("first", false), ("old", true)]));
 }
+
+#[test]
+fn a_clock_that_is_set_back_takes_the_horizon_along_so_that_what_follows_is_news() {
+    const WRONG: u64 = 100 * 24 * 60 * 60 * 1_000;
+    let mut alice = newcomer(Join::default());
+    alice.wall_offset = EPOCH + WRONG;
+    alice.send("under a wrong date");
+    alice.receive(&live(message("bob", "answer", WRONG + 5, &[])));
+    alice.wall_offset = EPOCH;
+    let sent = alice.send("under the right one");
+    assert_eq!(horizon(&alice), sent.lamport.map(|lamport| Lamport(lamport.0 - 1)));
+    assert_eq!(alice.fate(&live(message("carol", "next", 60, &["unknown"]))), parked_for(&["unknown"]));
+}

@@ -157,6 +157,8 @@ impl Log {
         let now = channel.meta().horizon;
         let moved = match (before, now) {
             _ if before == now => false,
+            // A clock that is set back in the opening takes it along. Nothing else leaves the clock below it.
+            (Some(before), Some(now)) if now < before && channel.meta().lamport < before => false,
             (_, Some(now)) => !torn || Some(now) < before || !is_of_a_message(now),
             (_, None) => true,
         };

@@ -29,6 +29,13 @@ impl Begun {
     pub(super) fn first(&self) -> Option<Lamport> {
         [self.sent, self.heard.map(|(_, lamport)| lamport)].into_iter().flatten().min()
     }
+
+    /// Its clock was set back, and all that follows counts.
+    pub(super) fn set_back(&mut self, to: Lamport) {
+        let follows = Lamport(to.0 + 1);
+        self.sent = self.sent.map(|sent| sent.min(follows));
+        self.heard = self.heard.map(|(first, lamport)| (first, lamport.min(follows)));
+    }
 }
 
 /// What lies behind a participant: not missed where it is missing.

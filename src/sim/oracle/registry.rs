@@ -279,6 +279,11 @@ impl Registry {
             Seen::Told { node, event: Event::Joined { first, .. }, .. } => {
                 self.begun[*node].joined = Some(self.intern(first));
             }
+            Seen::Told { node, event: Event::ClockReset { to, .. }, .. }
+                if nodes[*node].channel().meta().horizon.is_some_and(|horizon| horizon <= *to) =>
+            {
+                self.begun[*node].set_back(*to);
+            }
             Seen::Told { node, event: Event::DependencyLost { id }, .. } => {
                 let index = self.intern(id);
                 self.lost[*node].insert(index);
@@ -286,6 +291,7 @@ impl Registry {
             // A mark that is forgotten before what waited for it goes ahead is not named there: `LimitReached` has told.
             Seen::Told { node, event: Event::LimitReached { limit: Limit::Marks, id: Some(id), .. }, .. } => {
                 self.declare(*node, id);
+                self.forget_withdrawn(*node, id);
             }
             Seen::Told { event: Event::MessageAcknowledged { id, .. }, .. } => {
                 if let Some(index) = self.find(id) {
@@ -326,6 +332,15 @@ impl Registry {
             };
             let first = self.all_sent().filter(kept).filter_map(|(_, message)| message.key.as_ref());
             self.begun[node].sent = first.map(|key| key.lamport).min();
+        }
+    }
+
+    /// Nothing is left of what was withdrawn: another message under its id is the first.
+    fn forget_withdrawn(&mut self, node: usize, id: &MessageId) {
+        let index = self.intern(id);
+        if self.withdrawn.contains(&(node, index)) && self.has(node, index) {
+            self.had[node][index] = false;
+            self.messages[index].holders -= 1;
         }
     }
 
