@@ -7,11 +7,19 @@ use crate::types::MessageId;
 
 use super::known::{IdMap, Keyed};
 
-/// The marks of a channel; the oldest gives way.
+/// The marks of a channel; the oldest gives way. What the application withdrew outlasts all others, which strangers may
+/// bring about.
 #[derive(Debug)]
 pub(super) struct Marks {
     marks: IdMap<MessageId, (MarkKind, u64)>,
-    order: BTreeMap<u64, MessageId>,
+    order: BTreeMap<Turn, MessageId>,
+}
+
+/// Whether it was withdrawn, then its number: the lowest gives way first.
+type Turn = (bool, u64);
+
+fn turn(kind: MarkKind, sequence: u64) -> Turn {
+    (kind == MarkKind::Withdrawn, sequence)
 }
 
 impl Marks {
@@ -27,10 +35,10 @@ impl Marks {
         self.marks.get(id).map(|(kind, _)| *kind)
     }
 
-    /// In the order they were set.
+    /// In the order in which they give way.
     pub(super) fn iter(&self) -> impl Iterator<Item = Mark> {
-        self.order.iter().filter_map(|(sequence, id)| {
-            let (kind, _) = self.marks.get(id)?;
+        self.order.values().filter_map(|id| {
+            let (kind, sequence) = self.marks.get(id)?;
             Some(Mark { id: id.clone(), kind: *kind, sequence: *sequence })
         })
     }
@@ -38,7 +46,7 @@ impl Marks {
     pub(super) fn insert(&mut self, mark: &Mark) {
         self.remove(&mark.id);
         self.marks.insert(mark.id.clone(), (mark.kind, mark.sequence));
-        self.order.insert(mark.sequence, mark.id.clone());
+        self.order.insert(turn(mark.kind, mark.sequence), mark.id.clone());
     }
 
     pub(super) fn remove(&mut self, id: &MessageId) -> bool {
@@ -46,12 +54,12 @@ impl Marks {
             return false;
         }
         match self.marks.remove(id) {
-            Some((_, sequence)) => self.order.remove(&sequence).is_some(),
+            Some((kind, sequence)) => self.order.remove(&turn(kind, sequence)).is_some(),
             None => false,
         }
     }
 
-    /// Drops the oldest.
+    /// Drops the oldest, one that was withdrawn only where there is no other.
     pub(super) fn drop_oldest(&mut self) -> Option<MessageId> {
         let (_, id) = self.order.pop_first()?;
         self.marks.remove(&id);

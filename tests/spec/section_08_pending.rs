@@ -203,6 +203,26 @@ fn a_withdrawn_message_stays_withdrawn_whatever_else_its_id_is_marked_as() {
 }
 
 #[test]
+fn strangers_push_out_no_mark_of_what_was_withdrawn() {
+    let mut alice = peer_with("alice", |config| config.limits.max_marks = 3);
+    let sent = alice.send_as(Some("m"), "m");
+    withdraw(&mut alice, "m").unwrap();
+    for round in ["a", "b"] {
+        let met = (0..5).map(|number| MessageId::from(format!("{round}{number}"))).collect();
+        alice.input(Input::DependenciesMet(met)).unwrap();
+        assert_eq!(alice.channel.meta().counts.marks, 3);
+        assert_eq!(alice.fate(&sent), Fate::Echo);
+        alice.restart();
+    }
+    // There is nothing else to forget.
+    alice.restart_with(|config| config.limits.max_marks = 1);
+    assert_eq!(alice.fate(&sent), Fate::Echo);
+    alice.send_as(Some("n"), "n");
+    withdraw(&mut alice, "n").unwrap();
+    assert_eq!(alice.fate(&sent), Fate::Delivered);
+}
+
+#[test]
 fn own_messages_that_named_a_withdrawn_one_name_what_it_named() {
     let mut alice = peer_with("alice", |config| config.causal_history_size = 0);
     alice.receive(&message("bob", "b", 1, &[]));

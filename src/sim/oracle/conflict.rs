@@ -2,18 +2,20 @@
 //!
 //! That the first stays in the log is held by `bounds`. Told apart are messages by time and sender, which a stub keeps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::channel::{Event, Fate};
+use crate::channel::{Event, Fate, Limit};
 use crate::state::LogKey;
 use crate::types::{Lamport, MessageId, MessageKind, ParticipantId};
 
-use super::{Invariant, Scene, Seen, copy_values_of};
+use super::{Invariant, Scene, Seen, copy_of, copy_values_of};
 
 #[derive(Debug, Default)]
 pub(super) struct Conflict {
     /// What each participant delivered or sent, by id.
     first: HashMap<(usize, MessageId), (LogKey, ParticipantId)>,
+    /// What each participant took back: of that only the id is remembered.
+    withdrawn: BTreeSet<(usize, MessageId)>,
     /// Other messages, which the application has not heard of yet.
     untold: BTreeMap<usize, MessageId>,
 }
@@ -40,13 +42,28 @@ impl Invariant for Conflict {
                 let other = Some(key.lamport) != message.lamport || *sender != message.sender;
                 let forgotten = scene.nodes[*node].channel().meta().stub_floor.as_ref() >= Some(key);
                 if other && !forgotten {
+                    let own = message.sender == *scene.nodes[*node].channel().participant();
+                    let echo = own && self.withdrawn.contains(&(*node, message.id.clone()));
+                    if echo && **fate == Fate::Echo {
+                        return Ok(());
+                    }
                     if **fate != Fate::Conflict {
                         return Err(format!("p{node} takes another {} for {fate:?}", message.id));
                     }
                     self.untold.insert(*node, message.id.clone());
                 }
             }
-            Seen::Copied { of, copy } => copy_values_of(&mut self.first, *of, *copy),
+            Seen::Ordered { node, id, withdrawn: true } => drop(self.withdrawn.insert((*node, (*id).clone()))),
+            // Only the mark of what was withdrawn remembers it.
+            Seen::Told { node, event: Event::LimitReached { limit: Limit::Marks, id: Some(id), .. }, .. }
+                if self.withdrawn.remove(&(*node, id.clone())) =>
+            {
+                self.first.remove(&(*node, id.clone()));
+            }
+            Seen::Copied { of, copy } => {
+                copy_values_of(&mut self.first, *of, *copy);
+                copy_of(&mut self.withdrawn, *of, *copy);
+            }
             Seen::Told { node, event: Event::IdConflict { id, .. }, .. } if self.untold.get(node) == Some(id) => {
                 self.untold.remove(node);
             }
