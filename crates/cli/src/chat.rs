@@ -1,25 +1,30 @@
 //! `chat`: a chat in the terminal, with whoever else chats in this network.
 //!
-//! What: one [`Node`] over UDP multicast, with a store. Why it asks for nothing: two terminals, and people talk. How it
-//! moves: [`Place`] says who chats here and where it is kept; lines of stdin are said, and all that is told becomes a line
-//! ([`Told`]). At the end of input it stays until somebody has what was said, for some seconds.
+//! One [`Node`] over UDP multicast, with a store. It asks for nothing: two terminals, and people talk. [`Place`] says who
+//! chats here and where it is kept. In a terminal it takes the whole screen ([`terminal`]); otherwise lines of stdin are
+//! said, and all that is told becomes a line ([`Told`]). At the end it stays until somebody has what was said, for some
+//! seconds.
 
+mod draw;
 mod lines;
 mod place;
+mod terminal;
 mod told;
+mod view;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use reliable_channel::reliable::{Node, ReliableChannel};
+use reliable_channel::reliable::{ChannelEvent, Events, Node, ReliableChannel, RequestId};
 use reliable_channel_udp::{Options, Udp};
 
 use crate::demo::Interrupted;
 use crate::screen::{self, Screen};
 use place::Place;
 use told::Told;
+use view::{Tick, View};
 
 /// Messages of the log shown at the start.
 const SHOWN_AT_START: usize = 100;
@@ -28,8 +33,9 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Chat with everybody in the local network who does, without a server.
 ///
-/// A line is a message; `<bob> hi` is one of bob's. What was said before is shown at the start. Of what you say, one tick
-/// means sent, two that somebody has it, and who; a cross that nobody answered. Ctrl-D ends.
+/// What was said before is shown at the start. Of what you say, one tick means sent, two that somebody has it, and who; a
+/// cross that nobody answered. In a terminal it takes the whole screen; with --plain, or in a pipe, a line is a message,
+/// and `<bob> hi` is one of bob's. Ctrl-D ends.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example, in two terminals:\n  reliable-channel chat --name alice\n  reliable-channel chat --name bob"
@@ -44,7 +50,7 @@ pub(crate) struct Args {
     /// Keep the conversation in this directory [default: one for each name, among the user's data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Lines in, lines out; so far there is nothing else
+    /// Lines in, lines out, also in a terminal
     #[arg(long)]
     plain: bool,
     /// The UDP port on which all meet
@@ -64,28 +70,82 @@ async fn chat(args: &Args) -> anyhow::Result<()> {
     let place = Place::find(args.name.as_deref(), args.data.as_deref())?;
     let options = Options { port: args.port, interface: args.interface, ..Options::default() };
     let network = Udp::join(options).await.context("cannot join the network")?;
-    if network.is_local() {
-        screen::note("no network here carries multicast: only chats on this machine are reached");
+    let mut notes = Vec::new();
+    let asked_for = args.interface.is_some_and(|interface| interface.is_loopback());
+    if network.is_local() && !asked_for {
+        notes.push("no network here carries multicast: only chats on this machine are reached".to_owned());
     }
+    notes.push(format!("you are {} in {}, kept in {}", place.name, args.channel, place.dir.display()));
     let node = Node::builder(place.name.as_str()).transport(network).persistence(place.store.clone()).build()?;
     let (lobby, mut events) = node.join(args.channel.as_str()).await?;
+    let left = if args.plain || !terminal::is_there() {
+        on_lines(&lobby, &mut events, &notes).await?
+    } else {
+        on_screen(&node, &lobby, &mut events, &notes).await?
+    };
+    if left.open {
+        screen::note("nobody is known to have all that you said yet; it is sent again when you chat again");
+    }
+    let report = node.shutdown().await;
+    left.output?;
+    if !report.is_clean() {
+        anyhow::bail!("not all was saved: {report:?}");
+    }
+    if left.interrupted { Err(Interrupted.into()) } else { Ok(()) }
+}
+
+/// How a chat was left.
+struct Left {
+    interrupted: bool,
+    /// Something that was said is not known to have reached anybody.
+    open: bool,
+    /// Whether all could be shown.
+    output: anyhow::Result<()>,
+}
+
+async fn on_screen(
+    node: &Node,
+    lobby: &ReliableChannel,
+    events: &mut Events,
+    notes: &[String],
+) -> anyhow::Result<Left> {
+    let mut view = View::new(node.participant(), &lobby.id().to_string());
+    for logged in lobby.history()? {
+        let own = logged.body.sender == *node.participant();
+        let state = lobby.request(&RequestId::new(logged.body.key.id.clone()))?.map(Tick::of);
+        view.message(&logged.body, false, own.then(|| state.unwrap_or(Tick::Sent)));
+    }
+    notes.iter().for_each(|note| view.notice(note));
+    let output = terminal::chat(node, lobby, events, &mut view).await;
+    let mut interrupted = false;
+    if output.is_ok() && view.is_open() {
+        screen::note("waiting some seconds until somebody has what you said; Ctrl-C ends at once");
+        interrupted = last_words(events, |event| {
+            view.event(event, Duration::ZERO);
+            view.is_open()
+        })
+        .await;
+    }
+    Ok(Left { interrupted, open: view.is_open(), output })
+}
+
+async fn on_lines(lobby: &ReliableChannel, events: &mut Events, notes: &[String]) -> anyhow::Result<Left> {
     let mut told = Told::new(Screen::new());
     let history = lobby.history()?;
     for logged in &history[history.len().saturating_sub(SHOWN_AT_START)..] {
         told.message(&logged.body, "");
     }
     told.flush();
-    screen::note(&format!("you are {} in {}, kept in {}", place.name, args.channel, place.dir.display()));
-
+    notes.iter().for_each(|note| screen::note(note));
     let mut lines = lines::read();
     let mut interrupted = false;
     while !told.has_failed() {
         tokio::select! {
             line = lines.recv() => match line {
-                Some(line) => say(&lobby, line?, &mut told).await,
+                Some(line) => say(lobby, line?, &mut told).await,
                 None => break,
             },
-            Some(event) = events.next() => told.event(event, &lobby),
+            Some(event) = events.next() => told.event(event, lobby),
             Ok(()) = tokio::signal::ctrl_c() => {
                 interrupted = true;
                 break;
@@ -93,29 +153,28 @@ async fn chat(args: &Args) -> anyhow::Result<()> {
         }
         told.flush();
     }
-    if !interrupted && !told.has_failed() {
-        let waiting = async {
-            while told.is_open()
-                && let Some(event) = events.next().await
-            {
-                told.event(event, &lobby);
-                told.flush();
-            }
-        };
-        tokio::select! {
-            _ = tokio::time::timeout(LAST_WORDS, waiting) => {}
-            Ok(()) = tokio::signal::ctrl_c() => interrupted = true,
-        }
+    if !interrupted && !told.has_failed() && told.is_open() {
+        interrupted = last_words(events, |event| {
+            told.event(event, lobby);
+            told.flush();
+            told.is_open()
+        })
+        .await;
     }
-    if told.is_open() {
-        screen::note("nobody is known to have all that you said yet; it is sent again when you chat again");
+    Ok(Left { interrupted, open: told.is_open(), output: told.end() })
+}
+
+/// Waits some seconds while something is open; says whether it was interrupted.
+async fn last_words(events: &mut Events, mut is_open_after: impl FnMut(ChannelEvent) -> bool) -> bool {
+    let waiting = async {
+        while let Some(event) = events.next().await
+            && is_open_after(event)
+        {}
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(LAST_WORDS, waiting) => false,
+        Ok(()) = tokio::signal::ctrl_c() => true,
     }
-    let report = node.shutdown().await;
-    told.end()?;
-    if !report.is_clean() {
-        anyhow::bail!("not all was saved: {report:?}");
-    }
-    if interrupted { Err(Interrupted.into()) } else { Ok(()) }
 }
 
 /// Says a line. Whatever is wrong with one is told, and is not the end.

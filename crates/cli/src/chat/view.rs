@@ -1,0 +1,404 @@
+//! What a screen shows of a chat: messages in the order that all share, gaps where they are, ticks, who is heard.
+//!
+//! Nothing here draws, reads or waits: events and times come in, and [`draw`](super::draw) looks at what is there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use reliable_channel::channel::Event;
+use reliable_channel::reliable::{ChannelEvent, RequestId, RequestState};
+use reliable_channel::state::{Body, LogKey};
+use reliable_channel::types::{Lamport, MessageId, ParticipantId};
+
+use crate::screen::plain;
+
+/// Items kept; the oldest go first.
+const MAX_ITEMS: usize = 20_000;
+/// Who was not heard for so long has left.
+const STILL_THERE: Duration = Duration::from_secs(180);
+
+/// How far an own message has come. What is later here says more.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Tick {
+    /// Saved, and not yet on the network.
+    Waiting,
+    Sent,
+    /// Given up, and why.
+    Failed(String),
+    Probably,
+    /// Who has it.
+    Delivered(Vec<String>),
+}
+
+impl Tick {
+    pub(super) fn of(state: RequestState) -> Self {
+        match state {
+            RequestState::PossiblyDelivered { .. } => Self::Probably,
+            RequestState::Delivered { by } => Self::Delivered(by.iter().map(name).collect()),
+            RequestState::Failed => Self::Failed("nobody answered".to_owned()),
+            _ => Self::Sent,
+        }
+    }
+
+    /// Somebody has it, or nobody is waited for any more.
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Delivered(_))
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Waiting => 0,
+            Self::Sent => 1,
+            Self::Failed(_) => 2,
+            Self::Probably => 3,
+            Self::Delivered(_) => 4,
+        }
+    }
+}
+
+/// One thing that is shown, on one line or more.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Shown {
+    Message {
+        sender: String,
+        text: String,
+        /// Of own ones.
+        tick: Option<Tick>,
+        /// It came after others that follow it.
+        late: bool,
+    },
+    /// So many messages are missing here.
+    Gap { missing: u64, after: Option<LogKey> },
+    /// What is no message.
+    Notice(String),
+}
+
+/// Where something is shown: a gap before a message, a notice after it.
+type Place = (LogKey, u8);
+const BEFORE: u8 = 0;
+const AT: u8 = 1;
+const AFTER: u8 = 2;
+
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) me: String,
+    pub(super) channel: String,
+    items: Vec<(Place, Shown)>,
+    /// Where own messages are.
+    own: HashMap<MessageId, LogKey>,
+    /// What came of own messages before they were shown.
+    early: HashMap<MessageId, Tick>,
+    /// What was said now, and nobody is known to have.
+    open: BTreeSet<MessageId>,
+    heard: BTreeMap<String, Duration>,
+    /// What is wrong with network or store, if anything is.
+    pub(super) trouble: BTreeMap<&'static str, String>,
+    /// Messages that are asked for.
+    pub(super) missing: usize,
+    /// The last item on the screen, and how many of its lines are hidden; none while the newest is followed.
+    pub(super) bottom: Option<(usize, usize)>,
+}
+
+fn name(participant: &ParticipantId) -> String {
+    plain(&participant.to_string())
+}
+
+impl View {
+    pub(super) fn new(me: &ParticipantId, channel: &str) -> Self {
+        Self {
+            me: name(me),
+            channel: plain(channel),
+            items: Vec::new(),
+            own: HashMap::new(),
+            early: HashMap::new(),
+            open: BTreeSet::new(),
+            heard: BTreeMap::new(),
+            trouble: BTreeMap::new(),
+            missing: 0,
+            bottom: None,
+        }
+    }
+
+    pub(super) fn items(&self) -> impl DoubleEndedIterator<Item = &Shown> + ExactSizeIterator {
+        self.items.iter().map(|(_, shown)| shown)
+    }
+
+    pub(super) fn item(&self, index: usize) -> &Shown {
+        &self.items[index].1
+    }
+
+    /// Whether something that was said now is not known to have reached anybody, nor given up.
+    pub(super) fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Who was heard lately, and how long ago.
+    pub(super) fn heard(&self, now: Duration) -> impl Iterator<Item = (&str, Duration)> {
+        let ago = move |at: &Duration| now.saturating_sub(*at);
+        self.heard.iter().map(move |(who, at)| (who.as_str(), ago(at))).filter(|(_, ago)| *ago < STILL_THERE)
+    }
+
+    /// Shows a message at its place, an own one with its tick.
+    pub(super) fn message(&mut self, body: &Body, late: bool, tick: Option<Tick>) {
+        let place = (body.key.clone(), AT);
+        if self.items.binary_search_by(|(at, _)| at.cmp(&place)).is_ok() {
+            return;
+        }
+        let id = &body.key.id;
+        let said_now = tick == Some(Tick::Waiting);
+        let tick = tick.map(|tick| self.early.remove(id).filter(|early| early.rank() > tick.rank()).unwrap_or(tick));
+        if let Some(tick) = &tick {
+            self.own.insert(id.clone(), body.key.clone());
+            if said_now && !tick.is_final() {
+                self.open.insert(id.clone());
+            }
+        }
+        self.fill_gaps(&body.key);
+        let text: Vec<String> = String::from_utf8_lossy(&body.content).lines().map(plain).collect();
+        let sender = name(&body.sender);
+        self.insert(place, Shown::Message { sender, text: text.join("\n"), tick, late });
+    }
+
+    /// Shows what is no message below everything that is shown.
+    pub(super) fn notice(&mut self, what: &str) {
+        let nothing = LogKey { lamport: Lamport(0), id: MessageId::from("") };
+        let last = self.items.last().map_or(nothing, |((key, _), _)| key.clone());
+        self.insert((last, AFTER), Shown::Notice(plain(what)));
+    }
+
+    /// Takes in what happened at this running time.
+    pub(super) fn event(&mut self, event: ChannelEvent, now: Duration) {
+        match event {
+            ChannelEvent::Received(delivery) => {
+                self.hear(&delivery.body.sender, now);
+                self.message(&delivery.body, delivery.late || delivery.history, None);
+            }
+            ChannelEvent::Sent { request } => self.tick(&request, Tick::Sent),
+            ChannelEvent::SendError { request, error, .. } => {
+                self.tick(&request, Tick::Failed(plain(&error.to_string())))
+            }
+            ChannelEvent::Delivered { request, by, .. } => {
+                self.hear(&by, now);
+                self.tick(&request, Tick::Delivered(vec![name(&by)]));
+            }
+            ChannelEvent::DeliveryError { request, .. } => {
+                self.tick(&request, Tick::Failed("nobody answered".to_owned()));
+            }
+            ChannelEvent::Disconnected { error } => {
+                self.trouble.insert("network", format!("{}; it is tried again", plain(&error.to_string())));
+            }
+            ChannelEvent::Connected => drop(self.trouble.remove("network")),
+            ChannelEvent::Missed { lost, .. } if lost > 0 => {
+                self.notice(&format!("{lost} messages came too fast, and are not shown"));
+            }
+            ChannelEvent::PersistenceFailed(error) => drop(self.trouble.insert("not saved", plain(&error.to_string()))),
+            ChannelEvent::PersistenceRecovered => drop(self.trouble.remove("not saved")),
+            ChannelEvent::Other(event) => self.other(event, now),
+            _ => {}
+        }
+    }
+
+    fn other(&mut self, event: Event, now: Duration) {
+        match event {
+            Event::SyncReceived { sender } => self.hear(&sender, now),
+            Event::MessagePossiblyAcknowledged { id, .. } => self.tick(&RequestId::new(id), Tick::Probably),
+            Event::HistoryGap { missing, after, before } => {
+                self.insert((before, BEFORE), Shown::Gap { missing, after })
+            }
+            Event::SharedIdentity { .. } => {
+                self.notice("somebody else chats under your name; choose another with --name");
+            }
+            _ => {}
+        }
+    }
+
+    fn hear(&mut self, who: &ParticipantId, now: Duration) {
+        let who = name(who);
+        if who != self.me {
+            self.heard.insert(who, now);
+        }
+    }
+
+    /// Says how far an own message has come. It never goes back, and who has it adds up.
+    fn tick(&mut self, request: &RequestId, new: Tick) {
+        let id = request.message();
+        if new.is_final() {
+            self.open.remove(id);
+        }
+        let place = self.own.get(id).map(|key| (key.clone(), AT));
+        let found = place.and_then(|place| self.items.binary_search_by(|(at, _)| at.cmp(&place)).ok());
+        let Some(index) = found else {
+            if self.early.len() < MAX_ITEMS {
+                self.early.insert(id.clone(), new);
+            }
+            return;
+        };
+        let Shown::Message { tick: Some(tick), .. } = &mut self.items[index].1 else { return };
+        match (&mut *tick, new) {
+            (Tick::Delivered(all), Tick::Delivered(more)) => {
+                all.extend(more);
+                all.sort();
+                all.dedup();
+            }
+            (old, new) if new.rank() > old.rank() => *tick = new,
+            _ => {}
+        }
+    }
+
+    /// A message has come whose place is within gaps.
+    fn fill_gaps(&mut self, key: &LogKey) {
+        let mut closed = Vec::new();
+        // A gap lies above what it begins after, and below what it stands before.
+        let from = self.items.partition_point(|((at, _), _)| at <= key);
+        for (index, ((before, _), shown)) in self.items.iter_mut().enumerate().skip(from) {
+            if let Shown::Gap { missing, after } = shown
+                && key < &*before
+                && after.as_ref().is_none_or(|after| after < key)
+            {
+                *missing = missing.saturating_sub(1);
+                closed.extend((*missing == 0).then_some(index));
+            }
+        }
+        closed.into_iter().rev().for_each(|index| self.remove(index));
+    }
+
+    fn insert(&mut self, place: Place, shown: Shown) {
+        let index = self.items.partition_point(|(at, _)| *at <= place);
+        self.items.insert(index, (place, shown));
+        if let Some((bottom, _)) = &mut self.bottom
+            && index <= *bottom
+        {
+            *bottom += 1;
+        }
+        if self.items.len() > MAX_ITEMS {
+            self.remove(0);
+        }
+    }
+
+    fn remove(&mut self, index: usize) {
+        let ((key, _), _) = self.items.remove(index);
+        self.own.remove(&key.id);
+        if let Some((bottom, hidden)) = &mut self.bottom
+            && index <= *bottom
+        {
+            if index == *bottom {
+                *hidden = 0;
+            }
+            *bottom = bottom.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A message of somebody.
+    pub(in crate::chat) fn body(time: u64, id: &str, sender: &str, text: &str) -> Body {
+        let key = LogKey { lamport: Lamport(time), id: id.into() };
+        Body::new(key, sender.into(), text.to_owned().into())
+    }
+
+    fn view() -> View {
+        View::new(&"alice".into(), "lobby")
+    }
+
+    fn texts(view: &View) -> Vec<String> {
+        let text = |shown: &Shown| match shown {
+            Shown::Message { sender, text, .. } => format!("{sender}: {text}"),
+            Shown::Gap { missing, .. } => format!("{missing} missing"),
+            Shown::Notice(text) => text.clone(),
+        };
+        view.items().map(text).collect()
+    }
+
+    fn tick_of(view: &View, index: usize) -> &Tick {
+        let Shown::Message { tick: Some(tick), .. } = view.item(index) else { panic!("no tick") };
+        tick
+    }
+
+    #[test]
+    fn messages_stand_in_the_order_that_all_share_and_once() {
+        let mut view = view();
+        for (time, id) in [(5, "e"), (1, "a"), (3, "c"), (5, "e")] {
+            view.message(&body(time, id, "bob", id), false, None);
+        }
+        assert_eq!(texts(&view), ["bob: a", "bob: c", "bob: e"]);
+    }
+
+    #[test]
+    fn a_gap_stands_where_it_is_and_closes_as_messages_come() {
+        let mut view = view();
+        view.message(&body(1, "a", "bob", "a"), false, None);
+        let gap = Event::HistoryGap {
+            missing: 2,
+            after: Some(LogKey { lamport: Lamport(1), id: "a".into() }),
+            before: LogKey { lamport: Lamport(9), id: "z".into() },
+        };
+        view.event(ChannelEvent::Other(gap), Duration::ZERO);
+        view.message(&body(9, "z", "bob", "z"), false, None);
+        assert_eq!(texts(&view), ["bob: a", "2 missing", "bob: z"]);
+        view.message(&body(10, "next", "bob", "next"), false, None);
+        view.message(&body(4, "m", "bob", "m"), true, None);
+        assert_eq!(texts(&view), ["bob: a", "bob: m", "1 missing", "bob: z", "bob: next"]);
+        view.message(&body(5, "n", "bob", "n"), true, None);
+        assert_eq!(texts(&view), ["bob: a", "bob: m", "bob: n", "bob: z", "bob: next"]);
+    }
+
+    #[test]
+    fn a_tick_never_goes_back_and_names_all_who_have_it() {
+        let mut view = view();
+        let request = RequestId::new("m");
+        // Told before the message could be shown.
+        view.event(ChannelEvent::Sent { request: request.clone() }, Duration::ZERO);
+        view.message(&body(1, "m", "alice", "hi"), false, Some(Tick::Waiting));
+        assert_eq!(*tick_of(&view, 0), Tick::Sent);
+        assert!(view.is_open());
+        view.event(ChannelEvent::DeliveryError { request: request.clone(), possibly: false }, Duration::ZERO);
+        assert_eq!(*tick_of(&view, 0), Tick::Failed("nobody answered".to_owned()));
+        assert!(!view.is_open());
+        for by in ["carol", "bob", "carol"] {
+            let by = by.into();
+            view.event(ChannelEvent::Delivered { request: request.clone(), by, after_error: true }, Duration::ZERO);
+        }
+        view.event(ChannelEvent::Sent { request }, Duration::ZERO);
+        assert_eq!(*tick_of(&view, 0), Tick::Delivered(vec!["bob".to_owned(), "carol".to_owned()]));
+    }
+
+    #[test]
+    fn who_was_heard_lately_is_there_and_nobody_hears_himself() {
+        let mut view = view();
+        let at = Duration::from_secs;
+        view.event(ChannelEvent::Other(Event::SyncReceived { sender: "bob".into() }), at(10));
+        view.event(ChannelEvent::Other(Event::SyncReceived { sender: "alice".into() }), at(20));
+        assert_eq!(view.heard(at(30)).collect::<Vec<_>>(), [("bob", at(20))]);
+        assert_eq!(view.heard(at(190)).count(), 0);
+    }
+
+    #[test]
+    fn nothing_that_people_say_moves_the_cursor() {
+        let mut view = view();
+        view.message(&body(1, "m", "b\u{1b}b", "a\u{1b}[31m\nb\u{202e}c"), false, None);
+        assert_eq!(texts(&view), ["0x621b62: a [31m\nb c"]);
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_what_is_looked_at_stays_at_the_bottom() {
+        let mut view = view();
+        for time in 0..MAX_ITEMS as u64 {
+            view.message(&body(time, "m", "bob", "m"), false, None);
+        }
+        view.bottom = Some((100, 0));
+        view.message(&body(MAX_ITEMS as u64, "m", "bob", "new"), false, None);
+        assert_eq!((view.items().len(), view.bottom), (MAX_ITEMS, Some((99, 0))));
+        view.event(
+            ChannelEvent::Other(Event::HistoryGap {
+                missing: 1,
+                after: None,
+                before: LogKey { lamport: Lamport(2), id: "m".into() },
+            }),
+            Duration::ZERO,
+        );
+        assert_eq!(view.bottom, Some((99, 0)), "one above it went and one came");
+    }
+}
