@@ -413,7 +413,8 @@ pub struct Channel {
     acknowledgers: acknowledgers::Acknowledgers,
     incarnations: incarnations::Incarnations,
     batches: batch::Batches,
-    catch_up: catchup::CatchUp,
+    /// None where it is off.
+    catch_up: Option<Box<catchup::CatchUp>>,
     answers: waits::Answers,
     joining: join::Joining,
     gap: gap::Gap,

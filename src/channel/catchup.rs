@@ -119,8 +119,6 @@ struct Wanted {
 /// Catch-up of one channel.
 #[derive(Debug)]
 pub(super) struct CatchUp {
-    /// The option, in a dialect that has it.
-    on: bool,
     /// The largest frame; 0 where there are none.
     max_frame: usize,
     set: set::Held,
@@ -146,10 +144,9 @@ pub(super) struct CatchUp {
 }
 
 impl CatchUp {
-    pub(super) fn new(on: bool, max_transmit: Option<usize>, keys: Keyed, entropy: u64, now: RunningTime) -> Self {
+    pub(super) fn new(max_transmit: Option<usize>, keys: Keyed, entropy: u64, now: RunningTime) -> Self {
         let max_frame = max_transmit.unwrap_or(usize::MAX).min(MAX_FRAME);
         Self {
-            on,
             max_frame: if max_frame < LEAST_FRAME { 0 } else { max_frame - FRAME_HEAD },
             set: set::Held::new(keys),
             settled: settled::Settled::new(now),
@@ -169,10 +166,6 @@ impl CatchUp {
         }
     }
 
-    pub(super) fn is_on(&self) -> bool {
-        self.on
-    }
-
     pub(super) fn status(&self) -> SyncStatus {
         self.status
     }
@@ -188,17 +181,13 @@ impl CatchUp {
 
     /// A message has entered the log, which has so many now.
     pub(super) fn entered(&mut self, key: &LogKey, now: RunningTime, log_len: usize) {
-        if self.on {
-            self.set.note(key);
-            self.settled.enter(key.lamport, now, log_len);
-        }
+        self.set.note(key);
+        self.settled.enter(key.lamport, now, log_len);
     }
 
     /// A message has left the log elsewhere than at its lower end.
     pub(super) fn taken_out(&mut self, channel: &ChannelId, body: &Body) {
-        if self.on {
-            self.set.remove(channel, body);
-        }
+        self.set.remove(channel, body);
     }
 
     /// Whether it must be told what arrives.
@@ -225,9 +214,6 @@ impl CatchUp {
 
     /// The digest of a sync message that goes out now, if it has one.
     pub(super) fn digest(&mut self, view: &View<'_>) -> Option<Digest> {
-        if !self.on {
-            return None;
-        }
         self.syncs += 1;
         if !self.owed && self.syncs < DIGEST_EVERY {
             return None;
@@ -255,9 +241,6 @@ impl CatchUp {
 
     /// A digest was received. Where it equals our set, its sender holds all of ours above this time, up to the digest's.
     pub(super) fn hear_digest(&mut self, view: &View<'_>, by: &ParticipantId, digest: &Digest) -> Option<Lamport> {
-        if !self.on {
-            return None;
-        }
         let ready = self.set.advance(view.channel, view.log, view.floor);
         let compared = if ready { peers::compare(digest, &self.set) } else { Compared::Nothing };
         let settled = self.settled_upper(view);
@@ -273,7 +256,7 @@ impl CatchUp {
 
     /// Something is missing that repair takes long to mend: a session begins so many milliseconds later.
     pub(super) fn want_for_gap(&mut self, now: RunningTime, wait_ms: u64) {
-        if self.on && now >= self.rests_until {
+        if now >= self.rests_until {
             self.want(Why::Gap, now, wait_ms);
         }
     }
@@ -288,7 +271,7 @@ impl CatchUp {
 
     /// A frame was received.
     pub(super) fn take(&mut self, view: &View<'_>, by: &ParticipantId, own: &ParticipantId, frame: &Frame) {
-        if !self.on || self.max_frame == 0 {
+        if self.max_frame == 0 {
             return;
         }
         if frame.to != *own {
@@ -330,7 +313,7 @@ impl CatchUp {
     }
 
     pub(super) fn next_due(&self) -> Option<RunningTime> {
-        let building = (self.on && self.set.is_behind()).then(|| self.built.after(PAUSE));
+        let building = self.set.is_behind().then(|| self.built.after(PAUSE));
         let session = self.session.as_ref().map(Session::deadline);
         [building, session, self.wanted.as_ref().map(|wanted| wanted.at)].into_iter().flatten().min()
     }
@@ -342,13 +325,10 @@ impl CatchUp {
 
     /// Whether a gap would be noticed now.
     pub(super) fn is_idle(&self) -> bool {
-        self.on && self.session.is_none() && self.wanted.is_none() && self.max_frame > 0
+        self.session.is_none() && self.wanted.is_none() && self.max_frame > 0
     }
 
     pub(super) fn timeout(&mut self, view: &View<'_>) {
-        if !self.on {
-            return;
-        }
         if self.set.is_behind() {
             self.set.advance(view.channel, view.log, view.floor);
             self.built = view.now;

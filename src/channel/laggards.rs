@@ -76,7 +76,9 @@ impl Channel {
         let lacks_newest = self.laggards.lacks_newest;
         // What there was to say may have been withdrawn.
         self.laggards_served();
-        self.catch_up.owe_digest();
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.owe_digest();
+        }
         self.send_sync();
         let newest = self.newest_head().filter(|_| lacks_newest).map(|newest| newest.body.clone());
         if let Some(body) = newest

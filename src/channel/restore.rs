@@ -172,14 +172,11 @@ impl Channel {
             acknowledgers: super::acknowledgers::Acknowledgers::new(keys, config.max_message_history),
             incarnations: super::incarnations::Incarnations::new(context),
             batches: super::batch::Batches::default(),
-            catch_up: super::catchup::CatchUp::new(
-                config.catch_up && config.dialect.has_sync(),
-                config.max_transmit_bytes,
-                keys,
+            catch_up: (config.catch_up && config.dialect.has_sync()).then(|| {
                 // No draw of its own: what is drawn after it stays as it was without catch-up.
-                now.entropy.rotate_left(21),
-                now.running,
-            ),
+                let entropy = now.entropy.rotate_left(21);
+                Box::new(super::catchup::CatchUp::new(config.max_transmit_bytes, keys, entropy, now.running))
+            }),
             answers: super::waits::Answers::new(&config),
             joining: super::join::Joining::default(),
             laggards: super::laggards::Laggards::default(),
@@ -373,7 +370,10 @@ impl Channel {
         self.mend_clock();
         self.echoes.opened(self.meta.lamport);
         if let Some(newest) = self.log.newest() {
-            self.catch_up.opened(newest.lamport, self.now.running, self.log.len());
+            let newest = newest.lamport;
+            if let Some(catch_up) = &mut self.catch_up {
+                catch_up.opened(newest, self.now.running, self.log.len());
+            }
         }
         self.effects.released.clear();
     }

@@ -20,15 +20,17 @@ impl Channel {
     /// How far this participant is with what it missed, as far as it knows: see [`Config::catch_up`](crate::channel::Config::catch_up).
     #[must_use]
     pub fn sync_status(&self) -> SyncStatus {
-        self.catch_up.status()
+        self.catch_up.as_ref().map_or(SyncStatus::InSync, |it| it.status())
     }
 
     /// A newcomer that nothing has begun for catches nothing up.
     fn catches_up(&self) -> bool {
-        self.catch_up.is_on() && !self.begins_here()
+        self.catch_up.is_some() && !self.begins_here()
     }
 
-    fn catching_up(&mut self) -> (&mut CatchUp, View<'_>) {
+    /// Catch-up and what it reads; nothing where it is off.
+    fn catching_up(&mut self) -> Option<(&mut CatchUp, View<'_>)> {
+        self.catch_up.as_ref()?;
         let view = View {
             channel: &self.id,
             log: &self.log,
@@ -41,7 +43,7 @@ impl Channel {
             random: self.now.random(),
             now: self.now.running,
         };
-        (&mut self.catch_up, view)
+        Some((self.catch_up.as_mut()?, view))
     }
 
     /// Whether messages are missing in a way that repair takes long to mend; `None` where there is nothing, else whether it
@@ -59,21 +61,27 @@ impl Channel {
 
     /// A message was parked, or time has passed: perhaps there is a gap.
     pub(in crate::channel) fn look_for_gap(&mut self) {
-        if self.catch_up.is_idle() && self.catches_up() {
+        if self.catch_up.as_ref().is_some_and(|it| it.is_idle()) && self.catches_up() {
             let Some(plain) = self.seen_gap() else { return };
             let wait = if plain { self.now.random() % 500 } else { 1_000 + self.now.random() % 1_000 };
-            self.catch_up.want_for_gap(self.now.running, wait);
+            if let Some(catch_up) = &mut self.catch_up {
+                catch_up.want_for_gap(self.now.running, wait);
+            }
         }
     }
 
     /// A message has entered the log.
     pub(in crate::channel) fn note_logged(&mut self, key: &LogKey) {
-        self.catch_up.entered(key, self.now.running, self.log.len());
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.entered(key, self.now.running, self.log.len());
+        }
     }
 
     /// A message has left the log elsewhere than at its lower end.
     pub(in crate::channel) fn note_taken_out(&mut self, body: &Body) {
-        self.catch_up.taken_out(&self.id, body);
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.taken_out(&self.id, body);
+        }
     }
 
     /// A sync message takes its digest along, where there is one and room for it.
@@ -82,8 +90,8 @@ impl Channel {
             return;
         }
         let max = self.config.max_transmit_bytes.unwrap_or(usize::MAX).min(self.config.limits.max_message_bytes);
-        let (catch_up, view) = self.catching_up();
-        let Some(digest) = catch_up.digest(&view) else { return };
+        let digest = self.catching_up().and_then(|(catch_up, view)| catch_up.digest(&view));
+        let Some(digest) = digest else { return };
         message.catch_up = CatchUpField::Digest(Box::new(digest));
         if message.encoded_len(self.config.dialect) > max {
             message.catch_up = CatchUpField::Absent;
@@ -96,8 +104,9 @@ impl Channel {
         if !self.catches_up() || self.is_own(&message.sender) {
             return;
         }
-        let (catch_up, view) = self.catching_up();
-        let Some(lower) = catch_up.hear_digest(&view, &message.sender, digest) else { return };
+        let heard =
+            self.catching_up().and_then(|(catch_up, view)| catch_up.hear_digest(&view, &message.sender, digest));
+        let Some(lower) = heard else { return };
         let covered = |key: &LogKey| key.lamport > lower && key.lamport <= digest.upper;
         let open = self.outgoing.iter().map(|open| &open.entry.key).filter(|key| covered(key));
         let held: Vec<LogKey> = open.filter(|key| self.log.get(key).is_some()).cloned().collect();
@@ -112,8 +121,9 @@ impl Channel {
             && !self.is_own(&message.sender)
         {
             let own = self.participant.clone();
-            let (catch_up, view) = self.catching_up();
-            catch_up.take(&view, &message.sender, &own, frame);
+            if let Some((catch_up, view)) = self.catching_up() {
+                catch_up.take(&view, &message.sender, &own, frame);
+            }
             self.carry_out();
         }
         Outcome::Received(Received { id: message.id, fate: Fate::Frame, released: Vec::new() })
@@ -121,7 +131,8 @@ impl Channel {
 
     /// What a message received stands for, while a session counts such.
     pub(in crate::channel) fn counted_rid(&self, message: &Message, kind: MessageKind) -> Option<Rid> {
-        if kind != MessageKind::Content || !self.catch_up.counts_arrivals() {
+        let counts = self.catch_up.as_ref().is_some_and(|it| it.counts_arrivals());
+        if kind != MessageKind::Content || !counts {
             return None;
         }
         let key = LogKey { lamport: message.lamport?, id: message.id.clone() };
@@ -133,38 +144,43 @@ impl Channel {
     /// A message that is counted was received.
     pub(in crate::channel) fn note_arrival(&mut self, rid: &Rid, fate: &Fate) {
         let new = matches!(fate, Fate::Delivered | Fate::Parked { .. });
-        let (catch_up, view) = self.catching_up();
-        catch_up.arrived(&view, rid, new);
+        if let Some((catch_up, view)) = self.catching_up() {
+            catch_up.arrived(&view, rid, new);
+        }
         self.carry_out();
     }
 
     pub(in crate::channel) fn catch_up_in_time(&mut self) {
         if self.catches_up() {
             self.look_for_gap();
-            let (catch_up, view) = self.catching_up();
-            catch_up.timeout(&view);
+            if let Some((catch_up, view)) = self.catching_up() {
+                catch_up.timeout(&view);
+            }
             self.carry_out();
         }
     }
 
     /// When catch-up has something to do.
     pub(in crate::channel) fn next_catch_up(&self) -> Option<RunningTime> {
-        self.catch_up.next_due().filter(|_| self.catches_up())
+        self.catch_up.as_ref()?.next_due().filter(|_| self.catches_up())
     }
 
     /// The lowest T_req, or when repair goes on that rests for a session.
     pub(in crate::channel) fn next_request(&self) -> Option<RunningTime> {
         let due = self.requests.next_due()?;
-        Some(self.catch_up.repair_rests_until().map_or(due, |until| due.max(until)))
+        let rests = self.catch_up.as_ref().and_then(|it| it.repair_rests_until());
+        Some(rests.map_or(due, |until| due.max(until)))
     }
 
     /// Whether our requests wait for a session that makes progress.
     pub(in crate::channel) fn repair_rests(&self) -> bool {
-        self.catch_up.repair_rests_until().is_some_and(|until| self.now.running < until)
+        let until = self.catch_up.as_ref().and_then(|it| it.repair_rests_until());
+        until.is_some_and(|until| self.now.running < until)
     }
 
     fn carry_out(&mut self) {
-        for act in self.catch_up.take_acts() {
+        let acts = self.catch_up.as_mut().map(|it| it.take_acts()).unwrap_or_default();
+        for act in acts {
             match act {
                 Act::GoAheadWithout(ids) => self.go_ahead_without(&ids),
                 Act::Tell(status) => self.effects.tell(Event::SyncStatus(status)),
