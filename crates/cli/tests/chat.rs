@@ -190,7 +190,9 @@ fn every_error_is_one_line_that_says_what_to_do() {
     chat(&["--data", data, "--name", "alice", "--port", &taken]).failed(1, "all members can use another port");
     chat(&["--data", data, "--name", "alice", "--interface", "192.0.2.77"]).failed(1, "no network interface carries");
     chat(&["--data", data, "--name", "bob"]).failed(1, "is alice's; leave out --name");
-    let alice = Terminal::open(home.path(), port, &["--data", data]);
+    let mut alice = Terminal::open(home.path(), port, &["--data", data]);
+    alice.types("hi");
+    alice.shows("\u{2713} hi");
     chat(&["--data", data]).failed(1, "is in use");
     chat(&["--port", "0"]).failed(2, "--port");
     assert_eq!(alice.ends().0, Some(0));
