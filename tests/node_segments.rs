@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use reliable_channel::channel::{Config, Event};
 use reliable_channel::reliable::{
@@ -12,7 +15,10 @@ use reliable_channel::reliable::{
 };
 use reliable_channel::segment::Mode;
 use reliable_channel::store::MemoryPersistence;
-use reliable_channel::transport::{Conditions, MemoryNetwork, MemoryTransport, Transport};
+use reliable_channel::transport::{
+    Conditions, Hint, MemoryNetwork, MemoryTransport, PeerAddr, Subscription, Topic, Transport, TransportError,
+};
+use tokio::sync::watch::Receiver;
 
 /// Messages of so many bytes, so that a few kilobytes take many segments.
 const MAX_BYTES: usize = 2_500;
@@ -144,16 +150,43 @@ async fn on_a_bad_network_each_payload_arrives_once_in_one_order_for_all() {
     }
 }
 
+/// Publishes so many messages, and loses those that follow.
+struct Breaks(MemoryTransport, Arc<AtomicUsize>);
+
+#[async_trait]
+impl Transport for Breaks {
+    async fn subscribe(&self, topic: &Topic) -> Result<Subscription, TransportError> {
+        self.0.subscribe(topic).await
+    }
+
+    async fn publish(
+        &self,
+        topic: &Topic,
+        to: Option<&PeerAddr>,
+        bytes: Bytes,
+    ) -> Result<Option<Hint>, TransportError> {
+        match self.1.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)) {
+            Ok(_) => self.0.publish(topic, to, bytes).await,
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn max_bytes(&self) -> Receiver<usize> {
+        self.0.max_bytes()
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_restarts_in_mid_message_has_it_whole_and_once() {
     let network = network(4);
     let (store, plug) = (Arc::new(MemoryPersistence::new()), network.member());
-    let alice = node("alice", network.member());
+    // Of the file's segments, less than half.
+    let left = Arc::new(AtomicUsize::new(12));
+    let alice = node("alice", Breaks(network.member(), left.clone()));
     let (lobby, mut told) = alice.join("lobby").await.unwrap();
     let file = payload(1, 60_000);
     let bob = kept("bob", &plug, &store);
     let (bobs, mut heard) = bob.join("lobby").await.unwrap();
-    network.set_conditions(Conditions { loss: 0.3, ..Conditions::default() });
     lobby.send("before").await.unwrap();
     let request = lobby.send(file.clone()).await.unwrap();
     assert_eq!(hears(&mut heard).await, "before");
@@ -167,6 +200,8 @@ async fn a_receiver_that_restarts_in_mid_message_has_it_whole_and_once() {
     assert!(bob.shutdown().await.is_clean());
     drop((bob, bobs, heard));
     plug.partition(0);
+    network.set_conditions(Conditions { loss: 0.3, ..Conditions::default() });
+    left.store(usize::MAX, Relaxed);
     let bob = kept("bob", &plug, &store);
     let (bobs, mut heard) = bob.join("lobby").await.unwrap();
     assert_eq!(hears(&mut heard).await, file);
