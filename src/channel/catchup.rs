@@ -44,11 +44,6 @@ const FRAME_HEAD: usize = 1_024;
 const MAX_FRAME: usize = 256 << 10;
 /// Below this size of messages there are no frames: reconciliation needs 4 KiB.
 const LEAST_FRAME: usize = 5 << 10;
-/// How long an answer may take at least and at most, and as long as nothing is known.
-const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-const FIRST_WAIT: Duration = Duration::from_secs(2);
-/// How long what was sent may still be on its way.
-const GRACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// The next slice of building the set.
 const PAUSE: Duration = Duration::from_millis(1);
 /// A session that somebody else is seen to have may bring what we lack: so long it is waited for, and so often.
@@ -198,7 +193,7 @@ impl CatchUp {
     /// A message was received, and taken in if it is `new`.
     pub(super) fn arrived(&mut self, view: &View<'_>, rid: &Rid, new: bool) {
         let Some(session) = &mut self.session else { return };
-        let wait = self.peers.get_mut(&session.source).map_or(FIRST_WAIT, |peer| wait_for(peer.answers_in));
+        let wait = self.peers.wait_for(&session.source);
         if session.arrived(rid, new, wait, view.now) {
             self.show(view.now, false);
             if self.session.as_ref().is_some_and(Session::has_all_asked) {
@@ -390,17 +385,19 @@ impl CatchUp {
 
     /// Leaves a session that leads nowhere, and its source alone for a while.
     fn give_up(&mut self, view: &View<'_>) {
-        if let Some(session) = &self.session {
-            self.peers.failed(&session.source.clone(), view.now);
-        }
+        self.leave_source(view);
         self.finish(view, false);
     }
 
     fn source_failed(&mut self, view: &View<'_>) {
-        if let Some(session) = &self.session {
-            self.peers.failed(&session.source.clone(), view.now);
-        }
+        self.leave_source(view);
         self.turn_to_next(view);
+    }
+
+    fn leave_source(&mut self, view: &View<'_>) {
+        if let Some(session) = &self.session {
+            self.peers.failed(&session.source, view.now);
+        }
     }
 
     /// Goes on with another source, or ends.
@@ -461,9 +458,4 @@ impl CatchUp {
         (self.status, self.told) = (SyncStatus::Syncing { received: session.received, missing }, now);
         self.acts.push(Act::Tell(self.status));
     }
-}
-
-/// How long an answer is waited for from one who took so long before.
-fn wait_for(answers_in: Option<Duration>) -> Duration {
-    answers_in.map_or(FIRST_WAIT, |took| took.saturating_mul(4).clamp(WAITS.0, WAITS.1))
 }

@@ -8,10 +8,9 @@ use std::time::Duration;
 use crate::reconcile::{self, Found, Rid};
 use crate::types::{Frame, FrameBody, Lamport, ParticipantId};
 
+use super::peers::WAITS;
 use super::session::{Asked, Session};
-use super::{
-    Act, CatchUp, FIRST_WAIT, GRACE, MAX_IDS, MOST_WITNESSES, PAUSE, RULES, View, WAITS, WELCOME, set, wait_for,
-};
+use super::{Act, CatchUp, MAX_IDS, MOST_WITNESSES, PAUSE, RULES, View, WELCOME, set};
 
 impl CatchUp {
     pub(super) fn take_answer(&mut self, view: &View<'_>, by: &ParticipantId, frame: &Frame) {
@@ -23,16 +22,13 @@ impl CatchUp {
             FrameBody::Reconcile { rules: RULES, answer: true, push, message, .. }
                 if session.asked == Asked::Reconcile =>
             {
-                if let Some(peer) = self.peers.get_mut(by) {
-                    peer.answers_in = Some(session.answered_in(view.now));
-                }
+                self.peers.answered(by, session.answered_in(view.now));
                 session.answered();
                 self.refine(view, frame.floor, *push, message);
             }
             FrameBody::End { gone, .. } if session.asked == Asked::Messages => {
                 gone.iter().for_each(|rid| session.gone(&Rid(*rid)));
-                let took = self.peers.get_mut(by).and_then(|peer| peer.answers_in).unwrap_or(GRACE.1);
-                session.end(took.clamp(GRACE.0, GRACE.1), view.now);
+                session.end(self.peers.grace(by), view.now);
                 if session.has_all_asked() {
                     self.go_on(view);
                 }
@@ -40,8 +36,7 @@ impl CatchUp {
             FrameBody::End { evicted, .. } if session.asked == Asked::Ids => {
                 session.evicted(evicted);
                 // A message that comes in its place may still be on its way.
-                let took = self.peers.get_mut(by).and_then(|peer| peer.answers_in).unwrap_or(GRACE.1);
-                session.end(took.clamp(GRACE.0, GRACE.1), view.now);
+                session.end(self.peers.grace(by), view.now);
             }
             FrameBody::Busy { retry_after_ms } => {
                 let wait = Duration::from_millis(*retry_after_ms).clamp(WAITS.0, 2 * WAITS.1);
@@ -80,7 +75,7 @@ impl CatchUp {
             return self.reconcile_with(view, next);
         }
         if pushed > 0 {
-            let wait = wait_for(self.peers.get_mut(&source).and_then(|peer| peer.answers_in));
+            let wait = self.peers.wait_for(&source);
             session.expect(only_there[..pushed].iter().copied(), wait, view.now);
             if !session.has_all_asked() {
                 return self.show(view.now, true);
@@ -157,7 +152,7 @@ impl CatchUp {
         if session.is_over(view.now) {
             return self.give_up(view);
         }
-        let wait = self.peers.get_mut(&session.source).map_or(FIRST_WAIT, |peer| wait_for(peer.answers_in));
+        let wait = self.peers.wait_for(&session.source);
         session.ask(self.exchange, asked, wait, view.now);
         let to = session.source.clone();
         self.acts.push(Act::Say(Frame::new(self.exchange, to, self.set.floor(), body)));

@@ -17,11 +17,17 @@ const BEHIND: u64 = 4;
 const BACK_OFF: Duration = Duration::from_secs(5);
 const MAX_BACK_OFF: Duration = Duration::from_secs(300);
 
+/// How long an answer may take at least and at most, and as long as nothing is known.
+pub(super) const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+/// How long what was sent may still be on its way, at least and at most.
+const GRACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
 /// Fingerprints of one range, theirs and ours.
 pub(super) type Pair = ([u8; 16], [u8; 16]);
 
 #[derive(Debug)]
-pub(super) struct Peer {
+struct Peer {
     heard: RunningTime,
     digest: Digest,
     /// Since when its digests differ.
@@ -32,7 +38,7 @@ pub(super) struct Peer {
     in_vain: u32,
     rests_until: RunningTime,
     /// How long it took to answer.
-    pub(super) answers_in: Option<Duration>,
+    answers_in: Option<Duration>,
     failures: u32,
     not_before: RunningTime,
 }
@@ -55,8 +61,25 @@ pub(super) enum Compared {
 pub(super) struct Peers(BTreeMap<ParticipantId, Peer>);
 
 impl Peers {
-    pub(super) fn get_mut(&mut self, name: &ParticipantId) -> Option<&mut Peer> {
-        self.0.get_mut(name)
+    /// It answered after so long.
+    pub(super) fn answered(&mut self, name: &ParticipantId, took: Duration) {
+        if let Some(peer) = self.0.get_mut(name) {
+            peer.answers_in = Some(took);
+        }
+    }
+
+    /// How long an answer of it is waited for.
+    pub(super) fn wait_for(&self, name: &ParticipantId) -> Duration {
+        self.answers_in(name).map_or(FIRST_WAIT, |took| took.saturating_mul(4).clamp(WAITS.0, WAITS.1))
+    }
+
+    /// How long what it has sent may still be on its way.
+    pub(super) fn grace(&self, name: &ParticipantId) -> Duration {
+        self.answers_in(name).map_or(GRACE.1, |took| took.clamp(GRACE.0, GRACE.1))
+    }
+
+    fn answers_in(&self, name: &ParticipantId) -> Option<Duration> {
+        self.0.get(name)?.answers_in
     }
 
     /// Those that answer frames and may be asked now, heard last first.

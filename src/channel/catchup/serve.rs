@@ -9,6 +9,7 @@ use crate::reconcile::{self, Rid};
 use crate::types::{Frame, FrameBody, Lamport, MessageId, ParticipantId, RunningTime};
 
 use super::bucket::Bucket;
+use super::session::FETCHED;
 use super::{Act, CatchUp, MAX_FRAME, MAX_IDS, MAX_LACKING, OTHER_RULES, RULES, View, WELCOME, Why};
 
 /// Frames answered a second, and at once.
@@ -17,8 +18,6 @@ const FRAMES: (u64, u64) = (16, 64);
 const BYTES: (u64, u64) = ((8 << 20) / 60, 8 << 20);
 /// A participant that cannot answer now is to be asked again after so long.
 const RETRY: Duration = Duration::from_secs(2);
-/// Messages asked for in one frame that are looked at.
-const MAX_FETCHED: usize = 256;
 /// What was found missing by somebody's question may come with its messages: so long it is waited for.
 const LACKING_MS: u64 = 1_000;
 
@@ -96,9 +95,9 @@ impl CatchUp {
     }
 
     fn send_fetched(&mut self, view: &View<'_>, by: &ParticipantId, frame: &Frame, rids: &[[u8; 32]]) {
-        let (mut sent, mut gone, mut more) = (0, Vec::new(), rids.len() > MAX_FETCHED);
+        let (mut sent, mut gone, mut more) = (0, Vec::new(), rids.len() > FETCHED);
         let mut left = self.serve.bytes.left(view.now).min(MAX_FRAME as u64);
-        for rid in rids.iter().take(MAX_FETCHED) {
+        for rid in rids.iter().take(FETCHED) {
             let key = self.set.key(&Rid(*rid)).filter(|key| view.log.get(key).is_some());
             match key.cloned() {
                 None => gone.push(*rid),

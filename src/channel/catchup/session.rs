@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::reconcile::Rid;
 use crate::types::{MessageId, ParticipantId, RunningTime};
 
-/// Messages asked for at once.
+/// Messages asked for at once, and looked at in one question of others.
 pub(super) const FETCHED: usize = 256;
 /// Messages that one session may need.
 const MAX_NEED: usize = 100_000;
