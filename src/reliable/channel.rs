@@ -91,10 +91,15 @@ impl ReliableChannel {
         let (manager, mut room) = (&self.node.manager, link.room);
         loop {
             let mut contents = link.segmentation.split(&payload, room)?;
-            let needed = contents.first().map_or(0, segment::data_segments);
-            let outcome = match contents.len() {
-                1 => manager.wrap_outgoing(self.id.clone(), contents.remove(0)).await.map(|wrapped| vec![wrapped]),
-                _ => manager.wrap_many(&self.id, contents).await,
+            let (outcome, needed) = match contents.len() {
+                1 => {
+                    let wrapped = manager.wrap_outgoing(self.id.clone(), contents.remove(0)).await;
+                    (wrapped.map(|wrapped| vec![wrapped]), 1)
+                }
+                _ => {
+                    let needed = contents.first().map_or(0, segment::data_segments);
+                    (manager.wrap_many(&self.id, contents).await, needed)
+                }
             };
             match outcome {
                 // Names of others that go with it are longer than was thought: then its pieces are smaller.
