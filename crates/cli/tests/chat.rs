@@ -5,13 +5,14 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use common::multicast::{self, free_port};
 use common::run;
 
 /// The longest silence on a screen: as long as a resend, and what follows it, may take.
@@ -92,20 +93,13 @@ impl Drop for Terminal {
     }
 }
 
-/// A port that no other group of this machine meets on.
-fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Whether this machine carries multicast to itself; otherwise says so.
 fn can_chat() -> bool {
-    let group = Ipv4Addr::new(239, 255, 109, 173);
-    let joined = UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST));
-    if let Err(error) = &joined {
-        // Not `eprintln!`, which a test that passes keeps to itself.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: chat, because this machine carries no multicast: {error}");
+    let there = multicast::is_there();
+    if let Err(error) = &there {
+        multicast::skipped("chat, because this machine carries no multicast", error);
     }
-    joined.is_ok()
+    there.is_ok()
 }
 
 #[test]

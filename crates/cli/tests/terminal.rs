@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
-use std::io::Write as _;
-use std::net::{Ipv4Addr, UdpSocket};
+mod common;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+
+use common::multicast;
 
 /// How often a screen is looked at: in all as long as a resend, and what follows it, may take.
 const LOOKS: u32 = 3_000;
@@ -22,19 +24,14 @@ struct Tmux {
 impl Tmux {
     /// None where there is no tmux, or no multicast: that is said.
     fn start() -> Option<Self> {
-        let group = Ipv4Addr::new(239, 255, 109, 173);
-        let multicast =
-            UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST));
         let version = Command::new("tmux").arg("-V").output();
         let required = std::env::var("RC_TERMINAL").is_ok_and(|value| value == "required");
         assert!(version.is_ok() || !required, "there is no tmux, and it is required");
-        if let Some(error) = multicast.err().or(version.err()) {
-            // Not `eprintln!`, which a test that passes keeps to itself.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: chat in a terminal, which takes tmux and multicast: {error}");
+        if let Some(error) = multicast::is_there().err().or(version.err()) {
+            multicast::skipped("chat in a terminal, which takes tmux and multicast", &error);
             return None;
         }
-        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Some(Self { socket: tempfile::tempdir().unwrap(), port })
+        Some(Self { socket: tempfile::tempdir().unwrap(), port: multicast::free_port() })
     }
 
     fn tmux(&self, args: &[&str]) -> String {

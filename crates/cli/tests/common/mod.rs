@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // each test file uses its part; these are tests
 
 pub mod lines;
+pub mod multicast;
 
 use std::io::Write;
 use std::path::Path;
