@@ -2,20 +2,18 @@
 //!
 //! That the first stays in the log is held by `bounds`. Told apart are messages by time and sender, which a stub keeps.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::channel::{Event, Fate, Limit};
 use crate::state::LogKey;
 use crate::types::{Lamport, MessageId, MessageKind, ParticipantId};
 
-use super::{Invariant, Scene, Seen, copy_of, copy_values_of};
+use super::{Invariant, Scene, Seen, copy_values_of};
 
 #[derive(Debug, Default)]
 pub(super) struct Conflict {
     /// What each participant delivered or sent, by id.
     first: HashMap<(usize, MessageId), (LogKey, ParticipantId)>,
-    /// What each participant took back: of that only the id is remembered.
-    withdrawn: BTreeSet<(usize, MessageId)>,
     /// Other messages, which the application has not heard of yet.
     untold: BTreeMap<usize, MessageId>,
 }
@@ -43,8 +41,8 @@ impl Invariant for Conflict {
                 let forgotten = scene.nodes[*node].channel().meta().stub_floor.as_ref() >= Some(key);
                 if other && !forgotten {
                     let own = message.sender == *scene.nodes[*node].channel().participant();
-                    let echo = own && self.withdrawn.contains(&(*node, message.id.clone()));
-                    if echo && **fate == Fate::Echo {
+                    // Of what was withdrawn only the id is remembered.
+                    if own && is_withdrawn(scene, *node, &message.id) && **fate == Fate::Echo {
                         return Ok(());
                     }
                     if **fate != Fate::Conflict {
@@ -53,17 +51,13 @@ impl Invariant for Conflict {
                     self.untold.insert(*node, message.id.clone());
                 }
             }
-            Seen::Ordered { node, id, withdrawn: true } => drop(self.withdrawn.insert((*node, (*id).clone()))),
-            // Only the mark of what was withdrawn remembers it.
+            // Only its mark remembers what was withdrawn.
             Seen::Told { node, event: Event::LimitReached { limit: Limit::Marks, id: Some(id), .. }, .. }
-                if self.withdrawn.remove(&(*node, id.clone())) =>
+                if is_withdrawn(scene, *node, id) =>
             {
                 self.first.remove(&(*node, id.clone()));
             }
-            Seen::Copied { of, copy } => {
-                copy_values_of(&mut self.first, *of, *copy);
-                copy_of(&mut self.withdrawn, *of, *copy);
-            }
+            Seen::Copied { of, copy } => copy_values_of(&mut self.first, *of, *copy),
             Seen::Told { node, event: Event::IdConflict { id, .. }, .. } if self.untold.get(node) == Some(id) => {
                 self.untold.remove(node);
             }
@@ -76,4 +70,8 @@ impl Invariant for Conflict {
         }
         Ok(())
     }
+}
+
+fn is_withdrawn(scene: &Scene<'_>, node: usize, id: &MessageId) -> bool {
+    scene.registry.find(id).is_some_and(|index| scene.registry.is_withdrawn(node, index))
 }

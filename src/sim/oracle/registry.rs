@@ -338,7 +338,7 @@ impl Registry {
     /// Nothing is left of what was withdrawn: another message under its id is the first.
     fn forget_withdrawn(&mut self, node: usize, id: &MessageId) {
         let index = self.intern(id);
-        if self.withdrawn.contains(&(node, index)) && self.has(node, index) {
+        if self.withdrawn.remove(&(node, index)) && self.has(node, index) {
             self.had[node][index] = false;
             self.messages[index].holders -= 1;
         }
