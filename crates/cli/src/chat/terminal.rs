@@ -14,6 +14,7 @@ use ratatui::crossterm::event::{
 use ratatui::crossterm::execute;
 use ratatui::layout::Rect;
 use reliable_channel::reliable::{Events, Node, ReliableChannel};
+use reliable_channel::state::Body;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tui_input::backend::crossterm::EventHandler as _;
@@ -60,7 +61,7 @@ pub(super) async fn chat(
             key = keys.recv() => {
                 let Some(key) = key else { return Ok(()) };
                 match screen.key(&key.context("cannot read the keyboard")?) {
-                    Some(Wish::Say(text)) => say(lobby, text, screen.view).await,
+                    Some(Wish::Say(text)) => say(node, lobby, text, screen.view).await,
                     Some(Wish::Scroll(by)) => screen.scroll(by)?,
                     Some(Wish::Leave) => return Ok(()),
                     None => {}
@@ -163,14 +164,15 @@ fn wish(event: &event::Event, input: &mut Input, height: usize) -> Option<Wish> 
 }
 
 /// Says something and shows it; whatever is wrong with it is told, and is not the end.
-async fn say(lobby: &ReliableChannel, text: String, view: &mut View) {
+async fn say(node: &Node, lobby: &ReliableChannel, text: String, view: &mut View) {
     view.bottom = None;
-    match lobby.send(text).await {
+    match lobby.send(text.clone()).await {
         Ok(request) => {
-            let history = lobby.history().unwrap_or_default();
-            let found = history.iter().rev().find(|logged| logged.body.key.id == *request.message());
-            if let Some(logged) = found {
-                view.message(&logged.body, false, Some(Tick::Waiting));
+            // Its place is that of the message which carries it. `history` would put all files of the log together first.
+            let log = node.manager().log(lobby.id()).unwrap_or_default();
+            if let Some(logged) = log.iter().rev().find(|logged| logged.body.key.id == *request.message()) {
+                let body = Body::new(logged.body.key.clone(), logged.body.sender.clone(), text.into());
+                view.message(&body, false, Some(Tick::Waiting));
             }
         }
         Err(error) => view.notice(&format!("not sent: {error}")),
