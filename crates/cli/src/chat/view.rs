@@ -276,8 +276,10 @@ impl View {
     }
 
     fn remove(&mut self, index: usize) {
-        let ((key, _), _) = self.items.remove(index);
-        self.own.remove(&key.id);
+        let ((key, _), shown) = self.items.remove(index);
+        if matches!(shown, Shown::Message { .. }) {
+            self.own.remove(&key.id);
+        }
         if let Some((bottom, hidden)) = &mut self.bottom
             && index <= *bottom
         {
@@ -343,6 +345,18 @@ pub(super) mod tests {
         assert_eq!(texts(&view), ["bob: a", "bob: m", "1 missing", "bob: z", "bob: next"]);
         view.message(&body(5, "n", "bob", "n"), true, None);
         assert_eq!(texts(&view), ["bob: a", "bob: m", "bob: n", "bob: z", "bob: next"]);
+    }
+
+    #[test]
+    fn the_message_after_a_gap_that_closed_still_has_its_tick() {
+        let mut view = view();
+        let own = body(9, "own", "alice", "hi");
+        let gap = Event::HistoryGap { missing: 1, after: None, before: own.key.clone() };
+        view.message(&own, false, Some(Tick::Waiting));
+        view.event(ChannelEvent::Other(gap), Duration::ZERO);
+        view.message(&body(4, "m", "bob", "m"), true, None);
+        view.event(ChannelEvent::Sent { request: RequestId::new("own") }, Duration::ZERO);
+        assert_eq!(*tick_of(&view, 1), Tick::Sent);
     }
 
     #[test]
