@@ -78,6 +78,7 @@ pub use channel::{ReliableChannel, RequestState};
 pub use encryption::{Encryption, EncryptionError};
 pub use events::{ChannelEvent, Events, RequestId};
 pub use segmentation::Segmentation;
+pub use wholes::Entry;
 
 use crate::channel::{ChannelError, Config};
 use crate::manager::{ManagerError, ReliabilityManager, ShutdownReport};

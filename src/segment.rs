@@ -32,6 +32,8 @@ mod split;
 use bytes::Bytes;
 use prost::Message as _;
 
+#[cfg(feature = "manager")]
+pub(crate) use reassembly::Recalled;
 pub use reassembly::{Abandoned, Bounds, Fate, Progress, Reassembly, Taken, Why};
 pub use split::{Options, SplitError, split};
 
@@ -106,6 +108,21 @@ pub(crate) fn data_segments(content: &Bytes) -> usize {
         Read::Segment(segment) => segment.shape.data,
         Read::Plain | Read::Invalid(_) => 1,
     }
+}
+
+/// What this content carries of a payload, and the hash of the whole; none for a payload itself.
+#[cfg(feature = "manager")]
+pub(crate) fn piece(content: &Bytes) -> Option<(Bytes, [u8; HASH])> {
+    match read(content) {
+        Read::Segment(segment) => Some((segment.payload, segment.hash)),
+        Read::Plain | Read::Invalid(_) => None,
+    }
+}
+
+/// Whether a payload is what the hash in its segments says.
+#[cfg(feature = "manager")]
+pub(crate) fn is_of(hash: &[u8; HASH], payload: &[u8]) -> bool {
+    reassembly::is_of(hash, payload)
 }
 
 /// Which of several segments of a payload this content is, if it is one.

@@ -13,7 +13,7 @@ use reliable_channel::channel::{Config, Event};
 use reliable_channel::reliable::{
     ChannelEvent, Events, Node, NodeError, ReliableChannel, RequestId, RequestState, Segmentation,
 };
-use reliable_channel::segment::Mode;
+use reliable_channel::segment::{Mode, Options, split};
 use reliable_channel::store::MemoryPersistence;
 use reliable_channel::transport::{
     Conditions, Hint, MemoryNetwork, MemoryTransport, PeerAddr, Subscription, Topic, Transport, TransportError,
@@ -379,4 +379,50 @@ async fn who_reads_too_late_gets_whole_payloads_from_the_log() {
         assert_eq!(*content, expected, "{number}");
     }
     assert!(missed > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_is_listed_without_reading_its_files_and_what_is_not_what_its_hash_says_cannot_be_read() {
+    let (network, store) = (network(8), Arc::new(MemoryPersistence::default()));
+    let (alice, bobs) = (node("alice", network.member()), network.member());
+    let (lobby, _told) = alice.join("lobby").await.unwrap();
+    let mut spoiled = {
+        let spoiler =
+            Node::builder("spoiler").transport(network.member()).segmentation(Segmentation::default().mode(Mode::Off));
+        let (lobby, events) = spoiler.build().unwrap().join("lobby").await.unwrap();
+        let mut pieces = split(&payload(9, 2_500), &Options::of_room(1_500)).unwrap();
+        let mut last = pieces.pop().unwrap().to_vec();
+        let middle = last.len() / 2;
+        last[middle] ^= 1;
+        (lobby, events, [pieces.remove(0), last.into()])
+    };
+    {
+        let bob = kept("bob", &bobs, &store);
+        let (_bobs, mut heard) = bob.join("lobby").await.unwrap();
+        lobby.send("a text").await.unwrap();
+        lobby.send(payload(2, 9_000)).await.unwrap();
+        let (spoiler, events, pieces) = &mut spoiled;
+        // It has heard all that is said, so that its own comes after it.
+        let mut bytes = 0;
+        while bytes < 9_000 {
+            bytes += hears(events).await.len();
+        }
+        for piece in pieces {
+            spoiler.send(piece.clone()).await.unwrap();
+        }
+        until(&mut heard, "given up", |event| matches!(event, ChannelEvent::Abandoned(_)).then_some(())).await;
+        assert!(bob.shutdown().await.is_clean());
+    }
+    let bob = kept("bob", &bobs, &store);
+    let (bobs, _heard) = bob.join("lobby").await.unwrap();
+    let entries = bobs.entries().unwrap();
+    let listed: Vec<_> = entries.iter().map(|entry| (entry.sender().to_string(), entry.bytes())).collect();
+    let expected = [("alice", 6), ("alice", 9_000), ("spoiler", 2_500)].map(|(who, bytes)| (who.to_owned(), bytes));
+    assert_eq!(listed, expected);
+    assert_eq!(entries[0].beginning(), b"a text");
+    assert!(payload(2, 9_000).starts_with(entries[1].beginning()) && !entries[1].is_own());
+    let keys: Vec<_> = entries.iter().map(|entry| entry.key().clone()).collect();
+    let read: Vec<_> = entries.into_iter().map(|entry| entry.read().map(|logged| logged.body.key.clone())).collect();
+    assert_eq!(read, [Some(keys[0].clone()), Some(keys[1].clone()), None]);
+    assert_eq!(contents(&bobs), [Bytes::from("a text"), payload(2, 9_000)]);
 }

@@ -16,7 +16,8 @@ use super::events::{Events, RequestId};
 use super::link::{self, Link};
 use super::outbox::Outgoing;
 use super::requests::Split;
-use super::{Inner, NodeError, segmentation, wholes};
+use super::wholes::{self, Entry};
+use super::{Inner, NodeError, segmentation};
 use crate::channel::{ChannelError, DeliveryState};
 use crate::manager::{ManagerError, Wrapped};
 use crate::segment;
@@ -176,8 +177,25 @@ impl ReliableChannel {
     /// # Errors
     /// [`NodeError::NotJoined`].
     pub fn history(&self) -> Result<Vec<Logged>, NodeError> {
-        let log = self.node.manager.log(&self.id)?;
-        Ok(if self.link()?.segmentation.splits() { wholes::of_log(log) } else { log })
+        Ok(self.entries()?.into_iter().filter_map(Entry::read).collect())
+    }
+
+    /// As [`history`](Self::history), each payload to be read when it is wanted: to show a long log at once.
+    ///
+    /// # Errors
+    /// [`NodeError::NotJoined`].
+    pub fn entries(&self) -> Result<Vec<Entry>, NodeError> {
+        let splits = self.link()?.segmentation.splits();
+        Ok(wholes::of_log(self.node.manager.log(&self.id)?, splits))
+    }
+
+    /// Bytes of the largest payload that [`send`](Self::send) takes, in segments where these are allowed.
+    ///
+    /// # Errors
+    /// [`NodeError::NotJoined`].
+    pub fn max_payload(&self) -> Result<usize, NodeError> {
+        let link = self.link()?;
+        Ok(link.segmentation.max_payload(link.room))
     }
 
     /// Seals with this key from now on, if its epoch is the highest, and opens with it what was sealed in that epoch. All members

@@ -11,7 +11,7 @@ use super::requests::{Requests, STEPS, Split};
 use super::segmentation::Segmentation;
 use super::wholes;
 use crate::channel::{Delivery, Event};
-use crate::segment::{Bounds, Fate, Reassembly};
+use crate::segment::{Bounds, Fate, Reassembly, Recalled};
 use crate::state::Logged;
 use crate::types::MessageId;
 
@@ -50,8 +50,8 @@ impl Parts {
             let body = &logged.body;
             if logged.delivery.is_some() {
                 others.push(logged);
-            } else if let Fate::Whole { segments, needed, .. } =
-                own.take(&body.sender, &body.content, body.key.id.clone()).fate
+            } else if let Some(Recalled { segments, needed, .. }) =
+                own.recall(&body.sender, &body.content, body.key.id.clone())
                 && segments.len() > 1
             {
                 let ids: Vec<MessageId> = segments.into_iter().map(|(_, id)| id).collect();
@@ -67,7 +67,7 @@ impl Parts {
         let early = state.early.take().unwrap_or_default();
         let told_now: BTreeSet<u64> = early.iter().filter_map(number).collect();
         for logged in others.iter().filter(|logged| logged.delivery.is_none_or(|number| !told_now.contains(&number))) {
-            state.incoming.take(&logged.body.sender, &logged.body.content, wholes::delivered(logged));
+            state.incoming.recall(&logged.body.sender, &logged.body.content, wholes::delivered(logged));
         }
         early.into_iter().for_each(|event| state.pass(event, tell));
     }

@@ -82,22 +82,35 @@ impl Segmentation {
         }
     }
 
+    /// Bytes of the largest payload, in messages with so much room.
+    pub(super) fn max_payload(&self, room: usize) -> usize {
+        if !self.splits() {
+            return room;
+        }
+        let options = self.options(room);
+        // What the log keeps of a segment besides its payload counts too.
+        let bytes = options.segment_bytes();
+        let most = self.max_file_bytes / 2 / (bytes + ROW_BYTES) * bytes;
+        options.max_payload().min(most.max(room))
+    }
+
+    fn options(&self, room: usize) -> Options {
+        let mut options = Options::of_room(room);
+        (options.mode, options.parity) = (self.mode, self.parity);
+        options
+    }
+
     /// The contents that carry a payload, in messages with so much room.
     pub(super) fn split(&self, payload: &Bytes, room: usize) -> Result<Vec<Bytes>, NodeError> {
         if !self.splits() {
             // The channel says what is too large.
             return Ok(vec![payload.clone()]);
         }
-        let mut options = Options::of_room(room);
-        (options.mode, options.parity) = (self.mode, self.parity);
-        // What the log keeps of a segment besides its payload counts too.
-        let bytes = options.segment_bytes();
-        let most = self.max_file_bytes / 2 / (bytes + ROW_BYTES) * bytes;
-        let max = options.max_payload().min(most.max(room));
+        let max = self.max_payload(room);
         if payload.len() > max {
             return Err(NodeError::TooLarge { bytes: payload.len(), max });
         }
-        split(payload, &options).map_err(|error| match error {
+        split(payload, &self.options(room)).map_err(|error| match error {
             SplitError::TooLarge { bytes, max } => NodeError::TooLarge { bytes, max },
             SplitError::Empty => ManagerError::Channel(ChannelError::EmptyContent).into(),
         })

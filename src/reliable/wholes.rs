@@ -9,22 +9,126 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::channel::{Cursor, Delivery};
-use crate::segment::{Bounds, Fate, Reassembly};
-use crate::state::{Body, Logged};
+use crate::segment::{self, Bounds, Fate, Reassembly, Recalled};
+use crate::state::{Body, LogKey, Logged};
+use crate::types::ParticipantId;
 
-/// The messages of a log in which segments are made whole, in log order. What is not whole is left out.
-pub(super) fn of_log(log: Vec<Logged>) -> Vec<Logged> {
+/// A payload of the log: who sent it, when, and how it begins. Nothing of it is put together or checked before it is
+/// [read](Self::read), so that a log full of files is listed at once.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use reliable_channel::reliable::Node;
+/// use reliable_channel::transport::MemoryNetwork;
+///
+/// let node = Node::builder("alice").transport(MemoryNetwork::new().member()).build()?;
+/// let (lobby, _events) = node.join("lobby").await?;
+/// lobby.send("hello").await?;
+/// for entry in lobby.entries()? {
+///     println!("{}: {} bytes, beginning with {:?}", entry.sender(), entry.bytes(), entry.beginning());
+///     let whole = entry.read().expect("it is what it was");
+///     assert_eq!(whole.body.content, "hello");
+/// }
+/// # Ok::<(), reliable_channel::reliable::NodeError>(()) }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The message in whose place it is, with what is known of all.
+    place: Logged,
+    /// The message that it begins with.
+    first: Arc<Body>,
+    pieces: Vec<Bytes>,
+    /// What the whole must have, where it is of several pieces.
+    hash: Option<[u8; 32]>,
+}
+
+impl Entry {
+    /// Its place in the order that all participants share, and its id.
+    #[must_use]
+    pub fn key(&self) -> &LogKey {
+        &self.place.body.key
+    }
+
+    /// Who sent it.
+    #[must_use]
+    pub fn sender(&self) -> &ParticipantId {
+        &self.place.body.sender
+    }
+
+    /// Whether this participant sent it.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.place.delivery.is_none()
+    }
+
+    /// Whether it came after something that stands below it.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.place.late
+    }
+
+    /// Bytes of the payload.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    /// How it begins: all of it, unless it came in segments; then what the first one carries.
+    #[must_use]
+    pub fn beginning(&self) -> &[u8] {
+        self.pieces.first().map_or(&[], |piece| piece)
+    }
+
+    /// The message with the whole payload; none where that is not what its hash says.
+    #[must_use]
+    pub fn read(self) -> Option<Logged> {
+        let payload = match &self.pieces[..] {
+            [one] => one.clone(),
+            several => several.concat().into(),
+        };
+        if self.hash.is_some_and(|hash| !segment::is_of(&hash, &payload)) {
+            return None;
+        }
+        let body = whole_body(&self.place.body, &self.first, payload);
+        Some(Logged { body, ..self.place })
+    }
+
+    fn of(recalled: Recalled<Logged>) -> Option<Self> {
+        let Recalled { mut segments, needed, recovered } = recalled;
+        let missing = segments.iter().flat_map(|(_, segment)| segment.missing.iter().cloned()).collect::<BTreeSet<_>>();
+        let delivery = segments.iter().filter_map(|(_, segment)| segment.delivery).max();
+        let seen = segments.iter().map(|(_, segment)| segment.seen).max()?;
+        let first = segments.first()?.1.body.clone();
+        let hash = segment::piece(&first.content).map(|(_, hash)| hash).filter(|_| recovered.is_none());
+        let pieces = match recovered {
+            Some(payload) => vec![payload],
+            None => {
+                let data = segments.iter().filter(|(index, _)| *index < needed);
+                data.filter_map(|(_, segment)| Some(segment::piece(&segment.body.content)?.0)).collect()
+            }
+        };
+        let (_, place) = segments.swap_remove(place_of(&segments, needed)?);
+        let late = place.late || delivery != place.delivery;
+        let missing = missing.into_iter().collect();
+        Some(Self { place: Logged { delivery, seen, late, missing, ..place }, first, pieces, hash })
+    }
+}
+
+/// The payloads of a log, in log order. What is not whole is left out.
+pub(super) fn of_log(log: Vec<Logged>, splits: bool) -> Vec<Entry> {
     let mut reassembly = Reassembly::new(Bounds::none());
-    let mut wholes = Vec::new();
+    let mut entries = Vec::new();
     for logged in log {
         let body = logged.body.clone();
-        if let Fate::Whole { payload, segments, needed } = reassembly.take(&body.sender, &body.content, logged).fate {
-            wholes.extend(whole_logged(payload, segments, needed));
-        }
+        let recalled = match splits {
+            true => reassembly.recall(&body.sender, &body.content, logged),
+            false => Some(Recalled { segments: vec![(0, logged)], needed: 1, recovered: Some(body.content.clone()) }),
+        };
+        entries.extend(recalled.and_then(Entry::of));
     }
     // One that was recovered from parity may stand before what was taken meanwhile.
-    wholes.sort_by(|one, other| one.body.key.cmp(&other.body.key));
-    wholes
+    entries.sort_by(|one, other| one.key().cmp(other.key()));
+    entries
 }
 
 /// What these deliveries make whole, with what of the log was delivered before them.
@@ -36,7 +140,7 @@ pub(super) fn of_deliveries(mut log: Vec<Logged>, deliveries: Vec<Delivery>) -> 
     for logged in log {
         let delivery = delivered(&logged);
         let body = logged.body;
-        reassembly.take(&body.sender, &body.content, delivery);
+        reassembly.recall(&body.sender, &body.content, delivery);
     }
     let whole = |delivery: Delivery| {
         let body = delivery.body.clone();
@@ -73,17 +177,6 @@ pub(super) fn whole_delivery(payload: Bytes, mut segments: Vec<(usize, Delivery)
     let body = whole_body(&place.body, &first, payload);
     let missing = missing.into_iter().filter(|id| *id != body.key.id).collect();
     Some(Delivery { number, incarnation, body, late, missing, ..place })
-}
-
-fn whole_logged(payload: Bytes, mut segments: Vec<(usize, Logged)>, needed: usize) -> Option<Logged> {
-    let missing = segments.iter().flat_map(|(_, segment)| segment.missing.iter().cloned()).collect::<BTreeSet<_>>();
-    let delivery = segments.iter().filter_map(|(_, segment)| segment.delivery).max();
-    let seen = segments.iter().map(|(_, segment)| segment.seen).max()?;
-    let first = segments.first()?.1.body.clone();
-    let (_, place) = segments.swap_remove(place_of(&segments, needed)?);
-    let late = place.late || delivery != place.delivery;
-    let body = whole_body(&place.body, &first, payload);
-    Some(Logged { body, delivery, seen, late, missing: missing.into_iter().collect(), ..place })
 }
 
 /// The last data segment, or, if that was recovered, the last one there is.

@@ -196,15 +196,36 @@ impl<T> Reassembly<T> {
 
     /// Takes the content of a message in, in the order of delivery.
     pub fn take(&mut self, sender: &ParticipantId, content: &Bytes, tag: T) -> Taken<T> {
+        self.take_checked(sender, content, tag, Check::Hash)
+    }
+
+    /// Takes in again what was taken before, in the same order. What is whole by its data is neither joined nor hashed, so
+    /// that it costs nothing of its length.
+    #[cfg(feature = "manager")]
+    pub(crate) fn recall(&mut self, sender: &ParticipantId, content: &Bytes, tag: T) -> Option<Recalled<T>> {
+        match self.take_checked(sender, content, tag, Check::Trust).fate {
+            Fate::Whole { payload, segments, needed } => {
+                // No payload is empty.
+                let recovered = Some(payload).filter(|payload| !payload.is_empty());
+                Some(Recalled { segments, needed, recovered })
+            }
+            _ => None,
+        }
+    }
+
+    fn take_checked(&mut self, sender: &ParticipantId, content: &Bytes, tag: T, check: Check) -> Taken<T> {
         let fate = match read(content) {
             Read::Plain => Fate::Whole { payload: content.clone(), segments: vec![(0, tag)], needed: 1 },
             Read::Invalid(why) => Fate::Refused(why),
-            Read::Segment(segment) if segment.shape == (Shape { data: 1, parity: 0 }) => match is_whole(&segment) {
-                true => Fate::Whole { payload: segment.payload, segments: vec![(0, tag)], needed: 1 },
-                false => Fate::Refused("it is not what its hash says"),
+            Read::Segment(segment) if segment.shape == (Shape { data: 1, parity: 0 }) => match check {
+                Check::Trust => Fate::Whole { payload: Bytes::new(), segments: vec![(0, tag)], needed: 1 },
+                Check::Hash if is_whole(&segment) => {
+                    Fate::Whole { payload: segment.payload, segments: vec![(0, tag)], needed: 1 }
+                }
+                Check::Hash => Fate::Refused("it is not what its hash says"),
             },
             Read::Segment(segment) if self.is_too_large(&segment) => Fate::Refused("the payload is too large"),
-            Read::Segment(segment) => return self.keep(sender, segment, tag),
+            Read::Segment(segment) => return self.keep(sender, segment, tag, check),
         };
         Taken { fate, abandoned: Vec::new() }
     }
@@ -235,7 +256,7 @@ impl<T> Reassembly<T> {
         at_least.max(length) > self.bounds.max_bytes_per_sender.min(self.bounds.max_bytes)
     }
 
-    fn keep(&mut self, sender: &ParticipantId, segment: Segment, tag: T) -> Taken<T> {
+    fn keep(&mut self, sender: &ParticipantId, segment: Segment, tag: T, check: Check) -> Taken<T> {
         self.clock += 1;
         let key = (sender.clone(), segment.hash);
         let queue = self.open.entry(key.clone()).or_default();
@@ -249,7 +270,7 @@ impl<T> Reassembly<T> {
             return Taken { fate: Fate::Surplus, abandoned: Vec::new() };
         };
         let bytes = assembly.add(segment, tag, self.clock);
-        let (fate, ends) = match assembly.attempt(&key.1) {
+        let (fate, ends) = match assembly.attempt(&key.1, check) {
             Attempt::Waits if assembly.done => (Some(Fate::Surplus), assembly.is_seen()),
             Attempt::Waits => (None, false),
             Attempt::Whole { payload, segments } => {
@@ -329,6 +350,26 @@ impl<T> Reassembly<T> {
     }
 }
 
+/// A payload that was whole before.
+#[cfg(feature = "manager")]
+pub(crate) struct Recalled<T> {
+    /// What it was made of, by number.
+    pub(crate) segments: Vec<(usize, T)>,
+    /// How many data segments there are.
+    pub(crate) needed: usize,
+    /// The payload, where it was no segments, or was recovered from parity.
+    pub(crate) recovered: Option<Bytes>,
+}
+
+/// How it is told that a payload is what its hash says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    Hash,
+    /// It was, when it was taken first.
+    #[cfg_attr(not(feature = "manager"), allow(dead_code))]
+    Trust,
+}
+
 enum Attempt<T> {
     Waits,
     Whole { payload: Bytes, segments: Vec<(usize, T)> },
@@ -380,12 +421,19 @@ impl<T> Assembly<T> {
     }
 
     /// Makes it whole, once there is enough.
-    fn attempt(&mut self, hash: &[u8; HASH]) -> Attempt<T> {
+    fn attempt(&mut self, hash: &[u8; HASH], check: Check) -> Attempt<T> {
         if self.done || self.parts.len() < self.shape.data {
             return Attempt::Waits;
         }
         let has_data = self.parts.range(..self.shape.data).count() == self.shape.data;
         let payload = match has_data {
+            true if check == Check::Trust => {
+                let bytes: usize = self.parts.range(..self.shape.data).map(|(_, (piece, _))| piece.len()).sum();
+                return match self.length.is_none_or(|length| length == bytes as u64) {
+                    true => self.whole(Bytes::new()),
+                    false => Attempt::Mismatch,
+                };
+            }
             true => Some(self.concatenated()).filter(|payload| is_of(hash, payload)),
             false if self.needs_data => return Attempt::Waits,
             false => match self.recovered(hash) {
@@ -398,6 +446,10 @@ impl<T> Assembly<T> {
         };
         let fits = |payload: &Bytes| self.length.is_none_or(|length| length == payload.len() as u64);
         let Some(payload) = payload.filter(fits) else { return Attempt::Mismatch };
+        self.whole(payload)
+    }
+
+    fn whole(&mut self, payload: Bytes) -> Attempt<T> {
         self.done = true;
         let parts = std::mem::take(&mut self.parts);
         Attempt::Whole { payload, segments: parts.into_iter().map(|(index, (_, tag))| (index, tag)).collect() }
@@ -453,6 +505,6 @@ fn is_whole(segment: &Segment) -> bool {
     segment.length.is_none_or(|length| length == segment.payload.len() as u64) && is_of(&segment.hash, &segment.payload)
 }
 
-fn is_of(hash: &[u8; HASH], payload: &[u8]) -> bool {
+pub(super) fn is_of(hash: &[u8; HASH], payload: &[u8]) -> bool {
     Keccak256::digest(payload)[..] == hash[..]
 }
