@@ -6,9 +6,12 @@
 //! seconds.
 
 mod draw;
+mod file;
+mod heard;
 mod lines;
 mod place;
 mod terminal;
+mod times;
 mod told;
 mod view;
 
@@ -17,16 +20,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use reliable_channel::channel::Config;
 use reliable_channel::reliable::{ChannelEvent, Events, Node, ReliableChannel, RequestId};
 use reliable_channel_udp::{Options, Udp};
 
 use crate::demo::Interrupted;
 use crate::screen::{self, Screen};
+use file::Files;
+use heard::Heard;
 use place::Place;
+use times::Times;
 use told::Told;
 use view::{Tick, View};
 
-/// Messages of the log shown at the start.
+/// Messages of the log.
+const KEPT: usize = 10_000;
+/// Messages of the log shown at the start, in lines.
 const SHOWN_AT_START: usize = 100;
 /// How long the end of input waits until somebody has what was said.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -35,7 +44,7 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 ///
 /// What was said before is shown at the start. Of what you say, one tick means sent, two that somebody has it, and who; a
 /// cross that nobody answered. In a terminal it takes the whole screen; with --plain, or in a pipe, a line is a message,
-/// and `<bob> hi` is one of bob's. Ctrl-D ends.
+/// and `<bob> hi` is one of bob's. `/file PATH` sends a file. Ctrl-D ends.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example, in two terminals:\n  reliable-channel chat --name alice\n  reliable-channel chat --name bob"
@@ -76,12 +85,16 @@ async fn chat(args: &Args) -> anyhow::Result<()> {
         notes.push("no network here carries multicast: only chats on this machine are reached".to_owned());
     }
     notes.push(format!("you are {} in {}, kept in {}", place.name, args.channel, place.dir.display()));
-    let node = Node::builder(place.name.as_str()).transport(network).persistence(place.store.clone()).build()?;
+    let mut config = Config::default();
+    config.max_message_history = KEPT;
+    let node = Node::builder(place.name.as_str()).transport(network).persistence(place.store.clone()).config(config);
+    let node = node.build()?;
     let (lobby, mut events) = node.join(args.channel.as_str()).await?;
+    let files = Files::new(place.dir.join("files"), lobby.id().clone());
     let left = if args.plain || !terminal::is_there() {
-        on_lines(&lobby, &mut events, &notes).await?
+        on_lines(&lobby, &files, &mut events, &notes).await?
     } else {
-        on_screen(&node, &lobby, &mut events, &notes).await?
+        on_screen(&node, &lobby, &files, &mut events, &notes).await?
     };
     if left.open {
         screen::note("nobody is known to have all that you said yet; it is sent again when you chat again");
@@ -106,22 +119,25 @@ struct Left {
 async fn on_screen(
     node: &Node,
     lobby: &ReliableChannel,
+    files: &Files,
     events: &mut Events,
     notes: &[String],
 ) -> anyhow::Result<Left> {
-    let mut view = View::new(node.participant(), &lobby.id().to_string());
-    for logged in lobby.history()? {
-        let own = logged.body.sender == *node.participant();
-        let state = lobby.request(&RequestId::new(logged.body.key.id.clone()))?.map(Tick::of);
-        view.message(&logged.body, false, own.then(|| state.unwrap_or(Tick::Sent)));
+    let mut view = View::new(node.participant(), &lobby.id().to_string(), Times::here());
+    for entry in lobby.entries()? {
+        let own = entry.is_own().then(|| RequestId::new(entry.key().id.clone()));
+        if let Some(heard) = Heard::earlier(entry, files) {
+            let tick = own.map(|own| lobby.request(&own)).transpose()?;
+            view.message(Heard { late: false, ..heard }, tick.map(|state| state.map_or(Tick::Sent, Tick::of)));
+        }
     }
     notes.iter().for_each(|note| view.notice(note));
-    let output = terminal::chat(node, lobby, events, &mut view).await;
+    let output = terminal::chat(node, lobby, files, events, &mut view).await;
     let mut interrupted = false;
     if output.is_ok() && view.is_open() {
         screen::note("waiting some seconds until somebody has what you said; Ctrl-C ends at once");
         interrupted = last_words(events, |event| {
-            view.event(event, Duration::ZERO);
+            terminal::take_in(&mut view, event, files, Duration::ZERO);
             view.is_open()
         })
         .await;
@@ -129,11 +145,18 @@ async fn on_screen(
     Ok(Left { interrupted, open: view.is_open(), output })
 }
 
-async fn on_lines(lobby: &ReliableChannel, events: &mut Events, notes: &[String]) -> anyhow::Result<Left> {
+async fn on_lines(
+    lobby: &ReliableChannel,
+    files: &Files,
+    events: &mut Events,
+    notes: &[String],
+) -> anyhow::Result<Left> {
     let mut told = Told::new(Screen::new());
-    let history = lobby.history()?;
-    for logged in &history[history.len().saturating_sub(SHOWN_AT_START)..] {
-        told.message(&logged.body, "");
+    let mut entries = lobby.entries()?;
+    for entry in entries.split_off(entries.len().saturating_sub(SHOWN_AT_START)) {
+        if let Some(heard) = Heard::earlier(entry, files) {
+            told.message(&heard, "");
+        }
     }
     told.flush();
     notes.iter().for_each(|note| screen::note(note));
@@ -145,7 +168,7 @@ async fn on_lines(lobby: &ReliableChannel, events: &mut Events, notes: &[String]
                 Some(line) => say(lobby, line?, &mut told).await,
                 None => break,
             },
-            Some(event) = events.next() => told.event(event, lobby),
+            Some(event) = events.next() => told.event(event, lobby, files),
             Ok(()) = tokio::signal::ctrl_c() => {
                 interrupted = true;
                 break;
@@ -155,7 +178,7 @@ async fn on_lines(lobby: &ReliableChannel, events: &mut Events, notes: &[String]
     }
     if !interrupted && !told.has_failed() && told.is_open() {
         interrupted = last_words(events, |event| {
-            told.event(event, lobby);
+            told.event(event, lobby, files);
             told.flush();
             told.is_open()
         })
@@ -164,16 +187,23 @@ async fn on_lines(lobby: &ReliableChannel, events: &mut Events, notes: &[String]
     Ok(Left { interrupted, open: told.is_open(), output: told.end() })
 }
 
-/// Waits some seconds while something is open; says whether it was interrupted.
+/// Waits some seconds while something is open, counted anew while something large goes out; says whether it was interrupted.
 async fn last_words(events: &mut Events, mut is_open_after: impl FnMut(ChannelEvent) -> bool) -> bool {
-    let waiting = async {
-        while let Some(event) = events.next().await
-            && is_open_after(event)
-        {}
-    };
-    tokio::select! {
-        _ = tokio::time::timeout(LAST_WORDS, waiting) => false,
-        Ok(()) = tokio::signal::ctrl_c() => true,
+    let mut waited = Box::pin(tokio::time::sleep(LAST_WORDS));
+    loop {
+        tokio::select! {
+            event = events.next() => {
+                let Some(event) = event else { return false };
+                if matches!(event, ChannelEvent::Sending { .. }) {
+                    waited = Box::pin(tokio::time::sleep(LAST_WORDS));
+                }
+                if !is_open_after(event) {
+                    return false;
+                }
+            }
+            () = &mut waited => return false,
+            Ok(()) = tokio::signal::ctrl_c() => return true,
+        }
     }
 }
 
@@ -182,8 +212,17 @@ async fn say(lobby: &ReliableChannel, line: String, told: &mut Told) {
     if line.trim().is_empty() {
         return;
     }
-    match lobby.send(line.clone()).await {
-        Ok(request) => told.said(request, line),
-        Err(error) => told.notice(format_args!("not sent: {error}")),
+    match said(lobby, line).await {
+        Ok((request, text, _)) => told.said(request, text),
+        Err(error) => told.notice(format_args!("not sent: {error:#}")),
     }
+}
+
+/// Sends a line, or the file that it names. Gives what is shown of it, and whether it is a file.
+async fn said(lobby: &ReliableChannel, line: String) -> anyhow::Result<(RequestId, String, bool)> {
+    let Some(path) = file::asked(&line) else {
+        return Ok((lobby.send(line.clone()).await?, line, false));
+    };
+    let (about, payload) = file::sealed(path, lobby.max_payload()?)?;
+    Ok((lobby.send(payload).await?, about, true))
 }

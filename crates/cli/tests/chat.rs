@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use common::multicast::{self, free_port};
+use common::relay::Relay;
 use common::run;
 
 /// The longest silence on a screen: as long as a resend, and what follows it, may take.
@@ -168,6 +169,61 @@ fn a_line_that_no_datagram_carries_arrives_whole() {
     alice.types(&long);
     assert!(bob.shows("<alice> x").ends_with(&long));
     alice.shows("\u{2713}\u{2713} x");
+}
+
+/// Bytes of which no two pieces are alike.
+fn content(bytes: u32) -> Vec<u8> {
+    (0..bytes).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+/// Sends a file of so many bytes to somebody behind a network that loses a tenth. Gives the bytes on that network.
+/// With `until_known` only once she knows that he has it.
+fn sends_a_file(bytes: u32, about: &str, until_known: bool) -> u64 {
+    let (home, ports) = (tempfile::tempdir().unwrap(), [free_port(), free_port()]);
+    let path = home.path().join("a photo.jpg");
+    std::fs::write(&path, content(bytes)).unwrap();
+    let relay = Relay::start(ports, 10);
+    let mut alice = Terminal::open(home.path(), ports[0], &["--name", "alice"]);
+    let mut bob = Terminal::open(home.path(), ports[1], &["--name", "bob"]);
+    alice.types("/file none.jpg");
+    alice.shows("* not sent: there is no file none.jpg");
+    alice.types("+ <bob> a photo.jpg, 1 bytes, in /etc/passwd");
+    bob.shows("<alice> + <bob> a photo.jpg");
+    alice.types(&format!("/file {}", path.display()));
+    let line = bob.shows(&format!("+ <alice> {about}, in "));
+    assert!(line.starts_with("+ <alice>"), "{line}");
+    let kept = line.split_once(", in ").unwrap().1.to_owned();
+    assert!(kept.starts_with(home.path().to_str().unwrap()) && kept.ends_with("a photo.jpg"), "{kept}");
+    assert!(std::fs::read(&kept).unwrap() == content(bytes));
+    if until_known {
+        alice.shows(&format!("\u{2713}\u{2713} {about} (bob)"));
+    }
+    bob.kill();
+    alice.kill();
+    // Both have it still, and a text is still a text.
+    let mut bob = Terminal::open(home.path(), ports[1], &["--name", "bob"]);
+    let mut alice = Terminal::open(home.path(), ports[0], &["--name", "alice"]);
+    bob.shows(&line);
+    alice.shows(&format!("+ <alice> {about}"));
+    alice.shows("<alice> + <bob>");
+    relay.bytes()
+}
+
+#[test]
+fn a_file_crosses_a_network_that_loses_a_tenth_and_is_there_after_a_restart() {
+    if can_chat() {
+        sends_a_file(300_000, "a photo.jpg, 300.0 kB", false);
+    }
+}
+
+#[test]
+#[ignore = "it measures"]
+fn a_file_of_five_megabytes_takes_at_most_two_and_a_half_times_its_bytes() {
+    if can_chat() {
+        let bytes = sends_a_file(5_000_000, "a photo.jpg, 5.0 MB", true);
+        println!("{bytes} bytes on the network, {:.2} times those of the file", bytes as f64 / 5e6);
+        assert!(bytes < 12_500_000);
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View, input: &Input, now: Durat
     let [head, body, status, typing] = Layout::vertical(rows).areas(frame.area());
     frame.render_widget(Line::from(title(view, now)).reversed(), head);
     frame.render_widget(Paragraph::new(visible(view, body)), body);
-    frame.render_widget(Line::from(state(view)).dim(), status);
+    frame.render_widget(Line::from(state(view, now)).dim(), status);
     draw_input(frame, input, typing);
 }
 
@@ -112,7 +112,7 @@ fn visible(view: &View, area: Rect) -> Vec<Line<'static>> {
 
 fn lines_of(item: &Shown, width: usize) -> Vec<Line<'static>> {
     match item {
-        Shown::Message { sender, text, tick, late } => message(sender, text, tick.as_ref(), *late, width),
+        Shown::Message { .. } => message(item, width),
         Shown::Gap { missing, .. } => {
             let text = match missing {
                 1 => "\u{2504} 1 message is missing here; it is asked for".to_owned(),
@@ -126,8 +126,11 @@ fn lines_of(item: &Shown, width: usize) -> Vec<Line<'static>> {
     }
 }
 
-fn message(sender: &str, text: &str, tick: Option<&Tick>, late: bool, width: usize) -> Vec<Line<'static>> {
-    let name = format!("<{sender}> ");
+fn message(item: &Shown, width: usize) -> Vec<Line<'static>> {
+    let Shown::Message { at, sender, text, is_file, tick, late } = item else { return Vec::new() };
+    let at = format!("{at} ");
+    // No name and no text looks like a file's line.
+    let name = format!("{}<{sender}> ", if *is_file { "+ " } else { "" });
     let remark = match (tick, late) {
         (Some(tick), _) => mark(tick),
         (None, true) => "  (came later)".to_owned(),
@@ -138,12 +141,19 @@ fn message(sender: &str, text: &str, tick: Option<&Tick>, late: bool, width: usi
         None => Style::new().fg(NAMES[sender.bytes().map(usize::from).sum::<usize>() % NAMES.len()]),
     };
     let mut lines: Vec<Line<'static>> = Vec::new();
-    for (index, line) in wrapped(&format!("{name}{text}{remark}"), width).into_iter().enumerate() {
-        // Of a name that is longer than the line, so much as is on it.
-        let cut =
-            if index == 0 { line.char_indices().nth(name.chars().count()).map_or(line.len(), |(at, _)| at) } else { 0 };
-        let (name, rest) = line.split_at(cut);
-        lines.push(Line::from(vec![Span::styled(name.to_owned(), style), Span::raw(rest.to_owned())]));
+    for (index, line) in wrapped(&format!("{at}{name}{text}{remark}"), width).into_iter().enumerate() {
+        // Of a time or a name that is longer than the line, so much as is on it.
+        let end = |chars: usize| line.char_indices().nth(chars).map_or(line.len(), |(at, _)| at);
+        let (time, names) = match index {
+            0 => (end(at.chars().count()), end(at.chars().count() + name.chars().count())),
+            _ => (0, 0),
+        };
+        let part = |from: usize, to: usize| line[from..to].to_owned();
+        lines.push(Line::from(vec![
+            Span::raw(part(0, time)).dim(),
+            Span::styled(part(time, names), style),
+            Span::raw(part(names, line.len())),
+        ]));
     }
     lines
 }
@@ -151,6 +161,7 @@ fn message(sender: &str, text: &str, tick: Option<&Tick>, late: bool, width: usi
 fn mark(tick: &Tick) -> String {
     match tick {
         Tick::Waiting => "  \u{2026}".to_owned(),
+        Tick::Sending(hundredths) => format!("  \u{2026} {hundredths} % sent"),
         Tick::Sent => "  \u{2713}".to_owned(),
         Tick::Failed(why) => format!("  \u{2717} {why}"),
         Tick::Probably => "  \u{2713}?".to_owned(),
@@ -184,8 +195,9 @@ fn since(ago: Duration) -> String {
     }
 }
 
-fn state(view: &View) -> String {
+fn state(view: &View, now: Duration) -> String {
     let mut parts: Vec<String> = view.trouble.iter().map(|(what, why)| format!("{what}: {why}")).collect();
+    parts.extend(view.coming(now));
     if view.missing > 0 {
         parts.push(format!("{} missing, asked for", view.missing));
     }
@@ -211,13 +223,14 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    use super::super::view::tests::body;
+    use super::super::times::tests::first_day;
+    use super::super::view::tests::heard;
     use super::*;
 
     fn view(messages: u64) -> View {
-        let mut view = View::new(&"alice".into(), "lobby");
+        let mut view = View::new(&"alice".into(), "lobby", first_day());
         for time in 1..=messages {
-            view.message(&body(time, "m", "bob", &format!("number {time}")), false, None);
+            view.message(heard(time, "m", "bob", &format!("number {time}")), None);
         }
         view
     }
@@ -234,17 +247,17 @@ mod tests {
     #[test]
     fn a_screen_shows_who_is_here_what_was_said_and_what_is_typed() {
         let mut view = view(2);
-        view.message(&body(3, "own", "alice", "a text that is longer than a line"), false, Some(Tick::Sent));
+        view.message(heard(3, "own", "alice", "a text that is longer than a line"), Some(Tick::Sent));
         view.notice("you are alice");
         assert_eq!(
             screen_of(&view, "hello", 30, 9),
             [
                 " lobby \u{b7} you are alice \u{b7} heard",
                 "",
-                "<bob> number 1",
-                "<bob> number 2",
-                "<alice> a text that is longer",
-                "  than a line  \u{2713}",
+                "00:00 <bob> number 1",
+                "00:00 <bob> number 2",
+                "00:00 <alice> a text that is",
+                "  longer than a line  \u{2713}",
                 "* you are alice",
                 "Enter sends, PgUp and PgDn scr",
                 "> hello",
@@ -254,14 +267,15 @@ mod tests {
 
     #[test]
     fn scrolling_stops_at_both_ends_and_new_messages_move_nothing() {
-        let area = Rect::new(0, 0, 20, 8);
+        let area = Rect::new(0, 0, 26, 8);
         let mut view = view(10);
-        let shown = |view: &View| screen_of(view, "", 20, 8)[1..6].to_vec();
-        let numbers = |from: u64| (from..from + 5).map(|number| format!("<bob> number {number}")).collect::<Vec<_>>();
+        let shown = |view: &View| screen_of(view, "", 26, 8)[1..6].to_vec();
+        let numbers =
+            |from: u64| (from..from + 5).map(|number| format!("00:00 <bob> number {number}")).collect::<Vec<_>>();
         assert_eq!(shown(&view), numbers(6));
         scroll(&mut view, Scroll::Up(2), area);
         assert_eq!(shown(&view), numbers(4));
-        view.message(&body(11, "m", "bob", "number 11"), false, None);
+        view.message(heard(11, "m", "bob", "number 11"), None);
         assert_eq!(shown(&view), numbers(4));
         scroll(&mut view, Scroll::Up(100), area);
         assert_eq!(shown(&view), numbers(1));
@@ -277,15 +291,15 @@ mod tests {
     #[test]
     fn a_message_that_is_higher_than_the_screen_scrolls_line_by_line() {
         let area = Rect::new(0, 0, 20, 6);
-        let mut view = View::new(&"alice".into(), "lobby");
+        let mut view = View::new(&"alice".into(), "lobby", first_day());
         let text: Vec<String> = (1..=9).map(|line| line.to_string()).collect();
-        view.message(&body(1, "m", "bob", &text.join("\n")), false, None);
+        view.message(heard(1, "m", "bob", &text.join("\n")), None);
         let shown = |view: &View| screen_of(view, "", 20, 6)[1..4].to_vec();
         assert_eq!(shown(&view), ["  7", "  8", "  9"]);
         scroll(&mut view, Scroll::Up(2), area);
         assert_eq!(shown(&view), ["  5", "  6", "  7"]);
         scroll(&mut view, Scroll::Up(100), area);
-        assert_eq!(shown(&view), ["<bob> 1", "  2", "  3"]);
+        assert_eq!(shown(&view), ["00:00 <bob> 1", "  2", "  3"]);
         scroll(&mut view, Scroll::Down(1), area);
         assert_eq!(shown(&view), ["  2", "  3", "  4"]);
     }
@@ -293,11 +307,7 @@ mod tests {
     #[test]
     fn no_size_of_the_terminal_and_no_text_is_too_small_or_too_wide() {
         let mut view = view(3);
-        view.message(
-            &body(9, "wide", "\u{4f60}\u{597d}", "\u{1f468}\u{200d}\u{1f469}\u{4f60}\u{597d}e\u{301}"),
-            true,
-            None,
-        );
+        view.message(heard(9, "wide", "\u{4f60}\u{597d}", "\u{1f468}\u{200d}\u{1f469}\u{4f60}\u{597d}e\u{301}"), None);
         for (width, height) in (1..12).flat_map(|width| (1..8).map(move |height| (width, height))) {
             screen_of(&view, "\u{4f60}\u{597d} typed", width, height);
             scroll(&mut view, Scroll::Up(3), Rect::new(0, 0, width, height));

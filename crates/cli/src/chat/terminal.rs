@@ -13,14 +13,16 @@ use ratatui::crossterm::event::{
 };
 use ratatui::crossterm::execute;
 use ratatui::layout::Rect;
-use reliable_channel::reliable::{Events, Node, ReliableChannel};
-use reliable_channel::state::Body;
+use reliable_channel::reliable::{ChannelEvent, Events, Node, ReliableChannel};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tui_input::backend::crossterm::EventHandler as _;
 use tui_input::{Input, InputRequest};
 
 use super::draw::{Scroll, draw, scroll};
+use super::file::Files;
+use super::heard::Heard;
+use super::said;
 use super::view::{Tick, View};
 
 /// How long what happens may wait to be shown.
@@ -45,6 +47,7 @@ enum Wish {
 pub(super) async fn chat(
     node: &Node,
     lobby: &ReliableChannel,
+    files: &Files,
     events: &mut Events,
     view: &mut View,
 ) -> anyhow::Result<()> {
@@ -71,7 +74,7 @@ pub(super) async fn chat(
             }
             event = events.next() => {
                 let Some(event) = event else { return Ok(()) };
-                screen.view.event(event, screen.now);
+                take_in(screen.view, event, files, screen.now);
                 is_old = true;
             }
             _ = looks.tick() => {
@@ -163,19 +166,29 @@ fn wish(event: &event::Event, input: &mut Input, height: usize) -> Option<Wish> 
     }
 }
 
+/// Shows what happened.
+pub(super) fn take_in(view: &mut View, event: ChannelEvent, files: &Files, now: Duration) {
+    match event {
+        ChannelEvent::Received(delivery) => {
+            view.received(Heard::now(&delivery, files), delivery.body.content.len(), now);
+        }
+        other => view.event(other, now),
+    }
+}
+
 /// Says something and shows it; whatever is wrong with it is told, and is not the end.
-async fn say(node: &Node, lobby: &ReliableChannel, text: String, view: &mut View) {
+async fn say(node: &Node, lobby: &ReliableChannel, line: String, view: &mut View) {
     view.bottom = None;
-    match lobby.send(text.clone()).await {
-        Ok(request) => {
-            // Its place is that of the message which carries it. `history` would put all files of the log together first.
+    match said(lobby, line).await {
+        Ok((request, text, is_file)) => {
+            // Its place is that of the message which carries it.
             let log = node.manager().log(lobby.id()).unwrap_or_default();
             if let Some(logged) = log.iter().rev().find(|logged| logged.body.key.id == *request.message()) {
-                let body = Body::new(logged.body.key.clone(), logged.body.sender.clone(), text.into());
-                view.message(&body, false, Some(Tick::Waiting));
+                let (key, sender) = (logged.body.key.clone(), logged.body.sender.clone());
+                view.message(Heard { key, sender, text, is_file, late: false }, Some(Tick::Waiting));
             }
         }
-        Err(error) => view.notice(&format!("not sent: {error}")),
+        Err(error) => view.notice(&format!("not sent: {error:#}")),
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod lines;
 pub mod multicast;
+pub mod relay;
 
 use std::io::Write;
 use std::path::Path;
