@@ -1,30 +1,29 @@
 //! docs/build-a-chat.md: its blocks are examples/chat.rs, and that program chats.
 
-#![cfg(all(feature = "manager", feature = "redb"))]
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 #[allow(dead_code, reason = "`main` is not called here")]
 #[path = "../examples/chat.rs"]
 mod chat;
 
-use std::net::SocketAddr;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use chat::Network;
+use reliable_channel::transport::MemoryNetwork;
 use tokio::io::{AsyncWriteExt, BufReader, DuplexStream, duplex};
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 
 #[test]
 fn the_blocks_of_the_guide_are_the_program() {
-    let guide = include_str!("../docs/build-a-chat.md");
+    let guide = include_str!("../../../docs/build-a-chat.md");
     let blocks: Vec<&str> = guide.split("```rust\n").skip(1).map(|block| block.split_once("```").unwrap().0).collect();
     let (header, program) = include_str!("../examples/chat.rs").split_once("\n\n").unwrap();
     assert!(header.starts_with("//!"), "{header}");
     assert_eq!(blocks.join("\n"), program);
+    let lines = format!("in {} lines", program.lines().count());
+    assert!(guide.contains(&lines), "the program is one {lines}");
 }
 
 /// A chat that runs, its keyboard and its screen.
@@ -36,13 +35,13 @@ struct Running {
 }
 
 impl Running {
-    fn start(name: &'static str, folder: PathBuf, socket: UdpSocket, peer: SocketAddr) -> Self {
+    fn start(name: &'static str, folder: PathBuf, network: &MemoryNetwork, key: u8) -> Self {
         let (keyboard, typed) = duplex(1_000);
         let (shows, screen) = unbounded_channel();
-        let network = Arc::new(Network { socket, peers: vec![peer] });
+        let member = network.member();
         let task = tokio::spawn(async move {
             let show = move |line| drop(shows.send(line));
-            chat::chat(name, Path::new(&folder), network, BufReader::new(typed), show).await.unwrap();
+            chat::chat(name, Path::new(&folder), member, [key; 32], BufReader::new(typed), show).await.unwrap();
         });
         Self { keyboard, screen, shown: Vec::new(), task }
     }
@@ -52,11 +51,14 @@ impl Running {
     }
 
     /// Waits until a line with this in it is shown, or was.
-    async fn shows(&mut self, part: &str) {
-        // As long as a resend and what follows it take, for a packet may be lost.
+    async fn shows(&mut self, part: &str) -> String {
+        // As long as what is asked for may take.
         let patience = tokio::time::sleep(Duration::from_secs(60));
         tokio::pin!(patience);
-        while !self.shown.iter().any(|line| line.contains(part)) {
+        loop {
+            if let Some(line) = self.shown.iter().find(|line| line.contains(part)) {
+                return line.clone();
+            }
             tokio::select! {
                 line = self.screen.recv() => self.shown.push(line.unwrap()),
                 () = &mut patience => panic!("no {part:?} on the screen: {:#?}", self.shown),
@@ -70,31 +72,51 @@ impl Running {
     }
 }
 
-async fn bind() -> UdpSocket {
-    UdpSocket::bind("127.0.0.1:0").await.unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_chat_and_one_that_comes_back_finds_its_log() {
+async fn members_chat_send_a_file_come_back_and_come_late_and_who_has_no_key_hears_nothing() {
     let folders = tempfile::tempdir().unwrap();
     let folder = |name: &str| folders.path().join(name);
-    let (alices, bobs) = (bind().await, bind().await);
-    let (alice_at, bob_at) = (alices.local_addr().unwrap(), bobs.local_addr().unwrap());
-    let mut alice = Running::start("alice", folder("alice"), alices, bob_at);
-    let mut bob = Running::start("bob", folder("bob"), bobs, alice_at);
+    let network = MemoryNetwork::new();
+    let mut alice = Running::start("alice", folder("alice"), &network, 1);
+    let mut bob = Running::start("bob", folder("bob"), &network, 1);
+    let mut mallory = Running::start("mallory", folder("mallory"), &network, 2);
 
     alice.says("hello").await;
     bob.shows("  alice: hello").await;
     bob.says("hi alice").await;
-    alice.shows("\u{2713}\u{2713}").await;
     alice.shows("  bob: hi alice").await;
     alice.says("").await;
     alice.shows("! not sent: content is empty").await;
-    bob.ends().await;
-    alice.ends().await;
+    mallory.says("let me in").await;
+    mallory.shows("\u{2713} ").await;
 
-    let mut alice = Running::start("alice", folder("alice"), bind().await, bob_at);
-    alice.shows("  alice: hello").await;
-    alice.shows("  bob: hi alice").await;
-    alice.ends().await;
+    let photo = folders.path().join("..photo.jpg");
+    fs::write(&photo, vec![7; 300_000]).unwrap();
+    alice.says("/file nowhere").await;
+    alice.shows("! not sent: No such file").await;
+    alice.says(&format!("/file {}", photo.display())).await;
+    let line = bob.shows("  alice sends ").await;
+    let kept = line.trim_start_matches("  alice sends ");
+    assert!(Path::new(kept).starts_with(folder("bob")) && kept.ends_with("-..photo.jpg"), "{kept}");
+    assert_eq!(fs::read(kept).unwrap(), fs::read(&photo).unwrap());
+    bob.ends().await;
+    alice.says("meanwhile").await;
+
+    let mut bob = Running::start("bob", folder("bob"), &network, 1);
+    bob.shows("  bob: hi alice").await;
+    bob.shows(&line).await;
+    bob.shows("  alice: meanwhile").await;
+    let mut carol = Running::start("carol", folder("carol"), &network, 1);
+    carol.says("here I am").await;
+    alice.shows("  carol: here I am").await;
+    alice.says("welcome").await;
+    carol.shows("  alice: welcome").await;
+    carol.shows("  alice: hello (history)").await;
+    alice.shows("\u{2713}\u{2713}").await;
+    for chat in [alice, bob, carol] {
+        assert!(!chat.shown.iter().any(|line| line.contains("let me in")), "{:#?}", chat.shown);
+        chat.ends().await;
+    }
+    assert!(!mallory.shown.iter().any(|line| line.contains("hello")), "{:#?}", mallory.shown);
+    mallory.ends().await;
 }
