@@ -107,7 +107,7 @@ impl Schedule {
     pub(super) fn sent_naming(&mut self, named: &[HistoryEntry], config: &Config, now: RunningTime, random: u64) {
         self.acknowledgement.take_if(|waiting| {
             named.iter().for_each(|entry| drop(waiting.messages.remove(&entry.id)));
-            waiting.messages.is_empty()
+            waiting.messages.is_empty() && !waiting.more
         });
         self.traffic(true, config, now, random);
     }
@@ -178,4 +178,22 @@ impl Schedule {
 fn randomised(interval: Duration, random: u64) -> Duration {
     let quarter = millis(interval) / 4;
     Duration::from_millis((3 * quarter).saturating_add(random % (2 * quarter + 1)).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_watched_is_still_acknowledged_after_content_that_does_not_name_it() {
+        let (config, now) = (Config::default(), RunningTime::default());
+        let mut schedule = Schedule::new(&config, now, 0);
+        let ids: Vec<MessageId> = (0..=MAX_WATCHED).map(|number| MessageId::from(number.to_string())).collect();
+        for id in &ids {
+            schedule.must_acknowledge(id, &ParticipantId::from("bob"), &config, now, 0);
+        }
+        let named: Vec<HistoryEntry> = ids[..MAX_WATCHED].iter().cloned().map(HistoryEntry::new).collect();
+        schedule.sent_naming(&named, &config, now, 0);
+        assert!(schedule.due(now.after(config.acknowledgement_delay.1), None));
+    }
 }
