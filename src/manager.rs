@@ -31,6 +31,7 @@ mod directory;
 mod error;
 mod events;
 mod observer;
+mod periodic;
 mod pool;
 mod read;
 mod relief;
@@ -53,7 +54,7 @@ pub use observer::Observer;
 #[cfg(doc)]
 use crate::channel::Channel;
 use crate::channel::{Config, Fate, Input, Outcome, Received};
-use crate::executor::{Answer, ExecutorError, Order};
+use crate::executor::{Answer, Order};
 pub use crate::executor::{OnSaveFailure, Unfinished};
 use crate::types::{ChannelId, Dialect, Message, MessageId, ParticipantId};
 use crate::wire;
@@ -426,81 +427,6 @@ impl ReliabilityManager {
             return Err(ManagerError::ShutDown);
         }
         self.cell(channel)
-    }
-}
-
-/// What goes by itself.
-impl ReliabilityManager {
-    /// Starts the task that resends, syncs, repairs and retries failed saves when that is due. It ends with the
-    /// manager. Without it, call [`sweep_all`](Self::sweep_all) about every second.
-    pub fn start_periodic_tasks(&self) {
-        self.shared.timers.start(&self.shared);
-    }
-
-    /// Does what is due in one channel.
-    ///
-    /// # Errors
-    /// [`ManagerError::UnknownChannel`]; [`ManagerError::Persistence`] with [`OnSaveFailure::Fail`].
-    pub async fn sweep(&self, channel: impl Into<ChannelId>) -> Result<(), ManagerError> {
-        self.call(&channel.into(), Input::Timeout).await.map(|_| ())
-    }
-
-    /// Does what is due in all channels. Channels so busy that their queue is full are left out.
-    ///
-    /// # Errors
-    /// The first one; the other channels are swept all the same.
-    pub async fn sweep_all(&self) -> Result<(), ManagerError> {
-        self.enter_all(&Input::Timeout).await
-    }
-
-    /// As [`online`](Self::online), for one channel.
-    pub(crate) async fn online_in(&self, channel: &ChannelId) -> Result<(), ManagerError> {
-        self.call(channel, Input::Online).await.map(|_| ())
-    }
-
-    async fn enter_all(&self, input: &Input) -> Result<(), ManagerError> {
-        let mut outcome = Ok(());
-        let mut sweeps = Vec::new();
-        let inside = callbacks::is_inside();
-        for cell in self.shared.directory.cells() {
-            if cell.look(|lane| lane.is_open() && !lane.is_full()) {
-                let asked = cell.ask(&self.shared, Order::Enter { input: input.clone(), heard: None }, inside);
-                sweeps.push((asked.begin(&self.shared, &cell), cell));
-            }
-        }
-        for (sweep, cell) in sweeps {
-            outcome = outcome.and(cell.told(sweep.await.unwrap_or(Err(ExecutorError::ShutDown))).map(|_| ()));
-        }
-        outcome
-    }
-
-    /// Sends a sync message now, whether or not one is due. It comes as a [`Transmission`].
-    ///
-    /// # Errors
-    /// [`ManagerError::UnknownChannel`]; [`ManagerError::Persistence`] with [`OnSaveFailure::Fail`].
-    pub async fn sync_now(&self, channel: impl Into<ChannelId>) -> Result<(), ManagerError> {
-        self.call(&channel.into(), Input::SendSync).await.map(|_| ())
-    }
-
-    /// The network is back, or the machine was asleep: in all open channels what is pending is sent again, and what is
-    /// missing is asked for, now and not when their turns come.
-    ///
-    /// # Errors
-    /// The first one; the other channels are told all the same.
-    pub async fn online(&self) -> Result<(), ManagerError> {
-        self.enter_all(&Input::Online).await
-    }
-
-    /// All events from now on. A reader that is too slow is told how many it missed.
-    #[must_use]
-    pub fn events(&self) -> EventStream {
-        self.shared.feeds.events()
-    }
-
-    /// All messages from now on that must go out by themselves.
-    #[must_use]
-    pub fn transmissions(&self) -> TransmitStream {
-        self.shared.feeds.transmissions()
     }
 }
 
