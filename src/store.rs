@@ -306,6 +306,15 @@ pub enum PersistenceErrorKind {
     Backend(String),
 }
 
+impl From<snapshot::SnapshotError> for PersistenceErrorKind {
+    fn from(error: snapshot::SnapshotError) -> Self {
+        match error {
+            snapshot::SnapshotError::Corrupt { what } => Self::Corrupt { what },
+            snapshot::SnapshotError::UnknownVersion { found, known } => Self::UnknownVersion { found, known },
+        }
+    }
+}
+
 impl PersistenceError {
     /// An error without an engine's error behind it.
     #[must_use]

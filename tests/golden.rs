@@ -11,7 +11,7 @@ use bytes::Bytes;
 use common::{every_kind, meta_for};
 use proptest::prelude::*;
 use reliable_channel::state::{ChannelMeta, Evidence, Incarnation, MarkKind, Place, Request, Row, RowKey, Stub};
-use reliable_channel::store::{PersistenceErrorKind, snapshot};
+use reliable_channel::store::snapshot::{self, SnapshotError};
 use reliable_channel::types::{ChannelId, Dialect, HistoryEntry, Lamport, MessageId, ParticipantId};
 use tap::Tap as _;
 
@@ -152,15 +152,11 @@ fn every_flipped_bit_is_damage() {
             let mut flipped = value.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let result = snapshot::decode_row(&channel(), &row.key(), flipped.into());
-            assert!(
-                matches!(result, Err(PersistenceErrorKind::Corrupt { .. })),
-                "{} bit {bit}: {result:?}",
-                name(&row)
-            );
+            assert!(matches!(result, Err(SnapshotError::Corrupt { .. })), "{} bit {bit}: {result:?}", name(&row));
         }
         for length in 0..value.len() {
             let result = snapshot::decode_row(&channel(), &row.key(), value[..length].to_vec().into());
-            assert!(matches!(result, Err(PersistenceErrorKind::Corrupt { .. })), "{} cut to {length}", name(&row));
+            assert!(matches!(result, Err(SnapshotError::Corrupt { .. })), "{} cut to {length}", name(&row));
         }
     }
 }
@@ -169,7 +165,7 @@ fn every_flipped_bit_is_damage() {
 fn a_value_in_the_wrong_place_is_damage() {
     let row = common::message(10, "message");
     let value = Bytes::from(snapshot::encode_row(&channel(), &row));
-    let corrupt = |result: Result<Row, _>| assert!(matches!(result, Err(PersistenceErrorKind::Corrupt { .. })));
+    let corrupt = |result: Result<Row, _>| assert!(matches!(result, Err(SnapshotError::Corrupt { .. })));
     corrupt(snapshot::decode_row(&"other".into(), &row.key(), value.clone()));
     corrupt(snapshot::decode_row(&channel(), &common::message(11, "message").key(), value.clone()));
     corrupt(snapshot::decode_row(&channel(), &RowKey { place: Place::Outgoing, ..row.key() }, value.clone()));
@@ -195,18 +191,18 @@ fn versions_flags_and_contents_that_are_not_known_are_refused() {
     let decode = |format, flags, payload: &[u8]| {
         snapshot::decode_row(&channel(), &key, frame(format, flags, &key, payload)).unwrap_err()
     };
-    let corrupt = |why: &str| PersistenceErrorKind::Corrupt { what: format!("the Body row (5, stub): {why}") };
+    let corrupt = |why: &str| SnapshotError::Corrupt { what: format!("the Body row (5, stub): {why}") };
     let stub = [8, 1, 34, 3, 10, 1, b'a'];
     assert!(snapshot::decode_row(&channel(), &key, frame(1, 0, &key, &stub)).is_ok());
-    assert_eq!(decode(2, 0, &stub), PersistenceErrorKind::UnknownVersion { found: 2, known: 1 });
-    assert_eq!(decode(1, 4, &stub), PersistenceErrorKind::UnknownVersion { found: 0x401, known: 1 });
-    assert_eq!(decode(1, 0, &[8, 9, 34, 0]), PersistenceErrorKind::UnknownVersion { found: 9, known: 1 });
+    assert_eq!(decode(2, 0, &stub), SnapshotError::UnknownVersion { found: 2, known: 1 });
+    assert_eq!(decode(1, 4, &stub), SnapshotError::UnknownVersion { found: 0x401, known: 1 });
+    assert_eq!(decode(1, 0, &[8, 9, 34, 0]), SnapshotError::UnknownVersion { found: 9, known: 1 });
     assert_eq!(decode(1, 0, &[]), corrupt("field schema is missing"));
     assert_eq!(decode(1, 0, &[8, 1]), corrupt("field kind is missing"));
     assert_eq!(decode(1, 0, &[8, 1, 34, 0]), corrupt("field sender is missing"));
     assert_eq!(decode(1, 0, &[8, 1, 18, 0]), corrupt("field body is missing"));
     assert_eq!(decode(1, 0, &[8, 1, 66, 0]), corrupt("it holds a row of another place (mark)"));
-    assert!(matches!(decode(1, 0, &[8, 1, 34, 9]), PersistenceErrorKind::Corrupt { .. }));
+    assert!(matches!(decode(1, 0, &[8, 1, 34, 9]), SnapshotError::Corrupt { .. }));
 }
 
 #[test]

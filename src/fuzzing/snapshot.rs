@@ -7,7 +7,7 @@ use arbitrary::Unstructured;
 use bytes::Bytes;
 
 use crate::state::RowKey;
-use crate::store::{PersistenceErrorKind, snapshot as codec};
+use crate::store::snapshot::{self as codec, SnapshotError};
 use crate::types::{ChannelId, MessageId};
 
 /// The body of the target `snapshot`.
@@ -43,12 +43,11 @@ pub fn snapshot(data: &[u8]) {
 }
 
 /// Decoding and encoding leads to bytes that stay the same when this is done once more.
-fn stable(value: &Bytes, again: impl Fn(Bytes) -> Result<Vec<u8>, PersistenceErrorKind>) {
+fn stable(value: &Bytes, again: impl Fn(Bytes) -> Result<Vec<u8>, SnapshotError>) {
     match again(value.clone()) {
         Ok(encoded) => assert_eq!(again(encoded.clone().into()).as_ref(), Ok(&encoded)),
         Err(error) => {
-            let expected =
-                matches!(error, PersistenceErrorKind::Corrupt { .. } | PersistenceErrorKind::UnknownVersion { .. });
+            let expected = matches!(error, SnapshotError::Corrupt { .. } | SnapshotError::UnknownVersion { .. });
             assert!(expected, "{error:?}");
         }
     }

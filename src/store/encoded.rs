@@ -194,7 +194,7 @@ impl Raw {
         let hint = |(id, value): (Vec<u8>, Bytes)| {
             let id = MessageId::new(id);
             let hint = snapshot::decode_hint(channel, &id, value)?;
-            Ok((id, hint))
+            Ok::<_, snapshot::SnapshotError>((id, hint))
         };
         let hints = self.hints.into_iter().map(hint).collect::<Result<_, _>>()?;
         let data = ChannelData { meta, rows, hints };

@@ -15,7 +15,6 @@ mod convert;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::PersistenceErrorKind;
 use crate::state::{ChannelMeta, Place, Row, RowKey};
 use crate::types::{ChannelId, Lamport, MessageId};
 use crate::wire::generated::snapshot as proto;
@@ -28,6 +27,26 @@ const SCHEMA: u32 = 1;
 const HEADER: usize = 6;
 /// Bytes of a row key before the id.
 const KEY_HEADER: usize = 9;
+
+/// Why bytes are not what [`encode_row`], [`encode_meta`], [`encode_hint`] or [`row_key`] made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// They are not what was written: the medium's fault.
+    #[error("damaged: {what}")]
+    Corrupt {
+        /// What is damaged.
+        what: String,
+    },
+    /// A newer version of this library wrote them.
+    #[error("version {found} is not known, this library reads up to {known}")]
+    UnknownVersion {
+        /// The version found.
+        found: u32,
+        /// The newest version this library reads.
+        known: u32,
+    },
+}
 
 /// The key bytes of a row within its channel: place, Lamport time (big-endian), id. They sort as [`RowKey`]s do.
 #[must_use]
@@ -42,9 +61,9 @@ pub fn row_key(key: &RowKey) -> Vec<u8> {
 /// The row key that these bytes are.
 ///
 /// # Errors
-/// [`PersistenceErrorKind::Corrupt`] when they are none.
-pub fn parse_row_key(bytes: &[u8]) -> Result<RowKey, PersistenceErrorKind> {
-    let damaged = |why: &str| PersistenceErrorKind::Corrupt { what: format!("a row key: {why}") };
+/// [`SnapshotError::Corrupt`] when they are none.
+pub fn parse_row_key(bytes: &[u8]) -> Result<RowKey, SnapshotError> {
+    let damaged = |why: &str| SnapshotError::Corrupt { what: format!("a row key: {why}") };
     let Some((&[place, a, b, c, d, e, f, g, h], id)) = bytes.split_first_chunk::<KEY_HEADER>() else {
         return Err(damaged("too short"));
     };
@@ -68,8 +87,8 @@ pub fn encode_row(channel: &ChannelId, row: &Row) -> Vec<u8> {
 /// The row kept under this key.
 ///
 /// # Errors
-/// [`PersistenceErrorKind::Corrupt`] or [`PersistenceErrorKind::UnknownVersion`].
-pub fn decode_row(channel: &ChannelId, key: &RowKey, value: Bytes) -> Result<Row, PersistenceErrorKind> {
+/// [`SnapshotError::Corrupt`] or [`SnapshotError::UnknownVersion`].
+pub fn decode_row(channel: &ChannelId, key: &RowKey, value: Bytes) -> Result<Row, SnapshotError> {
     let record = Record::Row(key);
     let payload: proto::Row = unseal(&record, channel, value)?;
     convert::from_kind(key, payload.kind).map_err(|why| record.corrupt(&why))
@@ -84,8 +103,8 @@ pub fn encode_meta(channel: &ChannelId, meta: &ChannelMeta) -> Vec<u8> {
 /// The meta kept for a channel.
 ///
 /// # Errors
-/// [`PersistenceErrorKind::Corrupt`] or [`PersistenceErrorKind::UnknownVersion`].
-pub fn decode_meta(channel: &ChannelId, value: Bytes) -> Result<ChannelMeta, PersistenceErrorKind> {
+/// [`SnapshotError::Corrupt`] or [`SnapshotError::UnknownVersion`].
+pub fn decode_meta(channel: &ChannelId, value: Bytes) -> Result<ChannelMeta, SnapshotError> {
     let payload: proto::Meta = unseal(&Record::Meta, channel, value)?;
     convert::from_meta(payload).map_err(|why| Record::Meta.corrupt(&why))
 }
@@ -99,8 +118,8 @@ pub fn encode_hint(channel: &ChannelId, id: &MessageId, hint: &Bytes) -> Vec<u8>
 /// The retrieval hint kept for a message.
 ///
 /// # Errors
-/// [`PersistenceErrorKind::Corrupt`] or [`PersistenceErrorKind::UnknownVersion`].
-pub fn decode_hint(channel: &ChannelId, id: &MessageId, value: Bytes) -> Result<Bytes, PersistenceErrorKind> {
+/// [`SnapshotError::Corrupt`] or [`SnapshotError::UnknownVersion`].
+pub fn decode_hint(channel: &ChannelId, id: &MessageId, value: Bytes) -> Result<Bytes, SnapshotError> {
     let record = Record::Hint(id);
     let payload: proto::Hint = unseal(&record, channel, value)?;
     payload.hint.ok_or_else(|| record.corrupt("field hint is missing"))
@@ -130,13 +149,13 @@ impl Record<'_> {
         }
     }
 
-    fn corrupt(&self, why: &str) -> PersistenceErrorKind {
+    fn corrupt(&self, why: &str) -> SnapshotError {
         let what = match self {
             Self::Meta => format!("the meta: {why}"),
             Self::Row(RowKey { place, lamport, id }) => format!("the {place:?} row ({lamport}, {id}): {why}"),
             Self::Hint(id) => format!("the hint of {id}: {why}"),
         };
-        PersistenceErrorKind::Corrupt { what }
+        SnapshotError::Corrupt { what }
     }
 }
 
@@ -157,7 +176,7 @@ fn unseal<M: prost::Message + Default>(
     record: &Record<'_>,
     channel: &ChannelId,
     value: Bytes,
-) -> Result<M, PersistenceErrorKind> {
+) -> Result<M, SnapshotError> {
     let Some(&[format, flags, a, b, c, d]) = value.first_chunk::<HEADER>() else {
         return Err(record.corrupt("too short"));
     };
@@ -182,8 +201,8 @@ fn unseal<M: prost::Message + Default>(
     }
 }
 
-fn unknown_version(found: u32, known: u32) -> PersistenceErrorKind {
-    PersistenceErrorKind::UnknownVersion { found, known }
+fn unknown_version(found: u32, known: u32) -> SnapshotError {
+    SnapshotError::UnknownVersion { found, known }
 }
 
 fn checksum(record: &Record<'_>, channel: &ChannelId, format: u8, flags: u8, payload: &[u8]) -> u32 {
