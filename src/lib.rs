@@ -28,8 +28,9 @@
 //! - [`reconcile`]: what two sets of messages differ in, without telling all of either.
 //! - [`segment`]: payloads too large for one message, split and put together again.
 //! - [`wire`]: bytes to messages and back, per dialect, within limits.
+//! - [`snapshot`]: what is saved to bytes and back, versioned and with checksums, for whoever keeps it.
 //! - [`channel`]: one conversation as a state machine. An input in, a step out; this is the protocol.
-//! - `store` (feature `store`): the five-method trait `Persistence`, its codec, memory, redb, sled, SQLite.
+//! - `store` (feature `store`): the five-method trait `Persistence`, memory, redb, sled, SQLite.
 //! - `executor` (feature `store`): carries out the steps of many channels, as a state machine too.
 //! - `manager` (feature `manager`): many channels on tokio. Locks, timers and tasks are here and nowhere else.
 //! - `transport` (feature `manager`): what carries bytes from one participant to the others.
@@ -53,6 +54,7 @@ pub mod reliable;
 pub mod segment;
 #[cfg(feature = "testing")]
 pub mod sim;
+pub mod snapshot;
 pub mod state;
 #[cfg(feature = "store")]
 pub mod store;

@@ -40,7 +40,6 @@ pub mod blocking;
 #[cfg(feature = "testing")]
 pub mod conformance;
 pub mod nim;
-pub mod snapshot;
 
 #[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]
 mod anchor;
@@ -77,6 +76,8 @@ pub use self::redb::RedbPersistence;
 pub use self::sled::SledPersistence;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqlitePersistence;
+
+pub use crate::snapshot;
 
 use std::time::Duration;
 

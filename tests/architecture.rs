@@ -16,19 +16,24 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("state", &["types"]),
     ("segment", &["types"]),
     ("wire", &["types", "state", "filter"]),
+    ("snapshot", &["types", "state", "wire"]),
     ("channel", &["types", "state", "filter", "reconcile", "segment"]),
-    ("store", &["types", "state", "wire"]),
+    ("store", &["types", "state", "wire", "snapshot"]),
     ("catchup", &["types", "state"]),
     ("transport", &["types"]),
     ("executor", &["types", "state", "channel", "store"]),
     ("manager", &["types", "filter", "state", "wire", "channel", "store", "executor", "catchup", "transport"]),
     ("reliable", &["types", "state", "segment", "channel", "store", "manager", "transport"]),
-    ("fuzzing", &["types", "filter", "state", "segment", "wire", "channel", "store", "executor", "catchup"]),
-    ("sim", &["types", "filter", "state", "wire", "channel", "store", "executor", "catchup"]),
+    (
+        "fuzzing",
+        &["types", "filter", "state", "segment", "wire", "snapshot", "channel", "store", "executor", "catchup"],
+    ),
+    ("sim", &["types", "filter", "state", "wire", "snapshot", "channel", "store", "executor", "catchup"]),
 ];
 
 /// Modules that take time and entropy as arguments and touch nothing outside.
-const CORE: &[&str] = &["types", "state", "filter", "reconcile", "segment", "wire", "channel", "executor", "catchup"];
+const CORE: &[&str] =
+    &["types", "state", "filter", "reconcile", "segment", "wire", "snapshot", "channel", "executor", "catchup"];
 
 /// Words that no core module may say.
 const CORE_BANS_WORD: &[&str] = &[

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use reliable_channel::fuzzing::TARGETS;
-use reliable_channel::store::snapshot;
+use reliable_channel::snapshot;
 use reliable_channel::types::{ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Message};
 use reliable_channel::wire;
 use tap::Tap as _;

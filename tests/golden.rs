@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use common::{every_kind, meta_for};
 use proptest::prelude::*;
+use reliable_channel::snapshot::{self, SnapshotError};
 use reliable_channel::state::{ChannelMeta, Evidence, Incarnation, MarkKind, Place, Request, Row, RowKey, Stub};
-use reliable_channel::store::snapshot::{self, SnapshotError};
 use reliable_channel::types::{ChannelId, Dialect, HistoryEntry, Lamport, MessageId, ParticipantId};
 use tap::Tap as _;
 

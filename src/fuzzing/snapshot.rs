@@ -6,8 +6,8 @@
 use arbitrary::Unstructured;
 use bytes::Bytes;
 
+use crate::snapshot::{self as codec, SnapshotError};
 use crate::state::RowKey;
-use crate::store::snapshot::{self as codec, SnapshotError};
 use crate::types::{ChannelId, MessageId};
 
 /// The body of the target `snapshot`.

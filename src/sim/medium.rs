@@ -1,12 +1,12 @@
 //! What one channel saved, in memory, as the bytes that a store would keep: every row, meta and hint goes through the
-//! codec of [`store::snapshot`](crate::store::snapshot) on its way in and on its way out.
+//! codec of [`snapshot`](crate::snapshot) on its way in and on its way out.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::snapshot;
 use crate::state::{ChannelData, Commit, LogKey, Place, Row, RowKey};
-use crate::store::snapshot;
 use crate::types::{ChannelId, MessageId};
 
 /// A medium that survives its channel.

@@ -6,7 +6,7 @@
 //!
 //! # For the author of a store
 //! 1. Implement the five methods of [`Persistence`]; its page says what each must keep. The codec in
-//!    [`snapshot`](crate::store::snapshot) makes keys and values of everything, if your database wants bytes.
+//!    [`snapshot`](crate::snapshot) makes keys and values of everything, if your database wants bytes.
 //! 2. Add `reliable-channel` with feature `testing` to your dev-dependencies, and in a test:
 //!
 //! ```

@@ -6,6 +6,5 @@
 pub(super) mod lip109;
 #[rustfmt::skip]
 pub(super) mod nim;
-#[cfg(feature = "store")]
 #[rustfmt::skip]
 pub(crate) mod snapshot;

@@ -1,14 +1,28 @@
-//! The versioned codec between [`state`](crate::state) and the bytes a store keeps.
+//! The versioned codec between [`state`](crate::state) and the bytes that whoever keeps them keeps: the bundled stores, a
+//! store of your own, or a program that embeds the core alone.
 //!
-//! What: a sortable key for every row, and one frame around every value: format byte, flags byte, CRC-32C
-//! (little-endian), protobuf payload that carries the schema version. Why: no engine detects a flipped bit in
-//! a value by itself, and a value that comes back under another key, another channel or as another sort of
-//! record is damage too; so the checksum covers sort, format, flags, channel, key and payload. How it moves:
-//! a store of your own treats [`row_key`] and the `encode_*` results as bytes and gives them back to `decode_*`.
+//! Every row has a sortable key, and every value a frame: format byte, flags byte, CRC-32C (little-endian), and a protobuf
+//! payload that carries the schema version. No engine detects a flipped bit in a value by itself, and a value that comes
+//! back under another key, in another channel or as another sort of record is damage too. So the checksum covers sort,
+//! format, flags, channel, key and payload.
 //!
 //! A future format changes the format byte and with it what the checksum covers, so a flipped format byte
 //! (the rest still fits version 1) is told from a newer format. Nothing here panics on any bytes, and decoding
 //! takes memory in proportion to the bytes given.
+//!
+//! # Example
+//! ```
+//! use reliable_channel::snapshot;
+//! use reliable_channel::state::{Mark, MarkKind, Row};
+//! use reliable_channel::types::ChannelId;
+//!
+//! let (lobby, row) = (ChannelId::from("lobby"), Row::Mark(Mark::new("an id".into(), MarkKind::Lost, 1)));
+//! let (key, value) = (snapshot::row_key(&row.key()), snapshot::encode_row(&lobby, &row));
+//! // Keep the value under channel and key. Later, give both back:
+//! let key = snapshot::parse_row_key(&key)?;
+//! assert_eq!(snapshot::decode_row(&lobby, &key, value.into())?, row);
+//! # Ok::<(), snapshot::SnapshotError>(())
+//! ```
 
 mod convert;
 
