@@ -179,7 +179,7 @@ fn every_known_bug_is_caught() {
     for bug in Bug::ALL {
         let caught = (0..MOST).find_map(|seed| {
             // What a seed finds without the bug says nothing of it.
-            [mixed::run, mixed::run_as_users_do].into_iter().find_map(|run| {
+            [mixed::run, mixed::run_as_users_do, mixed::run_with_orders].into_iter().find_map(|run| {
                 let violation = run(seed, Some(*bug)).violations.first()?.to_string();
                 run(seed, None).violations.is_empty().then_some((seed + 1, violation))
             })

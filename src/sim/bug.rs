@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sha3::{Digest, Keccak256};
 
-use crate::channel::{Channel, Config, Event, FilterEvidence, Transmit, TransmitKind};
+use crate::channel::{Channel, Config, Event, FilterEvidence, Input, Transmit, TransmitKind};
 use crate::state::Place;
 use crate::types::{HistoryEntry, Message, MessageId, MessageKind};
 
@@ -57,6 +57,12 @@ pub enum Bug {
     RequestsLeftOut,
     /// What another device sends under the own name is taken for an echo.
     OwnNameIgnored,
+    /// What the application takes back is not taken back.
+    WithdrawIgnored,
+    /// What the application sends again is not sent.
+    ResendIgnored,
+    /// A restart forgets the newest mark: of what was withdrawn, lost, or is history.
+    LostMark,
 }
 
 impl Bug {
@@ -83,6 +89,9 @@ impl Bug {
         Self::FounderSkips,
         Self::RequestsLeftOut,
         Self::OwnNameIgnored,
+        Self::WithdrawIgnored,
+        Self::ResendIgnored,
+        Self::LostMark,
     ];
 
     /// Bugs that are a matter of options.
@@ -96,6 +105,11 @@ impl Bug {
             }
             _ => {}
         }
+    }
+
+    /// Whether the channel never sees this, and the application is told that it was done.
+    pub(super) fn ignores(self, input: &Input) -> bool {
+        matches!((self, input), (Self::WithdrawIgnored, Input::Withdraw(_)) | (Self::ResendIgnored, Input::Resend(_)))
     }
 
     /// Changes a message before the channel sees it; false when it does not.
@@ -159,6 +173,7 @@ impl Bug {
         match self {
             Self::LostRow => medium.lose_newest(Place::Body),
             Self::LostOutgoing => medium.lose_newest(Place::Outgoing),
+            Self::LostMark => medium.lose_newest(Place::Mark),
             Self::LostBounds => medium.forget_bounds(),
             Self::OldMeta if first_meta.is_some() => medium.replace_meta(first_meta),
             _ => {}

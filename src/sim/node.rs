@@ -191,6 +191,9 @@ impl Node {
         let moment = self.clock.moment(now_ms);
         let timeout = input == Input::Timeout;
         if let Some(bug) = self.bug {
+            if bug.ignores(&input) {
+                return nothing();
+            }
             if let Input::Receive(message) = &mut input
                 && !bug.received(self.driven.channel(), message)
             {
