@@ -55,8 +55,9 @@
 //! change keys by [`ReliableChannel::set_encryption`]: a number travels with each message, and keys of lower numbers go on to
 //! open what was sealed with them.
 //!
-//! # What is not here yet
-//! Nothing limits how much is sent.
+//! # Rate limits
+//! With [`NodeBuilder::rate_limit`] no more than so many messages go out in an epoch, also across restarts ([`RateLimit`]). What
+//! waits is not sent again before it was sent, and its answers are waited for from then on.
 
 mod builder;
 mod channel;
@@ -64,7 +65,9 @@ mod encryption;
 mod events;
 mod link;
 mod outbox;
+mod pace;
 mod parts;
+mod rate_limit;
 mod requests;
 mod router;
 mod segmentation;
@@ -77,6 +80,8 @@ pub use builder::{ChannelBuilder, NodeBuilder};
 pub use channel::{ReliableChannel, RequestState};
 pub use encryption::{Encryption, EncryptionError};
 pub use events::{ChannelEvent, Events, RequestId};
+pub use pace::Lease;
+pub use rate_limit::{Ledger, LedgerFile, RateLimit};
 pub use segmentation::Segmentation;
 pub use wholes::Entry;
 
@@ -84,6 +89,7 @@ use crate::channel::{ChannelError, Config};
 use crate::manager::{ManagerError, ReliabilityManager, ShutdownReport};
 use crate::transport::{Transport, TransportError};
 use crate::types::{ChannelId, ParticipantId};
+use rate_limit::Pacer;
 use router::Router;
 
 /// One participant, one device, on one network. A cheap handle: clones are the same node, which ends with the last one and
@@ -99,6 +105,7 @@ struct Inner {
     manager: ReliabilityManager,
     transport: Arc<dyn Transport>,
     router: Arc<Router>,
+    pacer: Arc<Pacer>,
     /// As given, for channels without options of their own.
     config: Config,
     segmentation: Segmentation,
@@ -194,6 +201,9 @@ pub enum NodeError {
         /// Bytes that messages leave free.
         max: usize,
     },
+    /// The caller's fault, or that of its ledger: this rate limit cannot be kept.
+    #[error("the rate limit cannot be kept: {0}")]
+    RateLimit(String),
     /// The network's fault.
     #[error(transparent)]
     Transport(#[from] TransportError),

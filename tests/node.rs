@@ -2,12 +2,17 @@
 #![cfg(feature = "manager")]
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use reliable_channel::MessageId;
 use reliable_channel::channel::{Config, Event};
-use reliable_channel::reliable::{ChannelEvent, Events, Node, NodeError, RequestState, Segmentation};
+use reliable_channel::manager::{Clock, ScaledClock};
+use reliable_channel::reliable::{
+    ChannelEvent, Events, LedgerFile, Node, NodeError, RateLimit, RequestState, Segmentation,
+};
 use reliable_channel::segment::Mode;
 use reliable_channel::store::MemoryPersistence;
 use reliable_channel::transport::{
@@ -343,4 +348,127 @@ async fn garbage_is_ignored_and_a_network_that_refuses_for_good_is_an_error() {
     let banned = node("bob", Refuses(host));
     assert!(matches!(banned.join("lobby").await, Err(NodeError::Transport(TransportError::Refused(_)))));
     assert_eq!(banned.manager().channels(), []);
+}
+
+/// A network that notes what is published, by epochs of its clock.
+struct Noted {
+    network: MemoryTransport,
+    clock: Arc<ScaledClock>,
+    published: Published,
+}
+
+const EPOCH: Duration = Duration::from_secs(60);
+
+#[async_trait::async_trait]
+impl Transport for Noted {
+    async fn subscribe(&self, topic: &Topic) -> Result<Subscription, TransportError> {
+        self.network.subscribe(topic).await
+    }
+
+    async fn publish(
+        &self,
+        topic: &Topic,
+        to: Option<&PeerAddr>,
+        bytes: Bytes,
+    ) -> Result<Option<Hint>, TransportError> {
+        let (message, _) = reliable_channel::wire::decode(&bytes, &Default::default()).unwrap();
+        let epoch = self.clock.wall().as_millis() / 1_000 / EPOCH.as_secs();
+        self.published.lock().unwrap().push((epoch, message.id));
+        self.network.publish(topic, to, bytes).await
+    }
+
+    fn max_bytes(&self) -> Receiver<usize> {
+        self.network.max_bytes()
+    }
+}
+
+type Published = Arc<Mutex<Vec<(u64, MessageId)>>>;
+
+/// Who may say so much in a minute, and what went out.
+fn limited(
+    network: &MemoryTransport,
+    store: &Arc<MemoryPersistence>,
+    clock: &Arc<ScaledClock>,
+    limit: RateLimit,
+) -> (Node, Published) {
+    let published = Published::default();
+    let noted = Noted { network: network.clone(), clock: clock.clone(), published: published.clone() };
+    let node = Node::builder("alice").transport(noted).persistence(store.clone()).clock(clock.clone()).seed(1);
+    (node.rate_limit(limit).build().unwrap(), published)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_limit_holds_for_all_that_goes_out_and_across_restarts() {
+    let network = MemoryNetwork::seeded(4);
+    network.set_conditions(Conditions { loss: 0.3, ..Conditions::default() });
+    let (member, store, folder) = (network.member(), Arc::default(), tempfile::tempdir().unwrap());
+    let clock = Arc::new(ScaledClock::new(1));
+    let limit = || RateLimit::new(10, EPOCH).kept_by(LedgerFile::new(folder.path().join("sent")));
+    let bob = node("bob", network.member());
+    let (_bobs, mut heard) = bob.join("lobby").await.unwrap();
+    let mut published: Vec<u64> = Vec::new();
+    for run in 0..4 {
+        let (alice, noted) = limited(&member, &store, &clock, limit());
+        let (lobby, _told) = alice.join("lobby").await.unwrap();
+        for number in 0..8 {
+            lobby.send(format!("{run} {number}")).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        alice.shutdown().await;
+        published.extend(noted.lock().unwrap().iter().map(|(epoch, _)| epoch));
+    }
+    let (alice, noted) = limited(&member, &store, &clock, limit());
+    let (_lobby, _told) = alice.join("lobby").await.unwrap();
+    for _ in 0..32 {
+        hears(&mut heard).await;
+    }
+    published.extend(noted.lock().unwrap().iter().map(|(epoch, _)| epoch));
+    let mut counts = BTreeMap::<u64, usize>::new();
+    published.iter().for_each(|epoch| *counts.entry(*epoch).or_default() += 1);
+    assert!(counts.values().all(|count| *count <= 10), "{counts:?}");
+    assert!(counts.len() > 3, "it was never limited: {counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_epoch_is_neither_sent_again_nor_given_up_before_it_was_sent() {
+    let network = MemoryNetwork::new();
+    // It counts from the next epoch on, since no ledger says what was sent in this one.
+    let (alice, noted) =
+        limited(&network.member(), &Arc::default(), &Arc::new(ScaledClock::new(1)), RateLimit::new(1, EPOCH));
+    let bob = node("bob", network.member());
+    let (lobby, mut told) = alice.join("lobby").await.unwrap();
+    let (_bobs, mut heard) = bob.join("lobby").await.unwrap();
+    let mut requests = Vec::new();
+    for number in 0..8 {
+        requests.push(lobby.send(number.to_string()).await.unwrap());
+    }
+    for number in 0..8 {
+        assert_eq!(hears(&mut heard).await, number.to_string());
+    }
+    let ids: Vec<_> = noted.lock().unwrap().iter().map(|(_, id)| id.clone()).collect();
+    let expected: Vec<_> = requests.iter().map(|request| request.message().clone()).collect();
+    assert_eq!(ids, expected, "each once, and nothing else");
+    let epochs: BTreeSet<u64> = noted.lock().unwrap().iter().map(|(epoch, _)| *epoch).collect();
+    assert_eq!(epochs.len(), 8);
+    let last = requests.pop().unwrap();
+    let failed = until(&mut told, "delivered", |event| match event {
+        ChannelEvent::DeliveryError { .. } => Some(true),
+        ChannelEvent::Delivered { request, .. } if *request == last => Some(false),
+        _ => None,
+    });
+    assert!(!failed.await, "it was given up before it was sent");
+}
+
+#[tokio::test]
+async fn a_rate_limit_that_cannot_be_kept_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = || Node::builder("alice").transport(MemoryNetwork::new().member());
+    let refused = |limit: RateLimit| builder().rate_limit(limit).build().unwrap_err().to_string();
+    let nothing = "the rate limit cannot be kept: it needs at least a message and a second";
+    assert_eq!(refused(RateLimit::new(0, EPOCH)), nothing);
+    assert_eq!(refused(RateLimit::new(1, Duration::from_millis(999))), nothing);
+    let file = folder.path().join("sent");
+    std::fs::write(&file, "?").unwrap();
+    let why = refused(RateLimit::new(1, EPOCH).kept_by(LedgerFile::new(&file)));
+    assert_eq!(why, format!("the rate limit cannot be kept: {} is damaged", file.display()));
 }

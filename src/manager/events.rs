@@ -16,7 +16,7 @@ use tracing::debug;
 use crate::channel::{Event, Transmit, TransmitKind};
 use crate::executor::{Telling, Told};
 use crate::store::PersistenceError;
-use crate::types::{ChannelId, Dialect, ParticipantId};
+use crate::types::{ChannelId, Dialect, MessageId, ParticipantId};
 use crate::wire;
 
 /// What happened, and in which channel.
@@ -92,6 +92,8 @@ impl ManagerEvent {
 pub struct Transmission {
     /// The channel it belongs to.
     pub channel: ChannelId,
+    /// The message's id.
+    pub id: MessageId,
     /// The encoded message, to be broadcast to the channel.
     pub bytes: Bytes,
     /// Why it goes out.
@@ -118,7 +120,10 @@ impl Transmission {
     /// What a step transmits.
     pub(super) fn of(channel: &ChannelId, telling: &Telling) -> Vec<Self> {
         let encode = |transmit: &Transmit| match wire::encode(&transmit.message, telling.dialect) {
-            Ok(bytes) => Some(Self { channel: channel.clone(), bytes, kind: transmit.kind, to: transmit.to.clone() }),
+            Ok(bytes) => {
+                let (id, kind, to) = (transmit.message.id.clone(), transmit.kind, transmit.to.clone());
+                Some(Self { channel: channel.clone(), id, bytes, kind, to })
+            }
             Err(error) => {
                 debug!(%channel, kind = ?transmit.kind, %error, "cannot encode");
                 None
@@ -338,7 +343,13 @@ mod tests {
         let (mut slow, mut quick) = (feeds.transmissions(), feeds.transmissions());
         let send = |kilobytes: usize| {
             let bytes = Bytes::from(vec![0; kilobytes * 1_000]);
-            feeds.transmission(Transmission { channel: "a".into(), bytes, kind: TransmitKind::Sync, to: None });
+            feeds.transmission(Transmission {
+                channel: "a".into(),
+                id: "m".into(),
+                bytes,
+                kind: TransmitKind::Sync,
+                to: None,
+            });
         };
         for _ in 0..100 {
             send(1);

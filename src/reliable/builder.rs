@@ -10,11 +10,12 @@ use std::sync::Arc;
 use super::channel::{self, ReliableChannel};
 use super::encryption::{Encryption, Keys};
 use super::events::Events;
+use super::rate_limit::{Pacer, RateLimit};
 use super::router::Router;
 use super::segmentation::Segmentation;
 use super::{Inner, Node, NodeError};
 use crate::channel::Config;
-use crate::manager::{Clock, ReliabilityManager};
+use crate::manager::{Clock, ReliabilityManager, SystemClock};
 use crate::store::{NoPersistence, Persistence};
 use crate::transport::{Topic, Transport};
 use crate::types::{ChannelId, ParticipantId};
@@ -31,13 +32,15 @@ pub struct NodeBuilder {
     clock: Option<Arc<dyn Clock>>,
     seed: Option<u64>,
     segmentation: Segmentation,
+    rate_limit: Option<RateLimit>,
 }
 
 impl NodeBuilder {
     pub(super) fn new(participant: ParticipantId) -> Self {
         let store = Arc::new(NoPersistence);
         let segmentation = Segmentation::default();
-        Self { participant, transport: None, store, config: Config::default(), clock: None, seed: None, segmentation }
+        let config = Config::default();
+        Self { participant, transport: None, store, config, clock: None, seed: None, segmentation, rate_limit: None }
     }
 
     /// The network. There is no default.
@@ -64,6 +67,12 @@ impl NodeBuilder {
         self
     }
 
+    /// How much is sent, in all channels together. Default: all at once.
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.rate_limit = Some(limit);
+        self
+    }
+
     /// What tells the time. Default: the system's clocks.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
@@ -79,7 +88,8 @@ impl NodeBuilder {
     /// The node. Its tasks run in the tokio runtime this is called in.
     ///
     /// # Errors
-    /// [`NodeError::NoTransport`]; [`NodeError::Manager`] for options that are refused and outside a runtime.
+    /// [`NodeError::NoTransport`]; [`NodeError::Manager`] for options that are refused and outside a runtime;
+    /// [`NodeError::RateLimit`] for a limit of nothing, and a count that cannot be read.
     pub fn build(self) -> Result<Node, NodeError> {
         let transport = self.transport.ok_or(NodeError::NoTransport)?;
         let router = Arc::new(Router::default());
@@ -87,16 +97,17 @@ impl NodeBuilder {
             .config(fitted(self.config.clone(), &*transport, &self.segmentation, 0))
             .persistence(self.store)
             .observer(router.clone());
-        if let Some(clock) = self.clock {
-            manager = manager.clock(clock);
-        }
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let limit = self.rate_limit.map(|limit| Pacer::new(limit, clock.clone())).transpose()?;
+        let pacer = Arc::new(limit.unwrap_or_default());
+        manager = manager.clock(clock);
         if let Some(seed) = self.seed {
             manager = manager.seed(seed);
         }
         let manager = manager.build()?;
         manager.start_periodic_tasks();
         let (config, segmentation) = (self.config, self.segmentation);
-        Ok(Node { inner: Arc::new(Inner { manager, transport, router, config, segmentation }) })
+        Ok(Node { inner: Arc::new(Inner { manager, transport, router, pacer, config, segmentation }) })
     }
 }
 

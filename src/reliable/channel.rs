@@ -14,7 +14,7 @@ use super::builder::Joining;
 use super::encryption::Encryption;
 use super::events::{Events, RequestId};
 use super::link::{self, Link};
-use super::outbox::Outgoing;
+use super::outbox::{Outgoing, What};
 use super::requests::Split;
 use super::wholes::{self, Entry};
 use super::{Inner, NodeError, segmentation};
@@ -82,7 +82,7 @@ impl ReliableChannel {
         // Followed before it goes out, or what is told of its first segments would be told of no request.
         let split = (ids.len() > 1).then(|| link.parts.add(Split::new(ids, needed, BTreeSet::new()))).flatten();
         for message in messages {
-            link.outbox.put(Outgoing { bytes: message.bytes, request: Some(RequestId::new(message.id)) });
+            link.outbox.put(Outgoing { bytes: message.bytes, what: What::Request(RequestId::new(message.id)) });
         }
         Ok(split.unwrap_or_else(|| RequestId::new(first)))
     }
@@ -125,7 +125,7 @@ impl ReliableChannel {
             return Err(NodeError::TooLarge { bytes: content.len(), max: link.room });
         }
         let wrapped = self.node.manager.wrap_ephemeral(self.id.clone(), contents.remove(0)).await?;
-        link.outbox.put(Outgoing { bytes: wrapped.bytes, request: None });
+        link.outbox.put(Outgoing { bytes: wrapped.bytes, what: What::Ephemeral });
         Ok(())
     }
 
@@ -243,7 +243,7 @@ pub(super) async fn join(
 ) -> Result<(ReliableChannel, Events), NodeError> {
     let Joining { topic, config, segmentation, keys } = joining;
     let room = segmentation::room(&config, &id, node.manager.participant());
-    let link = Arc::new(Link::new(segmentation, keys, room));
+    let link = Arc::new(Link::new(segmentation, keys, room, node.pacer.clone()));
     if !node.router.register(&id, &link) {
         return Err(NodeError::AlreadyJoined(id));
     }

@@ -18,11 +18,12 @@ use super::encryption::Keys;
 use super::events::ChannelEvent;
 use super::outbox::Outbox;
 use super::parts::Parts;
+use super::rate_limit::Pacer;
 use super::segmentation::Segmentation;
 use crate::manager::{ManagerError, ReliabilityManager};
 use crate::transport::mailbox::Mailbox;
 use crate::transport::{Subscription, Topic, Transport, TransportError};
-use crate::types::ChannelId;
+use crate::types::{ChannelId, MessageId};
 
 /// Wait before the network is asked again; it doubles up to [`LAST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -39,6 +40,7 @@ pub(super) struct Link {
     pub(super) keys: Keys,
     /// Bytes of content that a message has room for.
     pub(super) room: usize,
+    pacer: Arc<Pacer>,
     is_down: AtomicBool,
     tasks: Mutex<Option<Tasks>>,
 }
@@ -50,8 +52,9 @@ struct Tasks {
 
 impl Link {
     /// A link of a channel whose messages have so much room.
-    pub(super) fn new(segmentation: Segmentation, keys: Keys, room: usize) -> Self {
-        Self { parts: Parts::new(&segmentation), segmentation, keys, room, ..Self::default() }
+    pub(super) fn new(segmentation: Segmentation, keys: Keys, room: usize, pacer: Arc<Pacer>) -> Self {
+        let (parts, outbox) = (Parts::new(&segmentation), Outbox::new(pacer.is_limited()));
+        Self { parts, outbox, segmentation, keys, room, pacer, ..Self::default() }
     }
 
     /// Tells what becomes of an event of the channel, or of what was published.
@@ -96,6 +99,15 @@ impl Link {
         }
     }
 
+    /// A message waited so long that it counts as sent again, or given up, and was sent now: its answers are waited for from now.
+    async fn count_from_now(&self, manager: &ReliabilityManager, channel: &ChannelId, message: &MessageId) {
+        self.outbox.drop_resend(message, true);
+        if let Err(error) = manager.resend(channel.clone(), message.clone()).await {
+            self.outbox.drop_resend(message, false);
+            debug!(%channel, %error, "a message is not waited for anew");
+        }
+    }
+
     /// The network works. If it did not before, what is open goes out now.
     async fn up(&self, manager: &ReliabilityManager, channel: &ChannelId) {
         if self.is_down.swap(false, Ordering::Relaxed) {
@@ -123,8 +135,16 @@ pub(super) async fn publish(
     manager: ReliabilityManager,
     channel: ChannelId,
 ) {
-    while let Some(outgoing) = link.outbox.next().await {
-        let mut wait = FIRST_WAIT;
+    while let Some(priority) = link.outbox.first().await {
+        tokio::select! {
+            biased;
+            () = link.pacer.permit(priority) => {}
+            // Something more urgent came.
+            () = link.outbox.before(priority) => continue,
+        }
+        let Some((outgoing, is_due)) = link.outbox.take() else { continue };
+        let (mut wait, request) = (FIRST_WAIT, outgoing.request().cloned());
+        let priority = outgoing.priority();
         let sealed = link.keys.seal(&channel, outgoing.bytes);
         let outcome = loop {
             let bytes = match &sealed {
@@ -136,14 +156,18 @@ pub(super) async fn publish(
                     link.down(error);
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LAST_WAIT);
+                    link.pacer.permit(priority).await;
                 }
                 outcome => break outcome,
             }
         };
-        match (outcome, outgoing.request) {
+        match (outcome, request) {
             (Ok(_), request) => {
                 link.up(&manager, &channel).await;
                 if let Some(request) = request {
+                    if is_due {
+                        link.count_from_now(&manager, &channel, request.message()).await;
+                    }
                     link.tell(ChannelEvent::Sent { request });
                 }
             }

@@ -56,13 +56,17 @@ impl Observer for Router {
         if let Some(link) = self.link(event.channel())
             && let Some(event) = ChannelEvent::of(event)
         {
-            link.tell(event);
+            match &event {
+                // Nobody can answer to what was not sent: it is waited for from then on.
+                ChannelEvent::DeliveryError { request, .. } if link.outbox.has_unsent(request.message()) => {}
+                _ => link.tell(event),
+            }
         }
     }
 
     fn transmission(&self, transmission: &Transmission) {
         if let Some(link) = self.link(&transmission.channel) {
-            link.outbox.put(Outgoing { bytes: transmission.bytes.clone(), request: None });
+            link.outbox.put(Outgoing::of(transmission));
         }
     }
 }
