@@ -22,7 +22,7 @@ use std::time::Duration;
 use anyhow::Context;
 use reliable_channel::channel::Config;
 use reliable_channel::reliable::{ChannelEvent, Events, Node, ReliableChannel, RequestId};
-use reliable_channel_udp::{Options, Udp};
+use reliable_channel_udp::{Options, Udp, UdpError};
 
 use crate::demo::Interrupted;
 use crate::screen::{self, Screen};
@@ -78,7 +78,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 async fn chat(args: &Args) -> anyhow::Result<()> {
     let place = Place::find(args.name.as_deref(), args.data.as_deref())?;
     let options = Options { port: args.port, interface: args.interface, ..Options::default() };
-    let network = Udp::join(options).await.context("cannot join the network")?;
+    let network = Udp::join(options).await.map_err(|error| match error {
+        UdpError::NoMulticast { .. } => anyhow::anyhow!("{error}; bring a network up, or choose another --interface"),
+        error => anyhow::anyhow!("cannot join the network: {error}"),
+    })?;
     let mut notes = Vec::new();
     let asked_for = args.interface.is_some_and(|interface| interface.is_loopback());
     if network.is_local() && !asked_for {

@@ -27,10 +27,24 @@ const COMMON: usize = 20;
 /// Which message of which run of which sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MessageName {
-    /// Drawn at random when the sender joined.
+    /// Drawn at random when the sender joined; its lowest bit says whether the message is for all.
     pub(crate) boot: u64,
     /// Counts the sender's messages.
     pub(crate) number: u64,
+}
+
+/// The boot id of what is sent to all.
+pub(crate) fn for_all(boot: u64) -> u64 {
+    boot & !1
+}
+
+/// The boot id of what is sent to one address.
+pub(crate) fn for_one(boot: u64) -> u64 {
+    boot | 1
+}
+
+pub(crate) fn is_for_all(boot: u64) -> bool {
+    boot & 1 == 0
 }
 
 /// A datagram of this protocol.

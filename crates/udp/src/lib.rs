@@ -3,7 +3,7 @@
 //! What: UDP multicast, with messages larger than a datagram cut and put together again. Why it repairs its own fragments:
 //! of a message of 60 datagrams one is easily lost, and then 1,200 bytes are sent again and not 65,536. How it moves: a
 //! message is cut by the ring of what was sent, crosses as datagrams, and is whole again in the reassembly of each
-//! receiver, who asks its sender for what is missing. Those two have neither sockets nor clocks, and this file drives them.
+//! receiver, who asks its sender for what is missing: pieces, and whole messages by the holes in the sender's numbers. These have neither sockets nor clocks, and this file drives them.
 //!
 //! README.md has the layout of datagrams, and what the defaults are.
 //!
@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod datagram;
+mod missing;
 mod reassembly;
 mod ring;
 mod socket;
@@ -42,6 +43,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use datagram::{Datagram, MAX_MESSAGE};
+use missing::Missing;
 use reassembly::Reassembly;
 use ring::Ring;
 use socket::Sockets;
@@ -120,8 +122,10 @@ struct Member {
 #[derive(Clone, Debug)]
 struct Parts {
     sockets: Arc<Sockets>,
-    boot: u64,
+    /// What was sent to all.
     ring: Arc<Mutex<Ring>>,
+    /// What was sent to one address: numbered apart, since nobody hears all of it.
+    to_one: Arc<Mutex<Ring>>,
     clock: SystemClock,
     subscribers: Subscribers,
 }
@@ -134,8 +138,9 @@ impl Udp {
     pub async fn join(options: Options) -> Result<Self, UdpError> {
         let sockets = Arc::new(Sockets::open(&options)?);
         let boot = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
-        let ring = Arc::new(Mutex::new(Ring::new(boot)));
-        let parts = Parts { sockets, boot, ring, clock: SystemClock::new(), subscribers: Subscribers::default() };
+        let rings = [datagram::for_all(boot), datagram::for_one(boot)];
+        let [ring, to_one] = rings.map(|boot| Arc::new(Mutex::new(Ring::new(boot))));
+        let parts = Parts { sockets, ring, to_one, clock: SystemClock::new(), subscribers: Subscribers::default() };
         let listening = tokio::spawn(listen(parts.clone())).abort_handle();
         Ok(Self(Arc::new(Member { parts, max_bytes: watch::Sender::new(MAX_MESSAGE), listening })))
     }
@@ -169,9 +174,13 @@ impl Transport for Udp {
         if bytes.len() > MAX_MESSAGE {
             return Err(TransportError::TooLarge { bytes: bytes.len(), max: MAX_MESSAGE });
         }
-        let to = to.map_or(Ok(self.0.parts.sockets.to), address)?;
-        let datagrams = lock(&self.0.parts.ring).cut(hash(topic), bytes);
-        self.0.parts.send(to, &datagrams).await.map_err(|error| TransportError::Unavailable(error.to_string()))?;
+        let parts = &self.0.parts;
+        let (to, ring) = match to {
+            Some(peer) => (address(peer)?, &parts.to_one),
+            None => (parts.sockets.to, &parts.ring),
+        };
+        let datagrams = lock(ring).cut(hash(topic), bytes);
+        parts.send(to, &datagrams).await.map_err(|error| TransportError::Unavailable(error.to_string()))?;
         Ok(None)
     }
 
@@ -191,24 +200,33 @@ impl Parts {
         Ok(())
     }
 
+    /// Whether something of this boot id is an own message.
+    fn sent(&self, boot: u64) -> bool {
+        [&self.ring, &self.to_one].into_iter().any(|ring| lock(ring).boot() == boot)
+    }
+
     fn now(&self) -> Duration {
         Duration::from_millis(self.clock.running().as_millis())
     }
 
     /// Takes a datagram in.
-    async fn receive(&self, parts: &mut Reassembly, from: SocketAddr, datagram: &[u8]) {
+    async fn receive(&self, incoming: &mut Incomplete, from: SocketAddr, datagram: &[u8]) {
         match Datagram::decode(datagram) {
-            Ok(Datagram::Fragment(fragment)) if fragment.message.boot != self.boot => {
+            Ok(Datagram::Fragment(fragment)) if !self.sent(fragment.message.boot) => {
                 let topic = under(fragment.topic);
+                if datagram::is_for_all(fragment.message.boot) {
+                    incoming.missing.heard(self.now(), from, fragment.message);
+                }
                 if self.subscribers.is_read(&topic)
-                    && let Some(bytes) = parts.take(self.now(), from, fragment)
+                    && let Some(bytes) = incoming.parts.take(self.now(), from, fragment)
                 {
                     let addr = PeerAddr::new(from.to_string());
                     self.subscribers.hand_in(&topic, &Incoming::new(bytes).sent_by(addr));
                 }
             }
             Ok(Datagram::Nack(nack)) => {
-                let answers = lock(&self.ring).answer(self.now(), &nack);
+                let ring = if datagram::is_for_all(nack.message.boot) { &self.ring } else { &self.to_one };
+                let answers = lock(ring).answer(self.now(), &nack);
                 // Who still lacks something asks again.
                 let _ = self.send(from, &answers).await;
             }
@@ -218,22 +236,31 @@ impl Parts {
     }
 }
 
+/// What has not come yet, or not all of it.
+#[derive(Default)]
+struct Incomplete {
+    parts: Reassembly,
+    missing: Missing,
+}
+
 /// Takes in what arrives, and asks for what is missing, until it is aborted.
 async fn listen(own: Parts) {
-    let mut parts = Reassembly::default();
+    let mut incoming = Incomplete::default();
     let mut for_all = vec![0; BUFFER];
     let mut for_us = vec![0; BUFFER];
     loop {
-        let wait = parts.poll_timeout().map(|due| due.saturating_sub(own.now()));
+        let due = [incoming.parts.poll_timeout(), incoming.missing.poll_timeout()].into_iter().flatten().min();
+        let wait = due.map(|due| due.saturating_sub(own.now()));
         tokio::select! {
             (len, from) = next(&own.sockets.group, &mut for_all) => {
-                own.receive(&mut parts, from, &for_all[..len]).await;
+                own.receive(&mut incoming, from, &for_all[..len]).await;
             }
             (len, from) = next(&own.sockets.own, &mut for_us) => {
-                own.receive(&mut parts, from, &for_us[..len]).await;
+                own.receive(&mut incoming, from, &for_us[..len]).await;
             }
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {
-                for (to, nack) in parts.timeout(own.now()) {
+                let now = own.now();
+                for (to, nack) in incoming.parts.timeout(now).into_iter().chain(incoming.missing.timeout(now)) {
                     // What does not go out is asked for again.
                     let _ = own.sockets.own.send_to(&nack.encode(), to).await;
                 }
