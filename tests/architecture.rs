@@ -28,7 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "fuzzing",
         &["types", "filter", "state", "segment", "wire", "snapshot", "channel", "store", "executor", "catchup"],
     ),
-    ("sim", &["types", "filter", "state", "wire", "snapshot", "channel", "store", "executor", "catchup"]),
+    ("sim", &["types", "filter", "state", "reconcile", "wire", "snapshot", "channel", "store", "executor", "catchup"]),
 ];
 
 /// Modules that take time and entropy as arguments and touch nothing outside.

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use reliable_channel::channel::{Event, Input};
+use reliable_channel::channel::{Config, Event, Input, Join};
 use reliable_channel::sim::group::{self, Group};
 use reliable_channel::sim::{Bug, Network, Options, World, mixed};
 
@@ -88,6 +88,39 @@ fn the_saved_state_is_the_state() {
     }
 }
 
+/// Nobody is told that the halves have met: the first message from the other half shows it.
+#[test]
+fn two_halves_that_meet_again_have_equal_logs_within_seconds() {
+    let apart = std::env::var("RC_SIM_APART").ok().and_then(|apart| apart.parse().ok()).unwrap_or(400);
+    let mut config = Config::default();
+    (config.catch_up, config.join, config.max_message_history) = (true, Join::Backfill(u64::MAX), 5_000);
+    let network = Network { loss: 0.05, delay_ms: (20, 80), ..Network::default() };
+    let mut world = World::new(Options { seed: 1, participants: 6, network, config, ..Options::default() });
+    let talk = |world: &mut World, turns: usize, pause| {
+        for turn in 0..turns {
+            world.send(turn % 6, format!("{turn} of {}", world.now_ms()));
+            world.run_for(Duration::from_millis(pause));
+        }
+    };
+    let block = |world: &mut World, blocked| {
+        for (one, other) in (0..6).flat_map(|one| (0..6).map(move |other| (one, other))) {
+            // The even ones and the odd ones.
+            if (one + other) % 2 == 1 {
+                world.set_blocked(one, other, blocked);
+            }
+        }
+    };
+    talk(&mut world, 120, 1_000);
+    block(&mut world, true);
+    talk(&mut world, apart, 1_000);
+    block(&mut world, false);
+    let met = world.now_ms();
+    talk(&mut world, 6, 100);
+    assert!(world.run_until_converged(Duration::from_secs(20)), "logs differ 20 s after the halves met");
+    assert_eq!(world.node(0).log_ids().count(), 120 + apart + 6);
+    println!("{apart} messages apart: equal logs {} ms after the halves met", world.now_ms() - met);
+}
+
 /// Runs the world of each seed, on all processors. `RC_SIM_FROM` sets the first one.
 fn all_hold(worlds: &str, run: fn(u64, Option<Bug>) -> mixed::Report) {
     let from: u64 = std::env::var("RC_SIM_FROM").ok().and_then(|from| from.parse().ok()).unwrap_or(0);
@@ -130,6 +163,12 @@ fn worlds_as_users_meet_them_keep_every_invariant() {
 #[test]
 fn worlds_with_orders_keep_every_invariant() {
     all_hold("worlds_with_orders", mixed::run_with_orders);
+}
+
+/// The same with members that compare what they hold, and fetch what they missed.
+#[test]
+fn worlds_that_catch_up_keep_every_invariant() {
+    all_hold("worlds_that_catch_up", mixed::run_catching_up);
 }
 
 /// Seeds that found a defect of the core, each named in the commit that mended it. What a seed draws has changed since for

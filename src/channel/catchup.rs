@@ -4,8 +4,10 @@
 //! field with the other parts. How it moves: messages enter its set; digests of others are compared with it; a
 //! difference leads to a [`Session`] with one who holds more; what others ask for is answered without remembering them.
 
+mod apart;
 mod ask;
 mod bucket;
+mod parked;
 mod peers;
 mod route;
 mod serve;
@@ -49,8 +51,6 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// A session that somebody else is seen to have may bring what we lack: so long it is waited for, and so often.
 const OTHERS_TURN_MS: u64 = 2_000;
 const MOST_TURNS: u8 = 5;
-/// Parked messages that are looked at for what need not be fetched.
-const MAX_PARKED: usize = 2_000;
 /// Rids remembered of what another was seen to hold.
 const MAX_LACKING: usize = 256;
 /// Ids asked for in one frame.
@@ -117,6 +117,8 @@ pub(super) struct CatchUp {
     /// The largest frame; 0 where there are none.
     max_frame: usize,
     set: set::Held,
+    parked: parked::Parked,
+    refused: apart::Refused,
     settled: settled::Settled,
     peers: Peers,
     session: Option<Session>,
@@ -133,9 +135,11 @@ pub(super) struct CatchUp {
     rests_until: RunningTime,
     status: SyncStatus,
     told: RunningTime,
-    /// When a slice of the set was built last.
+    /// When a slice of the set may have been built last.
     built: RunningTime,
     acts: Vec<Act>,
+    /// Number of the next one.
+    done: u64,
 }
 
 impl CatchUp {
@@ -144,6 +148,8 @@ impl CatchUp {
         Self {
             max_frame: if max_frame < LEAST_FRAME { 0 } else { max_frame - FRAME_HEAD },
             set: set::Held::new(keys),
+            parked: parked::Parked::default(),
+            refused: apart::Refused::default(),
             settled: settled::Settled::new(now),
             peers: Peers::default(),
             session: None,
@@ -158,6 +164,7 @@ impl CatchUp {
             told: now,
             built: now,
             acts: Vec::new(),
+            done: entropy,
         }
     }
 
@@ -165,8 +172,11 @@ impl CatchUp {
         self.status
     }
 
-    pub(super) fn take_acts(&mut self) -> Vec<Act> {
-        std::mem::take(&mut self.acts)
+    /// What is to be done, each with a number of its own.
+    pub(super) fn take_acts(&mut self) -> Vec<(u64, Act)> {
+        let first = self.done;
+        self.done = first.wrapping_add(self.acts.len() as u64);
+        std::mem::take(&mut self.acts).into_iter().zip(0..).map(|(act, n)| (first.wrapping_add(n), act)).collect()
     }
 
     /// The log was loaded, up to this time.
@@ -191,8 +201,13 @@ impl CatchUp {
     }
 
     /// A message was received, and taken in if it is `new`.
-    pub(super) fn arrived(&mut self, view: &View<'_>, rid: &Rid, new: bool) {
+    pub(super) fn arrived(&mut self, view: &View<'_>, key: &LogKey, rid: &Rid, new: bool) {
         let Some(session) = &mut self.session else { return };
+        if view.incoming.get(key).is_some() {
+            self.parked.note(key, *rid);
+        } else if !new && self.set.key(rid).is_none() {
+            self.refused.note(*rid, key.lamport, None, view.now);
+        }
         let wait = self.peers.wait_for(&session.source);
         if session.arrived(rid, new, wait, view.now) {
             self.show(view.now, false);
@@ -200,6 +215,11 @@ impl CatchUp {
                 self.go_on(view);
             }
         }
+    }
+
+    /// A message was received that is never taken in, or only after so much time.
+    pub(super) fn refused(&mut self, (key, rid): (LogKey, Rid), wait: Option<Duration>, now: RunningTime) {
+        self.refused.note(rid, key.lamport, wait, now);
     }
 
     /// The next sync message must have a digest.
@@ -234,17 +254,26 @@ impl CatchUp {
         (upper > self.set.floor()).then_some(upper)
     }
 
-    /// A digest was received. Where it equals our set, its sender holds all of ours above this time, up to the digest's.
-    pub(super) fn hear_digest(&mut self, view: &View<'_>, by: &ParticipantId, digest: &Digest) -> Option<Lamport> {
-        let ready = self.set.advance(view.channel, view.log, view.floor);
-        let compared = if ready { peers::compare(digest, &self.set) } else { Compared::Nothing };
+    /// A digest was received. Where it equals our set, its sender holds all of ours above this time, up to the digest's,
+    /// but for these.
+    pub(super) fn hear_digest(
+        &mut self,
+        view: &View<'_>,
+        by: &ParticipantId,
+        digest: &Digest,
+    ) -> Option<(Lamport, BTreeSet<LogKey>)> {
+        let compared = match self.set.advance(view.channel, view.log, view.floor) {
+            true => self.peers.compare_with(by, digest, &self.set, view.now),
+            false => Compared::Nothing,
+        };
         let settled = self.settled_upper(view);
         if self.peers.hear(by, digest, compared, settled, view.now) {
             let jitter = if matches!(compared, Compared::Behind(_)) { 500 } else { 3_000 };
             self.want(Why::Digest(by.clone()), view.now, view.random % jitter);
         }
         match compared {
-            Compared::Equal { lower } => Some(lower),
+            Compared::Equal { lower, known: false } => Some((lower, BTreeSet::new())),
+            Compared::Equal { lower, known: true } => Some((lower, self.peers.lacking(by, &self.set))),
             _ => None,
         }
     }
@@ -301,10 +330,16 @@ impl CatchUp {
         }
     }
 
-    /// What is parked here need not be fetched.
-    fn parked_rids(&self, view: &View<'_>) -> BTreeSet<Rid> {
-        let parked = view.incoming.iter().take(MAX_PARKED);
-        parked.map(|waiting| set::item_of(view.channel, &waiting.parked.body).rid).collect()
+    /// Says of a rid whether it is worth fetching: neither here nor refused.
+    fn lacking(&self, view: &View<'_>) -> impl Fn(&Rid) -> bool {
+        let parked = self.parked.rids(view.incoming);
+        let now = view.now;
+        move |rid| self.set.key(rid).is_none() && !parked.contains(rid) && !self.refused.has(rid, now)
+    }
+
+    /// A timeout has done all that was due.
+    pub(super) fn rest(&mut self, now: RunningTime) {
+        self.built = now;
     }
 
     pub(super) fn next_due(&self) -> Option<RunningTime> {
@@ -326,7 +361,6 @@ impl CatchUp {
     pub(super) fn timeout(&mut self, view: &View<'_>) {
         if self.set.is_behind() {
             self.set.advance(view.channel, view.log, view.floor);
-            self.built = view.now;
         }
         let due = self.session.as_mut().and_then(|session| session.due(view.now));
         match (due, self.session.as_ref().map(|session| session.asked)) {
@@ -351,35 +385,39 @@ impl CatchUp {
             self.wanted = None;
             return;
         }
-        if !self.set.advance(view.channel, view.log, view.floor) {
+        let ready = self.set.advance(view.channel, view.log, view.floor);
+        if !ready || !self.parked.advance(view.channel, view.incoming) {
             if let Some(wanted) = &mut self.wanted {
                 wanted.at = view.now.after(PAUSE);
             }
             return;
         }
-        let Some(wanted) = self.wanted.take() else { return };
-        let here = |rid: &Rid, parked: &BTreeSet<Rid>| self.set.key(rid).is_some() || parked.contains(rid);
+        if let Some(wanted) = self.wanted.take() {
+            self.begin_as(view, wanted);
+        }
+        if self.session.is_none() {
+            self.parked = parked::Parked::default();
+        }
+    }
+
+    fn begin_as(&mut self, view: &View<'_>, wanted: Wanted) {
         let source = match &wanted.why {
             Why::Gap if !view.has_gap => return,
             Why::Gap => None,
-            Why::Digest(by) => match self.peers.compare(by, &self.set) {
+            Why::Digest(by) => match self.peers.compare(by, &self.set, view.now) {
                 Compared::Different(_) | Compared::Behind(_) => Some(by.clone()),
                 Compared::Equal { .. } | Compared::Nothing => return,
             },
-            Why::Lacking(by, rids) => {
-                let parked = self.parked_rids(view);
-                if rids.iter().all(|rid| here(rid, &parked)) {
-                    return;
-                }
-                Some(by.clone())
-            }
+            Why::Lacking(by, rids) if rids.iter().any(self.lacking(view)) => Some(by.clone()),
+            Why::Lacking(..) => return,
         };
         let sources = self.peers.sources(view.now);
         let source = source.filter(|source| sources.contains(source)).or_else(|| sources.into_iter().next());
         let Some(source) = source else {
             return self.try_later(view);
         };
-        self.session = Some(Session::new(source, WELCOME, view.now));
+        let welcome = if self.peers.has_refused(&source) { 0 } else { WELCOME };
+        self.session = Some(Session::new(source, welcome, view.now));
         self.compare_anew(view);
     }
 
@@ -417,9 +455,11 @@ impl CatchUp {
     /// Ends the session: all that was found was fetched, or nothing more is to be had now.
     fn finish(&mut self, view: &View<'_>, complete: bool) {
         let Some(session) = self.session.take() else { return };
+        self.parked = parked::Parked::default();
         if complete {
             self.set.advance(view.channel, view.log, view.floor);
-            self.peers.done(&session.compared, session.received == 0, &self.set, view.now);
+            let (found, here) = ((session.received == 0, &session.difference), (&self.set, &self.refused));
+            self.peers.done(&session.compared, found, here, view.now);
             if session.received > 0 {
                 self.failures = 0;
             } else {

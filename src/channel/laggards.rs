@@ -80,7 +80,9 @@ impl Channel {
             catch_up.owe_digest();
         }
         self.send_sync();
-        let newest = self.newest_head().filter(|_| lacks_newest).map(|newest| newest.body.clone());
+        // What lies above a clock that was set right is not named either: others refuse it.
+        let newest = self.newest_head().filter(|newest| lacks_newest && newest.body.key.lamport <= self.meta.lamport);
+        let newest = newest.map(|newest| newest.body.clone());
         if let Some(body) = newest
             && self.message_of(&body).encoded_len(self.config.dialect) <= SMALL
             && self.pace.is_open(self.now.running)

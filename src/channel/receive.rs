@@ -35,11 +35,12 @@ impl Channel {
     pub(super) fn receive(&mut self, message: Message, relay: bool) -> Result<Outcome, ChannelError> {
         let live = relay || message.filter != FilterField::Absent;
         let mut message = self.as_spoken_here(message);
-        let kind = self.check_received(&message).inspect_err(|_| self.stats.refused += 1)?;
+        let kind = self.check_received(&message).inspect_err(|_| self.note_refused(&message))?;
         if kind == MessageKind::Frame {
-            return Ok(self.take_frame(message));
+            self.take_frame(&message);
+            return Ok(self.received(message.id, Fate::Frame));
         }
-        let counted = self.counted_rid(&message, kind);
+        let counted = self.counted(&message);
         let named = message.causal_history.iter_mut().filter_map(|entry| entry.sender.as_mut());
         [&mut message.sender].into_iter().chain(named).for_each(|name| self.names.share(name));
         self.answers.heard_of(self.names.len(), &self.config);
@@ -104,16 +105,21 @@ impl Channel {
             }
             self.effects.transmit(TransmitKind::Relay, message);
         }
-        if let Some(rid) = counted {
-            self.note_arrival(&rid, &fate);
+        if let Some(counted) = counted {
+            self.note_arrival(&counted, &fate);
         } else if matches!(fate, Fate::Parked { .. }) {
             self.look_for_gap();
         }
+        Ok(self.received(id, fate))
+    }
+
+    /// Keeps within limits what a message has changed, and says what became of it.
+    fn received(&mut self, id: MessageId, fate: Fate) -> Outcome {
         self.retain();
         let released = std::mem::take(&mut self.effects.released);
         // Parked below a floor that rose just now, it waits no longer.
         let fate = if released.contains(&id) { Fate::Delivered } else { fate };
-        Ok(Outcome::Received(Received { id, fate, released }))
+        Outcome::Received(Received { id, fate, released })
     }
 
     /// Whether this participant keeps its sync turns whatever sync messages it hears: among few, nobody else can say what it

@@ -88,8 +88,9 @@ impl Channel {
         }
         self.mend_clock();
         let lamport = clock::next(self.meta.lamport, self.now.wall, self.config.dialect);
-        let id = self.new_id(lamport, &lamport.0.to_be_bytes());
         let seed = self.now.random().to_be_bytes();
+        // Another device under this name may stand at the same time: what each says is no echo of the other's.
+        let id = self.new_id(lamport, &seed);
         if self.company.is_small(self.now.running, self.config.acknowledgement_window) {
             self.filter.reseed_once(self.now.running, seed, self.config.few_error_rate);
         } else {

@@ -60,6 +60,9 @@ impl Channel {
         // Last: what was answered or given up need not be kept any more.
         self.retain();
         self.effects.released.clear();
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.rest(self.now.running);
+        }
     }
 
     /// When to come back with [`Input::Timeout`](super::Input::Timeout): later than the last timeout, which did all

@@ -25,7 +25,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn of(rid: &Rid) -> Self {
+    pub(crate) fn of(rid: &Rid) -> Self {
         let mut sum = [0; 4];
         for (limb, bytes) in sum.iter_mut().zip(rid.0.as_chunks::<8>().0) {
             *limb = u64::from_le_bytes(*bytes);
@@ -33,8 +33,8 @@ impl Summary {
         Self { count: 1, sum }
     }
 
-    fn add(&mut self, other: &Self) {
-        self.count += other.count;
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.count = self.count.wrapping_add(other.count);
         let mut carry = false;
         for (ours, theirs) in self.sum.iter_mut().zip(other.sum) {
             let (sum, over) = ours.overflowing_add(theirs);
@@ -43,8 +43,8 @@ impl Summary {
         }
     }
 
-    fn subtract(&mut self, other: &Self) {
-        self.count -= other.count;
+    pub(crate) fn subtract(&mut self, other: &Self) {
+        self.count = self.count.wrapping_sub(other.count);
         let mut borrow = false;
         for (ours, theirs) in self.sum.iter_mut().zip(other.sum) {
             let (rest, under) = ours.overflowing_sub(theirs);

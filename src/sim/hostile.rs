@@ -132,7 +132,7 @@ impl World {
         }
     }
 
-    fn encode(&self, message: &Message) -> Bytes {
+    pub(super) fn encode(&self, message: &Message) -> Bytes {
         wire::encode(message, self.dialect()).expect("ids are text")
     }
 }

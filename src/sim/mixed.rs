@@ -67,12 +67,22 @@ pub fn run_with_orders(seed: u64, bug: Option<Bug>) -> Report {
     live(seed, bug, Kind::WithOrders)
 }
 
+/// The same with members that all catch up, and with others that lie in it. In the other worlds half of the seeds do.
+///
+/// # Panics
+/// When the drawn options are refused: a defect of this module.
+#[must_use]
+pub fn run_catching_up(seed: u64, bug: Option<Bug>) -> Report {
+    live(seed, bug, Kind::CatchingUp)
+}
+
 /// What is drawn: each kind has what the one before has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Mixed,
     AsUsersDo,
     WithOrders,
+    CatchingUp,
 }
 
 fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
@@ -84,9 +94,10 @@ fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
         mix.draw_defaults(&mut ChaCha8Rng::seed_from_u64(seed ^ 0xDEFA_5EED));
     }
     let mut orders = ChaCha8Rng::seed_from_u64(seed ^ 0x04DE_25ED);
-    if kind == Kind::WithOrders {
+    if kind >= Kind::WithOrders {
         mix.draw_orders(&mut orders);
     }
+    mix.draw_catch_up(kind == Kind::CatchingUp, &mut ChaCha8Rng::seed_from_u64(seed ^ 0xCA7C_5EED));
     let options = Options {
         seed,
         participants: 0,
@@ -97,6 +108,7 @@ fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
     };
     let mut world = World::new(options);
     world.oracle = Oracle::full(&mix.config);
+    world.lies.clone_from(&mix.lies);
     world.oracle.verbose = std::env::var_os("RC_SIM_VERBOSE").is_some();
     let mut life = Life { world, rng, orders, mix, down: Vec::new(), away: Vec::new(), backups: Vec::new(), copies: 0 };
     for _ in 0..life.mix.founders {
@@ -239,6 +251,10 @@ impl Life {
         if chance(&mut self.rng, self.mix.sync) {
             let node = self.pick();
             let _ = self.world.input(node, Input::SendSync);
+        }
+        if !self.mix.lies.is_empty() {
+            let drawn = usize::try_from(self.orders.next_u64() % 16).unwrap_or(0);
+            self.mix.lies.get(drawn).copied().into_iter().for_each(|lie| self.world.lie(lie));
         }
         self.application(now);
         self.orders();

@@ -22,6 +22,7 @@ mod once;
 mod past;
 mod quiet;
 mod registry;
+mod sessions;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -204,7 +205,7 @@ impl Oracle {
     #[must_use]
     pub fn full(config: &Config) -> Self {
         let mut oracle = Self::cheap();
-        oracle.invariants.extend::<[Box<dyn Invariant>; 10]>([
+        oracle.invariants.extend::<[Box<dyn Invariant>; 11]>([
             Box::new(answers::Answers::default()),
             Box::new(conflict::Conflict::default()),
             Box::new(bounds::Bounds::default()),
@@ -215,6 +216,7 @@ impl Oracle {
             Box::new(liveness::Liveness),
             Box::new(loss::Loss::default()),
             Box::new(quiet::Quiet::default()),
+            Box::new(sessions::Sessions),
         ]);
         oracle
     }

@@ -12,13 +12,13 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use siphasher::sip::SipHasher13;
 
 use crate::channel::{ChannelError, Config, Event, Input, Outcome, TransmitKind};
-use crate::types::{ChannelId, Dialect, MessageId};
+use crate::types::{CatchUpField, ChannelId, Dialect, MessageId};
 use crate::wire;
 
 use super::driven::Carried;
 use super::net::{Queue, between, chance};
 use super::oracle::{Oracle, Seen};
-use super::{Bug, Clock, Crash, Network, Node, Options, Transmission};
+use super::{Bug, Clock, Crash, Lie, Network, Node, Options, Transmission};
 
 /// Participants, network and time.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub struct World {
     now_ms: u64,
     bug: Option<Bug>,
     forgetful: bool,
+    /// What members that mean harm lie about in catch-up.
+    pub lies: Vec<Lie>,
     /// What watches.
     pub oracle: Oracle,
     trace: SipHasher13,
@@ -67,6 +69,7 @@ impl World {
             now_ms: 0,
             bug: options.bug,
             forgetful: options.forgetful,
+            lies: Vec::new(),
             oracle: Oracle::blind(),
             trace: SipHasher13::new(),
             transmissions: 0,
@@ -160,10 +163,11 @@ impl World {
         }
     }
 
-    /// Ends all cuts, blocks and slowness, and sets the clocks right.
+    /// Ends all cuts, blocks, lies and slowness, and sets the clocks right.
     pub fn heal(&mut self, network: Network) {
         self.network = network;
         self.blocked.clear();
+        self.lies.clear();
         for node in &mut self.nodes {
             node.clock = Clock { began_ms: node.clock.began_ms, ..Clock::default() };
             (node.cut, node.slow_ms, node.crash) = (false, 0, None);
@@ -445,6 +449,9 @@ impl World {
         self.show(&Seen::Transmitted { node: from, transmission: &transmission });
         if !self.nodes[from].cut {
             self.broadcast(transmission);
+            if let CatchUpField::Frame(frame) = &transmit.message.catch_up {
+                self.lie_to(&transmit.message.sender, frame);
+            }
         }
     }
 

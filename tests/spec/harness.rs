@@ -46,6 +46,8 @@ pub fn peer_with(name: &str, change: impl FnOnce(&mut Config)) -> Peer {
         it.join = Join::Backfill(u64::MAX);
         it.fastest_t_min = fastest_t_min;
         it.few_error_rate = few_error_rate;
+        // What it says is the matter of section 13.
+        it.catch_up = false;
     });
     change(&mut config);
     open(name, config, ChannelData::default(), 0, EPOCH)

@@ -67,9 +67,11 @@ impl Pair {
             std::mem::take(&mut peer.transmitted)
                 .into_iter()
                 .map(|mut sent| {
-                    // Behind the newest heads a sync message names what is to be acknowledged, which a crash repeats.
+                    // Behind the newest heads a sync message names what is to be acknowledged, which a crash repeats. Its id
+                    // is random.
                     if sent.kind == TransmitKind::Sync {
                         sent.message.causal_history.truncate(2);
+                        sent.message.id = "sync".into();
                     }
                     (sent.kind, requests(&sent.message), sent.message.tap_mut(|it| it.filter = FilterField::Absent))
                 })

@@ -173,3 +173,16 @@ fn the_last_512_sync_messages_sent_are_known_as_echoes() {
     alice.receive(&sent[0]);
     assert_eq!(shared(&mut alice), [sent[0].id.to_string()], "it is forgotten");
 }
+
+/// Their clocks stand where a message from the future has put both: each took the other's words for its own.
+#[test]
+fn sync_messages_of_two_devices_at_one_time_have_ids_of_their_own() {
+    let (mut phone, mut laptop) = (peer("alice"), peer("alice"));
+    let ahead = message("bob", "m", 50_000, &[]);
+    phone.receive(&ahead);
+    laptop.receive(&ahead);
+    laptop.receive(&ahead);
+    let (one, other) = (phone.send_sync(), laptop.send_sync());
+    assert_eq!(one.lamport, other.lamport);
+    assert_ne!(one.id, other.id);
+}

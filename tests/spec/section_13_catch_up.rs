@@ -80,7 +80,8 @@ impl Net {
                 let ((_, _), (to, message)) = self.queue.pop_first().unwrap();
                 if !self.away[to] {
                     self.peers[to].now = self.now;
-                    self.peers[to].receive(&message);
+                    // What is refused is refused.
+                    drop(self.peers[to].input(reliable_channel::channel::Input::Receive(message)));
                     self.collect(to);
                 }
             } else if let Some((_, at)) = timer {
@@ -339,6 +340,25 @@ fn unequal_logs_have_no_body_fetched_twice() {
     assert_eq!(net.bodies(), 0, "{:?}", net.frames().collect::<Vec<_>>());
 }
 
+/// Bob refuses a large message, which alice has for ever.
+#[test]
+fn what_stays_different_is_compared_away_and_fetched_no_more() {
+    let mut net = after_missing(&["alice", "bob"], 0, |_| {});
+    net.peers[1].restart_with(|config| config.limits.max_content_bytes = 100);
+    net.say(0, &"large ".repeat(30));
+    let large = net.sent.last().unwrap().2.message.id.clone();
+    net.talk(3);
+    net.run_for(60 * 60_000);
+    net.sent.clear();
+    net.talk(3);
+    let small = net.sent.iter().find(|(_, _, sent)| sent.kind == TransmitKind::Content).unwrap().2.message.id.clone();
+    net.run_for(60 * 60_000);
+    assert_eq!((net.frames().count(), net.bodies()), (0, 0));
+    assert_eq!(net.peers[0].channel.delivery_state(&small), Some(DeliveryState::Acknowledged));
+    assert_ne!(net.peers[0].channel.delivery_state(&large), Some(DeliveryState::Acknowledged));
+    assert_eq!(net.peers[1].log().len() + 1, net.peers[0].log().len());
+}
+
 /// A frame of carol to alice.
 fn framed(session: u64, body: FrameBody) -> Message {
     let frame = Frame::new(session, "alice".into(), Lamport(0), body);
@@ -357,6 +377,17 @@ fn questions_beyond_the_budget_are_told_so_once_a_second() {
     let busy = frames(&said).iter().filter(|frame| matches!(frame.body, FrameBody::Busy { .. })).count();
     assert_eq!((said.len(), busy), (65, 1));
     assert!(said.iter().all(|sent| sent.to == Some("carol".into())));
+}
+
+#[test]
+fn frames_that_go_out_together_have_ids_of_their_own() {
+    let (mut alice, _) = alice_with_digest();
+    // Version 1; up to the end of time; a list of no ids.
+    let (upper, message) = (Lamport(u64::MAX), b"\x61\0\0\x02\0".as_slice().into());
+    alice.receive(&framed(7, FrameBody::Reconcile { rules: 1, upper, answer: false, push: 9_999, message }));
+    let said: Vec<_> = alice.transmitted.iter().filter(|sent| sent.message.lamport.is_none()).collect();
+    assert_eq!((said.len(), alice.transmitted.len()), (2, 12), "an answer, ten messages, and that these are all");
+    assert_ne!(said[0].message.id, said[1].message.id);
 }
 
 #[test]

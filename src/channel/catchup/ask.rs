@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::reconcile::{self, Found, Rid};
 use crate::types::{Frame, FrameBody, Lamport, ParticipantId};
 
+use super::apart::Difference;
 use super::peers::WAITS;
 use super::session::{Asked, Session};
-use super::{Act, CatchUp, MAX_IDS, MOST_WITNESSES, PAUSE, RULES, View, WELCOME, set};
+use super::{Act, CatchUp, MAX_IDS, MOST_WITNESSES, PAUSE, RULES, View, WELCOME};
 
 impl CatchUp {
     pub(super) fn take_answer(&mut self, view: &View<'_>, by: &ParticipantId, frame: &Frame) {
@@ -58,13 +59,15 @@ impl CatchUp {
         let Ok(found) = reconcile::refine(self.set.index(), &options, message) else {
             return self.source_failed(view);
         };
-        let here = self.parked_rids(view);
-        let lacking = |set: &set::Held, rid: &Rid| set.key(rid).is_none() && !here.contains(rid);
         let Found { only_here, only_there, next, more, .. } = found;
-        let pushed = usize::try_from(push).unwrap_or(usize::MAX).min(only_there.len());
+        let is_lacking = self.lacking(view);
+        let lacking: Vec<Rid> = only_there.iter().filter(|rid| is_lacking(rid)).copied().collect();
+        drop(is_lacking);
+        let pushed = usize::try_from(push).unwrap_or(usize::MAX).min(lacking.len());
         let Some(session) = &mut self.session else { return };
         session.more |= more;
-        only_there.iter().filter(|rid| lacking(&self.set, rid)).for_each(|rid| session.needs(*rid));
+        session.difference.extend(&only_here, &only_there);
+        lacking.iter().for_each(|rid| session.needs(*rid));
         let source = session.source.clone();
         self.push(view, &source, &only_here, WELCOME);
         let Some(session) = &mut self.session else { return };
@@ -76,7 +79,7 @@ impl CatchUp {
         }
         if pushed > 0 {
             let wait = self.peers.wait_for(&source);
-            session.expect(only_there[..pushed].iter().copied(), wait, view.now);
+            session.expect(lacking[..pushed].iter().copied(), wait, view.now);
             if !session.has_all_asked() {
                 return self.show(view.now, true);
             }
@@ -88,6 +91,7 @@ impl CatchUp {
     pub(super) fn go_on(&mut self, view: &View<'_>) {
         let max = self.max_frame / 32;
         let Some(session) = &mut self.session else { return };
+        session.drop_if(|rid| self.refused.has(rid, view.now));
         let rids: Vec<[u8; 32]> = session.next(max).into_iter().map(|rid| rid.0).collect();
         if !rids.is_empty() {
             self.ask(view, Asked::Messages, FrameBody::Fetch { rids });
@@ -134,6 +138,9 @@ impl CatchUp {
                 session.hold(view.now.after(PAUSE));
             }
             return;
+        }
+        if let Some(session) = &mut self.session {
+            session.difference = Difference::default();
         }
         let message = reconcile::initiate(self.set.index(), &self.options(Lamport(0), Lamport(u64::MAX - 1)));
         self.reconcile_with(view, message);

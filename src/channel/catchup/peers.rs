@@ -1,10 +1,13 @@
 //! What others' digests have shown, and how they answered (docs/protocol.md section 13).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::reconcile::Rid;
+use crate::state::LogKey;
 use crate::types::{Digest, Lamport, ParticipantId, RunningTime};
 
+use super::apart::{Apart, Difference, Refused};
 use super::set::Held;
 
 /// Participants remembered; of more, the one heard longest ago is forgotten.
@@ -41,6 +44,8 @@ struct Peer {
     answers_in: Option<Duration>,
     failures: u32,
     not_before: RunningTime,
+    /// What is known to stay different.
+    apart: Apart,
 }
 
 /// What a digest says beside our set.
@@ -48,8 +53,8 @@ struct Peer {
 pub(super) enum Compared {
     /// Nothing: none of its ranges can be compared.
     Nothing,
-    /// Equal up to its upper end, above the lower one here.
-    Equal { lower: Lamport },
+    /// Equal up to its upper end, above the lower one here; or as different as is `known`.
+    Equal { lower: Lamport, known: bool },
     /// Different: nothing is known yet of why.
     Different(Pair),
     /// Different, and so many are missing here that there is no doubt.
@@ -109,6 +114,7 @@ impl Peers {
             answers_in: None,
             failures: 0,
             not_before: now,
+            apart: Apart::default(),
         });
         peer.heard = now;
         peer.digest = digest.clone();
@@ -135,14 +141,43 @@ impl Peers {
     }
 
     /// What its last digest says beside our set now.
-    pub(super) fn compare(&self, name: &ParticipantId, set: &Held) -> Compared {
-        self.0.get(name).map_or(Compared::Nothing, |peer| compare(&peer.digest, set))
+    pub(super) fn compare(&self, name: &ParticipantId, set: &Held, now: RunningTime) -> Compared {
+        self.0.get(name).map_or(Compared::Nothing, |peer| compare(&peer.digest, set, &peer.apart, now))
+    }
+
+    /// What a digest of this participant says beside our set now.
+    pub(super) fn compare_with(&self, name: &ParticipantId, digest: &Digest, set: &Held, now: RunningTime) -> Compared {
+        let nothing = Apart::default();
+        compare(digest, set, self.0.get(name).map_or(&nothing, |peer| &peer.apart), now)
+    }
+
+    /// Whether it holds messages that are refused here.
+    pub(super) fn has_refused(&self, name: &ParticipantId) -> bool {
+        self.0.get(name).is_some_and(|peer| peer.apart.has_refused())
+    }
+
+    /// Whether it did not take this message of ours.
+    pub(super) fn lacks(&self, name: &ParticipantId, rid: &Rid) -> bool {
+        self.0.get(name).is_some_and(|peer| peer.apart.lacks(rid))
+    }
+
+    /// What of ours it did not take.
+    pub(super) fn lacking(&self, name: &ParticipantId, set: &Held) -> BTreeSet<LogKey> {
+        let rids = self.0.get(name).into_iter().flat_map(|peer| peer.apart.lacking());
+        rids.filter_map(|rid| set.key(rid).cloned()).collect()
     }
 
     /// A session with it ended; with nothing new, where nothing more will come of the same difference.
-    pub(super) fn done(&mut self, name: &ParticipantId, fruitless: bool, set: &Held, now: RunningTime) {
-        let compared = self.compare(name, set);
+    pub(super) fn done(
+        &mut self,
+        name: &ParticipantId,
+        (fruitless, difference): (bool, &Difference),
+        (set, refused): (&Held, &Refused),
+        now: RunningTime,
+    ) {
         let Some(peer) = self.0.get_mut(name) else { return };
+        peer.apart = difference.that_stays(set, refused, now);
+        let compared = compare(&peer.digest, set, &peer.apart, now);
         (peer.failures, peer.different) = (0, None);
         if !fruitless {
             peer.in_vain = 0;
@@ -175,15 +210,20 @@ pub(super) fn back_off(failures: u32) -> Duration {
 }
 
 /// The long range that both hold decides, for it says most; else the short one. What reaches below our floor says nothing.
-pub(super) fn compare(digest: &Digest, set: &Held) -> Compared {
+fn compare(digest: &Digest, set: &Held, apart: &Apart, now: RunningTime) -> Compared {
     let ranges = [digest.long.as_ref(), Some(&digest.short)].into_iter().flatten();
     let mut comparable = ranges.filter(|range| range.lower >= set.floor());
     let Some(theirs) = comparable.next() else { return Compared::Nothing };
-    let ours = set.range(theirs.lower, digest.upper);
-    if (ours.count, ours.fingerprint) == (theirs.count, theirs.fingerprint) {
-        return Compared::Equal { lower: theirs.lower };
+    let ours = set.summary(theirs.lower, digest.upper);
+    let fingerprint = ours.fingerprint();
+    if (ours.count, fingerprint) == (theirs.count, theirs.fingerprint) {
+        return Compared::Equal { lower: theirs.lower, known: false };
     }
-    let pair = (theirs.fingerprint, ours.fingerprint);
+    let apart = apart.seen_from_there(&ours, (theirs.lower, digest.upper), set, now);
+    if apart.is_some_and(|apart| (apart.count, apart.fingerprint()) == (theirs.count, theirs.fingerprint)) {
+        return Compared::Equal { lower: theirs.lower, known: true };
+    }
+    let pair = (theirs.fingerprint, fingerprint);
     let behind = theirs.count >= ours.count.saturating_add(BEHIND);
     if behind { Compared::Behind(pair) } else { Compared::Different(pair) }
 }

@@ -1,8 +1,10 @@
 //! The channel's side of catch-up: what it shows, what it passes on, and what it carries out (docs/protocol.md section 13).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use crate::channel::{Channel, Event, Fate, Outcome, Received, SyncStatus, TransmitKind};
+use crate::channel::{Channel, Event, Fate, SyncStatus, TransmitKind, clock};
 use crate::reconcile::Rid;
 use crate::state::{Body, LogKey};
 use crate::types::{CatchUpField, Lamport, Message, MessageKind, RunningTime, millis};
@@ -106,15 +108,15 @@ impl Channel {
         }
         let heard =
             self.catching_up().and_then(|(catch_up, view)| catch_up.hear_digest(&view, &message.sender, digest));
-        let Some(lower) = heard else { return };
-        let covered = |key: &LogKey| key.lamport > lower && key.lamport <= digest.upper;
+        let Some((lower, lacking)) = heard else { return };
+        let covered = |key: &LogKey| key.lamport > lower && key.lamport <= digest.upper && !lacking.contains(key);
         let open = self.outgoing.iter().map(|open| &open.entry.key).filter(|key| covered(key));
         let held: Vec<LogKey> = open.filter(|key| self.log.get(key).is_some()).cloned().collect();
         held.iter().for_each(|key| self.acknowledged(key, &message.sender));
     }
 
     /// Takes a frame in, which nothing else of the channel looks at.
-    pub(in crate::channel) fn take_frame(&mut self, message: Message) -> Outcome {
+    pub(in crate::channel) fn take_frame(&mut self, message: &Message) {
         self.stats.received += 1;
         if let CatchUpField::Frame(frame) = &message.catch_up
             && self.catches_up()
@@ -126,28 +128,40 @@ impl Channel {
             }
             self.carry_out();
         }
-        Outcome::Received(Received { id: message.id, fate: Fate::Frame, released: Vec::new() })
     }
 
     /// What a message received stands for, while a session counts such.
-    pub(in crate::channel) fn counted_rid(&self, message: &Message, kind: MessageKind) -> Option<Rid> {
+    pub(in crate::channel) fn counted(&self, message: &Message) -> Option<(LogKey, Rid)> {
         let counts = self.catch_up.as_ref().is_some_and(|it| it.counts_arrivals());
-        if kind != MessageKind::Content || !counts {
+        if message.kind() != Some(MessageKind::Content) || !counts {
             return None;
         }
         let key = LogKey { lamport: message.lamport?, id: message.id.clone() };
         let (sender, content) = (message.sender.clone(), message.content.clone());
         let body = Body { key, sender, causal_history: message.causal_history.clone(), content };
-        Some(set::item_of(&self.id, &body).rid)
+        let rid = set::item_of(&self.id, &body).rid;
+        Some((body.key, rid))
     }
 
     /// A message that is counted was received.
-    pub(in crate::channel) fn note_arrival(&mut self, rid: &Rid, fate: &Fate) {
+    pub(in crate::channel) fn note_arrival(&mut self, (key, rid): &(LogKey, Rid), fate: &Fate) {
         let new = matches!(fate, Fate::Delivered | Fate::Parked { .. });
         if let Some((catch_up, view)) = self.catching_up() {
-            catch_up.arrived(&view, rid, new);
+            catch_up.arrived(&view, key, rid, new);
         }
         self.carry_out();
+    }
+
+    /// A message was refused; one that is counted is not asked for again.
+    pub(in crate::channel) fn note_refused(&mut self, message: &Message) {
+        self.stats.refused += 1;
+        if let Some(counted) = self.counted(message)
+            && let Some(catch_up) = &mut self.catch_up
+        {
+            let latest = clock::limit(self.now.wall, self.config.max_clock_drift);
+            let ahead = counted.0.lamport.0.checked_sub(latest.0).map(Duration::from_millis);
+            catch_up.refused(counted, ahead, self.now.running);
+        }
     }
 
     pub(in crate::channel) fn catch_up_in_time(&mut self) {
@@ -180,12 +194,12 @@ impl Channel {
 
     fn carry_out(&mut self) {
         let acts = self.catch_up.as_mut().map(|it| it.take_acts()).unwrap_or_default();
-        for act in acts {
+        for (number, act) in acts {
             match act {
                 Act::GoAheadWithout(ids) => self.go_ahead_without(&ids),
                 Act::Tell(status) => self.effects.tell(Event::SyncStatus(status)),
                 Act::Say(frame) => {
-                    let id = self.new_id(self.meta.lamport, &frame.session.to_be_bytes());
+                    let id = self.new_id(self.meta.lamport, &number.to_be_bytes());
                     let to = frame.to.clone();
                     let mut message = self.bare_message(id, None, Bytes::new());
                     message.catch_up = CatchUpField::Frame(Box::new(frame));

@@ -88,7 +88,7 @@ impl CatchUp {
     /// Somebody who asks holds what we lack.
     fn note_lacking(&mut self, view: &View<'_>, by: &ParticipantId, mut rids: Vec<Rid>) {
         rids.truncate(MAX_LACKING);
-        let lacks = rids.iter().any(|rid| self.set.key(rid).is_none());
+        let lacks = rids.iter().any(|rid| self.set.key(rid).is_none() && !self.refused.has(rid, view.now));
         if lacks {
             self.want(Why::Lacking(by.clone(), rids), view.now, LACKING_MS + view.random % LACKING_MS);
         }
@@ -133,7 +133,8 @@ impl CatchUp {
     pub(super) fn push(&mut self, view: &View<'_>, to: &ParticipantId, rids: &[Rid], most: u64) -> u64 {
         let mut left = self.serve.bytes.left(view.now).min(most).min(WELCOME);
         let mut sent = 0;
-        for rid in rids {
+        let taken: Vec<Rid> = rids.iter().filter(|rid| !self.peers.lacks(to, rid)).copied().collect();
+        for rid in &taken {
             let Some(key) = self.set.key(rid).filter(|key| view.log.get(key).is_some()).cloned() else { break };
             if left == 0 {
                 break;

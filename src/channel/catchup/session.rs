@@ -10,6 +10,8 @@ use std::time::Duration;
 use crate::reconcile::Rid;
 use crate::types::{MessageId, ParticipantId, RunningTime};
 
+use super::apart::Difference;
+
 /// Messages asked for at once, and looked at in one question of others.
 pub(super) const FETCHED: usize = 256;
 /// Messages that one session may need.
@@ -67,6 +69,8 @@ pub(super) struct Session {
     outstanding: BTreeSet<Rid>,
     /// New messages that it brought.
     pub(super) received: u64,
+    /// What was found to differ from the set that was compared last.
+    pub(super) difference: Difference,
     /// There is more to compare when what is needed is here.
     pub(super) more: bool,
     /// Bytes that are still welcome unasked.
@@ -99,6 +103,7 @@ impl Session {
             next_place: 0,
             outstanding: BTreeSet::new(),
             received: 0,
+            difference: Difference::default(),
             more: false,
             welcome,
             unmet: BTreeMap::new(),
@@ -178,6 +183,13 @@ impl Session {
         self.outstanding = rids.filter(|rid| self.places.contains_key(rid)).collect();
         (self.asked, self.ended, self.moved) = (Asked::Messages, false, false);
         self.deadline = now.after(wait);
+    }
+
+    /// These are needed no longer.
+    pub(super) fn drop_if(&mut self, refused: impl Fn(&Rid) -> bool) {
+        for rid in self.outstanding.iter().copied().filter(|rid| refused(rid)).collect::<Vec<_>>() {
+            self.gone(&rid);
+        }
     }
 
     /// What to ask for next, `max` at most; empty when nothing is needed.

@@ -12,12 +12,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::channel::known::{IdMap, Keyed};
 use crate::channel::log::Log;
-use crate::reconcile::{Item, Rid, SetIndex, rid_of};
+use crate::reconcile::{Item, Rid, SetIndex, Summary, rid_of};
 use crate::state::{Body, LogKey};
 use crate::types::{ChannelId, DigestRange, Lamport, MessageId};
 
 /// Bytes hashed in one slice; one message more may be.
-const SLICE_BYTES: usize = 512 << 10;
+pub(super) const SLICE_BYTES: usize = 512 << 10;
 /// What a message costs beside its content, in bytes hashed.
 const MESSAGE_BYTES: usize = 1_024;
 /// Of more than so many noted messages it is as well to walk the log.
@@ -87,7 +87,7 @@ impl Held {
             if self.walk.is_some() {
                 self.walk = Some(body.key.clone());
             }
-            left = left.saturating_sub(MESSAGE_BYTES + body.content.len());
+            left = left.saturating_sub(hashed_bytes(&body));
             let item = item_of(channel, &body);
             if self.index.insert(item) {
                 self.keys.insert(item.rid, body.key.clone());
@@ -131,8 +131,13 @@ impl Held {
 
     /// What a digest says of a range.
     pub(super) fn range(&self, lower: Lamport, upper: Lamport) -> DigestRange {
-        let summary = self.index.summary(self.places(lower, upper));
+        let summary = self.summary(lower, upper);
         DigestRange::new(lower, summary.count, summary.fingerprint())
+    }
+
+    /// Count and sum of a range.
+    pub(super) fn summary(&self, lower: Lamport, upper: Lamport) -> Summary {
+        self.index.summary(self.places(lower, upper))
     }
 
     fn move_floor(&mut self, floor: Lamport) {
@@ -148,6 +153,11 @@ impl Held {
         }
         self.floor = floor;
     }
+}
+
+/// What hashing a message costs, in bytes.
+pub(super) fn hashed_bytes(body: &Body) -> usize {
+    MESSAGE_BYTES + body.content.len()
 }
 
 /// The item that stands for a message.

@@ -9,7 +9,7 @@ use crate::channel::{Config, Join};
 use crate::types::{Dialect, Limits};
 
 use super::super::net::{between, chance};
-use super::super::{Attack, Burst, Crash, Network};
+use super::super::{Attack, Burst, Crash, Lie, Network};
 
 /// Everything drawn. Chances are per turn.
 #[derive(Clone, Debug)]
@@ -54,6 +54,7 @@ pub struct Mix {
     pub withdraw: f64,
     pub back_up: f64,
     pub restore: f64,
+    pub lies: Vec<Lie>,
 }
 
 impl Mix {
@@ -140,6 +141,7 @@ impl Mix {
             withdraw: 0.0,
             back_up: 0.0,
             restore: 0.0,
+            lies: Vec::new(),
         }
     }
 
@@ -215,6 +217,14 @@ impl Mix {
         if chance(rng, 0.3) {
             self.config.response_groups = u32::try_from(between(rng, (2, 4))).unwrap_or(2);
             self.leave = part(rng, 1.0, 0.05);
+        }
+    }
+
+    /// Members that catch up, and what others lie about then, from a sixth stream.
+    pub(super) fn draw_catch_up(&mut self, always: bool, rng: &mut ChaCha8Rng) {
+        self.config.catch_up = always || chance(rng, 0.5);
+        if always && chance(rng, 0.5) {
+            self.lies = Lie::ALL.iter().copied().filter(|_| chance(rng, 0.4)).collect();
         }
     }
 

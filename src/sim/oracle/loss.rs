@@ -69,7 +69,7 @@ impl Invariant for Loss {
                     let asked = self.asked.get(&at).copied().unwrap_or(0);
                     let overdue = waited.is_none_or(|waited| waited >= wait) && asked >= REQUESTS_BEFORE_OVERDUE;
                     self.overdue.insert(at);
-                    if !registry.is_lost(*node, index) && !overdue {
+                    if !registry.is_lost(*node, index) && !overdue && !has_left_a_log(scene, *node, index) {
                         let id = &registry.message(index).id;
                         return Err(format!(
                             "p{node} goes ahead without {id} after {waited:?} ms and {asked} requests"
@@ -161,6 +161,21 @@ impl Invariant for Loss {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether another participant had a message that has left its log: it may have said so (section 13).
+fn has_left_a_log(scene: &Scene<'_>, node: usize, index: usize) -> bool {
+    if !scene.nodes[node].channel().config().catch_up {
+        return false;
+    }
+    if scene.registry.is_said_gone(index) {
+        return true;
+    }
+    let id = &scene.registry.message(index).id;
+    scene.there().filter(|(name, _)| *name != node && scene.registry.has(*name, index)).any(|(_, other)| {
+        let mut log = other.channel().log();
+        log.all(|logged| logged.body.key.id != *id)
+    })
 }
 
 impl Loss {

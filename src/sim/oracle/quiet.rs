@@ -1,4 +1,5 @@
-//! docs/protocol.md section 9: the network goes quiet. Once everything is delivered, nothing but sync messages goes out, and few.
+//! docs/protocol.md section 9: the network goes quiet. Once everything is delivered, nothing but sync messages goes out, and few;
+//! and of catch-up so much as it takes to see that a difference stays.
 //!
 //! Except about what may come to light late: a forged message that some received, of which others hear when its turn
 //! among the heads comes, and then ask for it and for what it pretends to depend on; and a message sent under a wrong
@@ -12,6 +13,9 @@ use crate::types::millis;
 use super::super::Transmission;
 use super::{Invariant, Scene, Seen};
 
+/// Messages of catch-up that a participant may send about differences that stay, for each other one.
+const SESSIONS: u64 = 16;
+
 /// Sync messages on the way from the shortest interval back to the longest.
 const DOUBLINGS: u64 = 12;
 
@@ -19,6 +23,9 @@ const DOUBLINGS: u64 = 12;
 pub(super) struct Quiet {
     /// Sync messages of each participant since then.
     syncs: BTreeMap<usize, u64>,
+    /// Messages of catch-up of each participant: what one refuses and another has is a difference that stays, about which
+    /// each two of them speak once.
+    sessions: BTreeMap<usize, u64>,
     /// When the last late message was dealt with: asked for until it was given up.
     disturbed_until: Option<u64>,
 }
@@ -37,11 +44,21 @@ impl Invariant for Quiet {
                 }
                 Ok(())
             }
+            Seen::Transmitted { node, transmission } if transmission.kind == Some(TransmitKind::CatchUp) => {
+                let sent = self.sessions.entry(*node).or_default();
+                *sent += 1;
+                let (sent, max) = (*sent, SESSIONS * scene.nodes.len() as u64);
+                // What one lacks and does not take is content like other content, to all who hear it.
+                if transmission.message.as_ref().is_some_and(|message| message.lamport.is_some()) {
+                    self.disturbed(scene.now_ms);
+                }
+                if is_late(scene, transmission) {
+                    self.disturbed(until_lost(scene, *node));
+                }
+                if sent <= max { Ok(()) } else { Err(format!("p{node} catches up in a quiet channel, {sent} times")) }
+            }
             Seen::Transmitted { node, transmission } if is_late(scene, transmission) => {
-                let config = scene.nodes[*node].channel().config();
-                let over = millis(config.lost_timeout) + 5 * millis(config.t_max);
-                self.disturbed_until = Some(scene.now_ms + over);
-                self.syncs.clear();
+                self.disturbed(until_lost(scene, *node));
                 Ok(())
             }
             Seen::Transmitted { node, transmission } => {
@@ -64,6 +81,19 @@ impl Invariant for Quiet {
             _ => Ok(()),
         }
     }
+}
+
+impl Quiet {
+    fn disturbed(&mut self, until: u64) {
+        self.disturbed_until = self.disturbed_until.max(Some(until));
+        self.syncs.clear();
+    }
+}
+
+/// When what is missing since now is given up.
+fn until_lost(scene: &Scene<'_>, node: usize) -> u64 {
+    let config = scene.nodes[node].channel().config();
+    scene.now_ms + millis(config.lost_timeout) + 5 * millis(config.t_max)
 }
 
 fn is_late(scene: &Scene<'_>, transmission: &Transmission) -> bool {

@@ -71,6 +71,8 @@ pub struct Registry {
     /// There are no faults any more.
     healed: bool,
     repaired: BTreeSet<usize>,
+    /// What a hostile member said of that it had left a log.
+    said_gone: BTreeSet<usize>,
     transmitted: HashMap<TransmitKind, u64>,
     /// A participant looked at more closely, if any.
     pub watched: Option<Watched>,
@@ -103,6 +105,17 @@ impl Registry {
     #[must_use]
     pub fn is_cycle(&self, index: usize) -> bool {
         self.messages[index].names.iter().any(|name| self.messages[*name].names.contains(&index))
+    }
+
+    /// A hostile member says of these that they have left somebody's log.
+    pub(crate) fn say_gone(&mut self, ids: &[MessageId]) {
+        let gone: Vec<usize> = ids.iter().filter_map(|id| self.find(id)).collect();
+        self.said_gone.extend(gone);
+    }
+
+    /// Whether one did.
+    pub(super) fn is_said_gone(&self, index: usize) -> bool {
+        self.said_gone.contains(&index)
     }
 
     /// All messages that were sent.
