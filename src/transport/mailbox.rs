@@ -9,13 +9,14 @@ use std::task::{Context, Poll, Waker};
 
 use super::lock;
 
-/// Items that wait.
-const MAX_ITEMS: usize = 4_096;
 /// Bytes of messages in them.
 pub(crate) const MAX_BYTES: usize = 16 << 20;
 
 /// What takes room in a mailbox.
 pub(crate) trait Weigh {
+    /// Items that wait.
+    const MAX_ITEMS: usize = 4_096;
+
     /// Bytes of messages it keeps in memory.
     fn bytes(&self) -> usize;
 }
@@ -54,7 +55,7 @@ impl<T: Weigh> Mailbox<T> {
         }
         let bytes = waiting.bytes.saturating_add(item.bytes());
         // Once something was dropped, all is, until the reader has come so far: then one number tells it where.
-        if waiting.missed > 0 || waiting.items.len() >= MAX_ITEMS || bytes > MAX_BYTES {
+        if waiting.missed > 0 || waiting.items.len() >= T::MAX_ITEMS || bytes > MAX_BYTES {
             waiting.missed += 1;
         } else {
             waiting.bytes = bytes;
