@@ -69,6 +69,7 @@ mod pace;
 mod parts;
 mod rate_limit;
 mod requests;
+mod retrieval;
 mod router;
 mod segmentation;
 mod wholes;

@@ -472,3 +472,57 @@ async fn a_rate_limit_that_cannot_be_kept_is_refused() {
     let why = refused(RateLimit::new(1, EPOCH).kept_by(LedgerFile::new(&file)));
     assert_eq!(why, format!("the rate limit cannot be kept: {} is damaged", file.display()));
 }
+
+/// A network with an archive of all that was published, which finds messages by their number.
+#[derive(Clone)]
+struct Archived(MemoryTransport, Arc<Mutex<Vec<Bytes>>>);
+
+#[async_trait::async_trait]
+impl Transport for Archived {
+    async fn subscribe(&self, topic: &Topic) -> Result<Subscription, TransportError> {
+        self.0.subscribe(topic).await
+    }
+
+    async fn publish(
+        &self,
+        topic: &Topic,
+        to: Option<&PeerAddr>,
+        bytes: Bytes,
+    ) -> Result<Option<Hint>, TransportError> {
+        self.0.publish(topic, to, bytes.clone()).await?;
+        let mut all = self.1.lock().unwrap();
+        all.push(bytes);
+        Ok(Some(Hint::new(vec![all.len() as u8 - 1])))
+    }
+
+    async fn fetch(&self, _: &Topic, hints: &[Hint]) -> Result<Vec<Bytes>, TransportError> {
+        let all = self.1.lock().unwrap();
+        Ok(hints.iter().map(|hint| all[usize::from(hint.as_bytes()[0])].clone()).collect())
+    }
+
+    fn max_bytes(&self) -> Receiver<usize> {
+        self.0.max_bytes()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_missing_is_fetched_by_its_hint_where_nobody_repairs_it() {
+    let network = MemoryNetwork::new();
+    let lose = |loss| network.set_conditions(Conditions { loss, ..Conditions::default() });
+    let archive = Arc::default();
+    let alice = node("alice", Archived(network.member(), Arc::clone(&archive)));
+    let bob = node("bob", Archived(network.member(), archive));
+    let (lobby, _told) = alice.join("lobby").await.unwrap();
+    let (_bobs, mut heard) = bob.join("lobby").await.unwrap();
+    lobby.send("zero").await.unwrap();
+    assert_eq!(hears(&mut heard).await, "zero");
+    lose(1.0);
+    lobby.send("one").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    lose(0.0);
+    lobby.send("two").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    lose(1.0);
+    assert_eq!(hears(&mut heard).await, "one");
+    assert_eq!(hears(&mut heard).await, "two");
+}

@@ -17,7 +17,7 @@ use super::link::{self, Link};
 use super::outbox::{Outgoing, What};
 use super::requests::Split;
 use super::wholes::{self, Entry};
-use super::{Inner, NodeError, segmentation};
+use super::{Inner, NodeError, retrieval, segmentation};
 use crate::channel::{ChannelError, DeliveryState};
 use crate::manager::{ManagerError, Wrapped};
 use crate::segment;
@@ -259,8 +259,10 @@ pub(super) async fn join(
     let (tried, first) = oneshot::channel();
     let publishing =
         link::publish(link.clone(), node.transport.clone(), topic.clone(), node.manager.clone(), id.clone());
+    let retrieving =
+        retrieval::retrieve(link.clone(), node.transport.clone(), topic.clone(), node.manager.clone(), id.clone());
     let listening = link::listen(link.clone(), node.transport.clone(), topic, node.manager.clone(), id.clone(), tried);
-    link.run(publishing, listening);
+    link.run(publishing, listening, retrieving);
     if let Ok(Ok(Err(error))) = tokio::time::timeout(FIRST_ANSWER, first).await {
         // It was opened by this call, so that closing it takes nothing from anybody.
         node.manager.close_channel(id.clone()).await?;

@@ -1,6 +1,6 @@
 //! A channel's two ends of the network: what goes out, and what comes in.
 //!
-//! What: [`Link`] and its two tasks. Why each tries again by itself: networks come and go, and whoever chats does not want
+//! What: [`Link`] and its tasks. Why each tries again by itself: networks come and go, and whoever chats does not want
 //! to join again. How it moves: [`publish`] sends what is in the outbox, in order, and tries again what the network may
 //! take later; [`listen`] takes in what arrives, and subscribes again with back-off when that ends.
 
@@ -19,10 +19,11 @@ use super::events::ChannelEvent;
 use super::outbox::Outbox;
 use super::parts::Parts;
 use super::rate_limit::Pacer;
+use super::retrieval::Wanted;
 use super::segmentation::Segmentation;
 use crate::manager::{ManagerError, ReliabilityManager};
 use crate::transport::mailbox::Mailbox;
-use crate::transport::{Subscription, Topic, Transport, TransportError};
+use crate::transport::{Hint, Subscription, Topic, Transport, TransportError};
 use crate::types::{ChannelId, MessageId};
 
 /// Wait before the network is asked again; it doubles up to [`LAST_WAIT`].
@@ -36,6 +37,7 @@ pub(super) struct Link {
     pub(super) inbox: Mailbox<ChannelEvent>,
     pub(super) outbox: Outbox,
     pub(super) parts: Parts,
+    pub(super) wanted: Wanted,
     pub(super) segmentation: Segmentation,
     pub(super) keys: Keys,
     /// Bytes of content that a message has room for.
@@ -48,6 +50,7 @@ pub(super) struct Link {
 struct Tasks {
     publishing: JoinHandle<()>,
     listening: JoinHandle<()>,
+    retrieving: JoinHandle<()>,
 }
 
 impl Link {
@@ -62,13 +65,15 @@ impl Link {
         self.parts.pass(event, &mut |event| self.inbox.put(event));
     }
 
-    /// Starts both tasks.
+    /// Starts its tasks.
     pub(super) fn run(
         &self,
         publishing: impl Future<Output = ()> + Send + 'static,
         listening: impl Future<Output = ()> + Send + 'static,
+        retrieving: impl Future<Output = ()> + Send + 'static,
     ) {
-        let tasks = Tasks { publishing: tokio::spawn(publishing), listening: tokio::spawn(listening) };
+        let (publishing, listening) = (tokio::spawn(publishing), tokio::spawn(listening));
+        let tasks = Tasks { publishing, listening, retrieving: tokio::spawn(retrieving) };
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = Some(tasks);
     }
 
@@ -77,17 +82,19 @@ impl Link {
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut tasks) = tasks {
             tasks.listening.abort();
+            tasks.retrieving.abort();
             // Whoever stops waiting must not leave it running.
             let publishing = AbortOnDrop(&mut tasks.publishing);
             let _ = tokio::time::timeout(patience, &mut *publishing.0).await;
         }
     }
 
-    /// Ends both tasks and the events.
+    /// Ends its tasks and the events.
     pub(super) fn end(&self) {
         if let Some(tasks) = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take() {
             tasks.publishing.abort();
             tasks.listening.abort();
+            tasks.retrieving.abort();
         }
         self.outbox.end();
         self.inbox.end();
@@ -105,6 +112,14 @@ impl Link {
         if let Err(error) = manager.resend(channel.clone(), message.clone()).await {
             self.outbox.drop_resend(message, false);
             debug!(%channel, %error, "a message is not waited for anew");
+        }
+    }
+
+    /// An own message can be fetched by this hint from now on, which travels with what refers to it.
+    async fn hint(&self, manager: &ReliabilityManager, channel: &ChannelId, own: MessageId, hint: Hint) {
+        let hint = hint.as_bytes().to_vec();
+        if let Err(error) = manager.set_retrieval_hint(channel.clone(), own, hint).await {
+            debug!(%channel, %error, "a hint is not kept");
         }
     }
 
@@ -144,6 +159,7 @@ pub(super) async fn publish(
         }
         let Some((outgoing, is_due)) = link.outbox.take() else { continue };
         let (mut wait, request) = (FIRST_WAIT, outgoing.request().cloned());
+        let own = outgoing.own().cloned();
         let priority = outgoing.priority();
         let sealed = link.keys.seal(&channel, outgoing.bytes);
         let outcome = loop {
@@ -162,8 +178,11 @@ pub(super) async fn publish(
             }
         };
         match (outcome, request) {
-            (Ok(_), request) => {
+            (Ok(hint), request) => {
                 link.up(&manager, &channel).await;
+                if let Some((own, hint)) = own.zip(hint) {
+                    link.hint(&manager, &channel, own, hint).await;
+                }
                 if let Some(request) = request {
                     if is_due {
                         link.count_from_now(&manager, &channel, request.message()).await;

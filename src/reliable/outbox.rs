@@ -49,6 +49,15 @@ impl Outgoing {
         }
     }
 
+    /// The message of this participant that it carries.
+    pub(super) fn own(&self) -> Option<&MessageId> {
+        match &self.what {
+            What::Request(request) => Some(request.message()),
+            What::Transmission { id, kind: TransmitKind::Resend } => Some(id),
+            _ => None,
+        }
+    }
+
     pub(super) fn priority(&self) -> Priority {
         match &self.what {
             What::Transmission { kind: TransmitKind::Sync | TransmitKind::Repair, .. } => Priority::Answer,

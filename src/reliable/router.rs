@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::events::ChannelEvent;
 use super::link::Link;
 use super::outbox::Outgoing;
+use crate::channel::Event;
 use crate::manager::{ManagerEvent, Observer, Transmission};
 use crate::types::ChannelId;
 
@@ -56,6 +57,9 @@ impl Observer for Router {
         if let Some(link) = self.link(event.channel())
             && let Some(event) = ChannelEvent::of(event)
         {
+            if let ChannelEvent::Other(Event::MissingDependencies { missing, .. }) = &event {
+                link.wanted.add(missing);
+            }
             match &event {
                 // Nobody can answer to what was not sent: it is waited for from then on.
                 ChannelEvent::DeliveryError { request, .. } if link.outbox.has_unsent(request.message()) => {}
