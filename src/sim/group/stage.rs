@@ -218,7 +218,9 @@ impl<'a> Stage<'a> {
 
     /// Deliveries when everybody has everything; `None` where some may never have it.
     fn expected(&self) -> Option<u64> {
-        let everybody = self.absence.is_none() && self.joined.is_none() && self.leave.is_none();
+        // Who is cut off before the first message begins as a newcomer does.
+        let nobody_away = self.absence.is_none() && self.group.cut_off.is_none();
+        let everybody = nobody_away && self.joined.is_none() && self.leave.is_none();
         everybody.then(|| (self.said.len() * (self.group.participants - 1)) as u64)
     }
 }
