@@ -101,8 +101,8 @@ pub struct Config {
     pub answer_laggards: bool,
 
     /// Compare with others what is held, and fetch all that is missing at once from one who has it
-    /// (docs/protocol.md section 13). Default false; it does nothing in nim-sds's dialect. Members with and without it get
-    /// on, but only those with it catch up with each other.
+    /// (docs/protocol.md section 13). Default true, and false in [`Config::of`] other dialects; it does nothing in nim-sds's.
+    /// Members with and without it get on, but only those with it catch up with each other.
     pub catch_up: bool,
 
     /// T_min of SDS-R at most. Default 2 s: see `docs/reliability.md` for what other values do.
@@ -150,6 +150,7 @@ impl Config {
                 fastest_t_min: seconds(30),
                 // As many T_max as by default.
                 wait_timeout: seconds(720),
+                catch_up: false,
                 ..ours
             },
             Dialect::NimSds => Self {
@@ -159,6 +160,7 @@ impl Config {
                 wait_timeout: Duration::MAX,
                 lost_timeout: Duration::MAX,
                 max_clock_drift: seconds(10 * 365 * 24 * 60 * 60),
+                catch_up: false,
                 ..ours
             },
         }
@@ -189,7 +191,7 @@ impl Default for Config {
             sync_interval: Duration::from_secs(30),
             max_sync_interval: Duration::from_secs(15 * 60),
             answer_laggards: true,
-            catch_up: false,
+            catch_up: true,
             t_min: Duration::from_secs(2),
             t_max: Duration::from_secs(10),
             fastest_t_min: Duration::from_millis(300),
