@@ -3,6 +3,8 @@
 use bytes::Bytes;
 
 use super::Event;
+#[cfg(doc)]
+use super::{Config, Stats};
 use crate::state::Commit;
 use crate::types::{Lamport, Message, MessageId, ParticipantId, RunningTime, WallTime};
 

@@ -1,6 +1,8 @@
 //! What a manager does without being asked: timers, syncs, and the streams of what goes by itself.
 
 use super::{EventStream, ManagerError, ReliabilityManager, TransmitStream, callbacks};
+#[cfg(doc)]
+use super::{OnSaveFailure, Transmission};
 use crate::channel::Input;
 use crate::executor::{ExecutorError, Order};
 use crate::types::ChannelId;
