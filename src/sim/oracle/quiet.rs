@@ -16,8 +16,9 @@ use super::{Invariant, Scene, Seen};
 /// Messages of catch-up that a participant may send about differences that stay, for each other one.
 const SESSIONS: u64 = 16;
 
-/// Sync messages on the way from the shortest interval back to the longest.
+/// Sync messages on the way from the shortest interval back to the longest, and how long that takes at most.
 const DOUBLINGS: u64 = 12;
+const SETTLING_MS: u64 = 3_600_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
@@ -36,7 +37,10 @@ impl Invariant for Quiet {
     }
 
     fn look(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
-        let Some(since) = scene.quiet_ms else { return Ok(()) };
+        let Some(since) = scene.quiet_ms else {
+            self.before(scene, seen);
+            return Ok(());
+        };
         match seen {
             Seen::Transmitted { node, transmission } if transmission.kind == Some(TransmitKind::Sync) => {
                 if self.disturbed_until.is_none_or(|until| until <= scene.now_ms) {
@@ -49,7 +53,7 @@ impl Invariant for Quiet {
                 *sent += 1;
                 let (sent, max) = (*sent, SESSIONS * scene.nodes.len() as u64);
                 // What one lacks and does not take is content like other content, to all who hear it.
-                if transmission.message.as_ref().is_some_and(|message| message.lamport.is_some()) {
+                if is_content(transmission) {
                     self.disturbed(scene.now_ms);
                 }
                 if is_late(scene, transmission) {
@@ -65,13 +69,14 @@ impl Invariant for Quiet {
                 Err(format!("p{node} sends {:?} in a quiet channel", transmission.kind))
             }
             Seen::Ended => {
-                let since = self.disturbed_until.unwrap_or(since);
+                let disturbed = self.disturbed_until.filter(|until| until.saturating_add(SETTLING_MS) > since);
+                let since = disturbed.unwrap_or(since).max(since);
                 for (node, syncs) in &self.syncs {
                     let interval = millis(scene.nodes[*node].channel().config().max_sync_interval);
                     // A turn lasts three quarters of the interval at least.
                     let max = 2
                         + scene.now_ms.saturating_sub(since) * 4 / (3 * interval).max(1)
-                        + if self.disturbed_until.is_some() { DOUBLINGS } else { 0 };
+                        + if disturbed.is_some() { DOUBLINGS } else { 0 };
                     if *syncs > max {
                         return Err(format!("p{node} sends {syncs} sync messages, {max} would do"));
                     }
@@ -84,10 +89,25 @@ impl Invariant for Quiet {
 }
 
 impl Quiet {
+    /// What others lacked and did not take may have gone out just before, and intervals are short since.
+    fn before(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) {
+        if let Seen::Transmitted { transmission, .. } = seen
+            && transmission.kind == Some(TransmitKind::CatchUp)
+            && is_content(transmission)
+        {
+            self.disturbed(scene.now_ms);
+        }
+    }
+
     fn disturbed(&mut self, until: u64) {
         self.disturbed_until = self.disturbed_until.max(Some(until));
         self.syncs.clear();
     }
+}
+
+/// Whether a message of catch-up is one that was asked for, no frame.
+fn is_content(transmission: &Transmission) -> bool {
+    transmission.message.as_ref().is_some_and(|message| message.lamport.is_some())
 }
 
 /// When what is missing since now is given up.
