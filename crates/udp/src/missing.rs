@@ -18,6 +18,8 @@ const MAX_HOLE: u64 = 1_024;
 const MAX_MISSING: usize = 16_384;
 /// NACKs in a second, and at once after a second of silence: whoever feigns a hole cannot have many sent to somebody else.
 const NACKS_PER_SECOND: u32 = 4_096;
+/// Until some NACKs more are allowed.
+const TICK: Duration = Duration::from_millis(1);
 /// Wait before the first NACK; it doubles with each.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// NACKs without an answer before a message is given up.
@@ -71,7 +73,9 @@ impl Missing {
 
     /// When there is something to ask for.
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
-        self.due.first().map(|(due, _)| *due)
+        let (due, _) = self.due.first()?;
+        let allowed = self.filled.filter(|_| self.allowed == 0).map(|filled| filled + TICK);
+        Some((*due).max(allowed.unwrap_or_default()))
     }
 
     /// The NACKs that are due, and to whom. What was asked for in vain is given up.
@@ -80,16 +84,15 @@ impl Missing {
         let mut nacks = Vec::new();
         while let Some((due, key)) = self.due.first().copied()
             && due <= now
+            && self.allowed > 0
         {
             let Some(asked) = self.forget(key) else { continue };
             if asked.times >= MAX_ASKED {
                 continue;
             }
-            let times = if self.allowed > 0 { asked.times + 1 } else { asked.times };
-            if self.allowed > 0 {
-                self.allowed -= 1;
-                nacks.push((key.0, Nack { message: key.1, missing: u64::MAX }));
-            }
+            self.allowed -= 1;
+            nacks.push((key.0, Nack { message: key.1, missing: u64::MAX }));
+            let times = asked.times + 1;
             self.ask(key, Asked { due: now + FIRST_WAIT * 2_u32.pow(times), times });
         }
         nacks
@@ -177,6 +180,7 @@ mod tests {
         assert!(missing.senders.len() <= MAX_SENDERS && missing.asked.len() <= MAX_MISSING);
         assert_eq!(missing.asked.len(), missing.due.len());
         assert_eq!(missing.timeout(100 * MS).len(), NACKS_PER_SECOND as usize);
-        assert_eq!(missing.timeout(101 * MS).len(), 0);
+        assert_eq!(missing.poll_timeout(), Some(101 * MS), "the others keep their place");
+        assert_eq!(missing.timeout(101 * MS).len(), 4);
     }
 }
