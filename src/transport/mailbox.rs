@@ -64,6 +64,12 @@ impl<T: Weigh> Mailbox<T> {
         wake(waiting);
     }
 
+    /// Whether it is less than half full.
+    pub(crate) fn has_room(&self) -> bool {
+        let waiting = lock(&self.0);
+        waiting.ended || waiting.items.len() < T::MAX_ITEMS / 2 && waiting.bytes < MAX_BYTES / 2
+    }
+
     /// Nothing is told after what waits.
     pub(crate) fn end(&self) {
         let mut waiting = lock(&self.0);

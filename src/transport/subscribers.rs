@@ -58,6 +58,13 @@ impl Subscribers {
         lock(&self.0).contains_key(topic)
     }
 
+    /// Whether all readers of this topic keep up: no queue of theirs is more than half full. A transport that can ask for
+    /// a message again takes none in meanwhile.
+    #[must_use]
+    pub fn have_room(&self, topic: &Topic) -> bool {
+        lock(&self.0).get(topic).is_none_or(|queues| queues.iter().all(|queue| queue.has_room()))
+    }
+
     /// Ends every subscription after what waits in it.
     pub fn end(&self) {
         for queue in std::mem::take(&mut *lock(&self.0)).into_values().flatten() {
@@ -134,6 +141,22 @@ mod tests {
             assert!(slow.next().await.unwrap().is_ok());
         }
         assert_eq!(slow.next().await, Some(Err(TransportError::Missed(232))));
+    }
+
+    #[tokio::test]
+    async fn there_is_room_until_the_slowest_reader_is_half_full() {
+        let (subscribers, topic) = (Subscribers::default(), Topic::from("a"));
+        assert!(subscribers.have_room(&topic));
+        let (fast, mut slow) = (subscribers.subscribe(&topic), subscribers.subscribe(&topic));
+        for _ in 0..8 {
+            assert!(subscribers.have_room(&topic));
+            subscribers.hand_in(&topic, &kilobytes(1 << 10));
+        }
+        assert!(!subscribers.have_room(&topic) && subscribers.have_room(&Topic::from("b")));
+        slow.next().await.unwrap().unwrap();
+        assert!(!subscribers.have_room(&topic), "the other one did not read");
+        drop(fast);
+        assert!(subscribers.have_room(&topic));
     }
 
     #[tokio::test]
