@@ -21,6 +21,7 @@
 
 mod datagram;
 mod missing;
+mod pace;
 mod reassembly;
 mod ring;
 mod socket;
@@ -44,6 +45,7 @@ use tokio::task::AbortHandle;
 
 use datagram::{Datagram, MAX_MESSAGE};
 use missing::Missing;
+use pace::Pace;
 use reassembly::Reassembly;
 use ring::Ring;
 use socket::Sockets;
@@ -126,6 +128,9 @@ struct Parts {
     ring: Arc<Mutex<Ring>>,
     /// What was sent to one address: numbered apart, since nobody hears all of it.
     to_one: Arc<Mutex<Ring>>,
+    /// Their boot ids.
+    boots: [u64; 2],
+    pace: Arc<Mutex<Pace>>,
     clock: SystemClock,
     subscribers: Subscribers,
 }
@@ -138,9 +143,10 @@ impl Udp {
     pub async fn join(options: Options) -> Result<Self, UdpError> {
         let sockets = Arc::new(Sockets::open(&options)?);
         let boot = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
-        let rings = [datagram::for_all(boot), datagram::for_one(boot)];
-        let [ring, to_one] = rings.map(|boot| Arc::new(Mutex::new(Ring::new(boot))));
-        let parts = Parts { sockets, ring, to_one, clock: SystemClock::new(), subscribers: Subscribers::default() };
+        let boots = [datagram::for_all(boot), datagram::for_one(boot)];
+        let [ring, to_one] = boots.map(|boot| Arc::new(Mutex::new(Ring::new(boot))));
+        let (pace, clock, subscribers) = (Arc::default(), SystemClock::new(), Subscribers::default());
+        let parts = Parts { sockets, ring, to_one, boots, pace, clock, subscribers };
         let listening = tokio::spawn(listen(parts.clone())).abort_handle();
         Ok(Self(Arc::new(Member { parts, max_bytes: watch::Sender::new(MAX_MESSAGE), listening })))
     }
@@ -180,6 +186,10 @@ impl Transport for Udp {
             None => (parts.sockets.to, &parts.ring),
         };
         let datagrams = lock(ring).cut(hash(topic), bytes);
+        let wait = lock(&parts.pace).take(parts.now(), datagrams.len() as u32);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
         parts.send(to, &datagrams).await.map_err(|error| TransportError::Unavailable(error.to_string()))?;
         Ok(None)
     }
@@ -202,7 +212,7 @@ impl Parts {
 
     /// Whether something of this boot id is an own message.
     fn sent(&self, boot: u64) -> bool {
-        [&self.ring, &self.to_one].into_iter().any(|ring| lock(ring).boot() == boot)
+        self.boots.contains(&boot)
     }
 
     fn now(&self) -> Duration {
@@ -214,6 +224,10 @@ impl Parts {
         match Datagram::decode(datagram) {
             Ok(Datagram::Fragment(fragment)) if !self.sent(fragment.message.boot) => {
                 let topic = under(fragment.topic);
+                // As if the network had lost it: it is asked for again, and its sender becomes slower.
+                if !self.subscribers.have_room(&topic) {
+                    return;
+                }
                 if datagram::is_for_all(fragment.message.boot) {
                     incoming.missing.heard(self.now(), from, fragment.message);
                 }
@@ -226,6 +240,7 @@ impl Parts {
             }
             Ok(Datagram::Nack(nack)) => {
                 let ring = if datagram::is_for_all(nack.message.boot) { &self.ring } else { &self.to_one };
+                lock(&self.pace).asked(self.now(), from.ip(), nack.missing.count_ones());
                 let answers = lock(ring).answer(self.now(), &nack);
                 // Who still lacks something asks again.
                 let _ = self.send(from, &answers).await;

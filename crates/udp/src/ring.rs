@@ -46,10 +46,6 @@ impl Ring {
         Self { boot, next: 0, sent: VecDeque::new(), bytes: 0, allowed: ANSWERS_PER_SECOND, filled: Duration::ZERO }
     }
 
-    pub(crate) fn boot(&self) -> u64 {
-        self.boot
-    }
-
     /// The datagrams of a message of at most [`MAX_MESSAGE`](crate::datagram::MAX_MESSAGE) bytes.
     pub(crate) fn cut(&mut self, topic: u64, bytes: Bytes) -> Vec<Bytes> {
         let number = self.next;
