@@ -240,8 +240,8 @@ impl Parts {
             }
             Ok(Datagram::Nack(nack)) => {
                 let ring = if datagram::is_for_all(nack.message.boot) { &self.ring } else { &self.to_one };
-                lock(&self.pace).asked(self.now(), from.ip(), nack.missing.count_ones());
                 let answers = lock(ring).answer(self.now(), &nack);
+                lock(&self.pace).asked(self.now(), from, answers.len());
                 // Who still lacks something asks again.
                 let _ = self.send(from, &answers).await;
             }
@@ -315,6 +315,25 @@ fn address(peer: &PeerAddr) -> Result<SocketAddr, TransportError> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing under this lock panics halfway.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datagram::{MessageName, Nack};
+
+    #[tokio::test]
+    async fn who_asks_for_a_whole_message_asks_for_as_many_datagrams_as_it_has() {
+        let options = Options { port: 47_931, interface: Some(Ipv4Addr::LOCALHOST), ..Options::default() };
+        let parts = Udp::join(options).await.unwrap().0.parts.clone();
+        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        for (number, bytes, expected) in [(0, 10, 1), (1, 3 * datagram::PIECE, 4)] {
+            lock(&parts.ring).cut(1, vec![7; bytes].into());
+            let nack = Nack { message: MessageName { boot: parts.boots[0], number }, missing: u64::MAX };
+            parts.receive(&mut Incomplete::default(), from, &nack.encode()).await;
+            assert_eq!(lock(&parts.pace).asked_by(from), expected);
+        }
+    }
 }
 
 /// The examples of the README, compiled.

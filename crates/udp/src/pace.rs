@@ -5,7 +5,7 @@
 //! slow it: a window counts as lost above a quarter, by the reader that asks for most.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Datagrams a second: at first, at least and at most.
@@ -40,7 +40,7 @@ struct Window {
     /// Whether something had to wait.
     was_full: bool,
     /// Datagrams asked for, by who asked.
-    asked: BTreeMap<IpAddr, u32>,
+    asked: BTreeMap<SocketAddr, u32>,
 }
 
 impl Default for Pace {
@@ -67,14 +67,19 @@ impl Pace {
         Duration::from_micros(self.allowed.unsigned_abs() / u64::from(self.rate))
     }
 
-    /// Somebody asks for so many datagrams again.
-    pub(crate) fn asked(&mut self, now: Duration, by: IpAddr, datagrams: u32) {
+    /// Somebody asks for something again, and gets so many datagrams. Of what is not there any more, one was lost.
+    pub(crate) fn asked(&mut self, now: Duration, by: SocketAddr, datagrams: usize) {
         self.turn(now);
         let asked = &mut self.window.asked;
         if asked.len() < MAX_READERS || asked.contains_key(&by) {
             let count = asked.entry(by).or_default();
-            *count = count.saturating_add(datagrams);
+            *count = count.saturating_add(u32::try_from(datagrams).unwrap_or(u32::MAX).max(1));
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn asked_by(&self, reader: SocketAddr) -> u32 {
+        self.window.asked.get(&reader).copied().unwrap_or_default()
     }
 
     fn turn(&mut self, now: Duration) {
@@ -101,12 +106,13 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn reader(last: u8) -> IpAddr {
-        Ipv4Addr::new(10, 0, 0, last).into()
+    /// Some of them share a machine.
+    fn reader(port: u16) -> SocketAddr {
+        (Ipv4Addr::new(10, 0, 0, 1), port).into()
     }
 
     /// Sends as fast as it may for so long; every reader asks for this share, in hundredths. How many went.
-    fn send(pace: &mut Pace, from: u64, time: u64, readers: u8, share: u32) -> u32 {
+    fn send(pace: &mut Pace, from: u64, time: u64, readers: u16, share: u32) -> u32 {
         let (mut now, mut sent) = (ms(from), 0);
         while now < ms(from + time) {
             now += pace.take(now, 1).max(Duration::from_micros(1));
@@ -156,7 +162,7 @@ mod tests {
     fn strangers_take_bounded_memory() {
         let mut pace = Pace::default();
         for stranger in 0..100_000_u32 {
-            pace.asked(ms(1), Ipv4Addr::from(stranger).into(), u32::MAX);
+            pace.asked(ms(1), (Ipv4Addr::from(stranger), 9).into(), usize::MAX);
         }
         assert_eq!(pace.window.asked.len(), MAX_READERS);
     }
