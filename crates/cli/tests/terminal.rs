@@ -99,19 +99,31 @@ impl Terminal<'_> {
         self.tmux.tmux(&["display-message", "-p", "-t", &self.pane, what]).trim().to_owned()
     }
 
-    /// Kills it, as a power cut would.
+    /// Kills it, as a power cut would, and waits until nothing is left of it.
     fn kill(self) {
-        let killed = Command::new("sh").args(["-c", &format!("kill -9 {}", self.asks("#{pane_pid}"))]).status();
-        assert!(killed.unwrap().success());
-        self.ends();
+        let pid = self.asks("#{pane_pid}");
+        let sends = |signal: &str| {
+            let command = format!("kill -{signal} {pid} 2>/dev/null");
+            Command::new("sh").args(["-c", &command]).status().unwrap().success()
+        };
+        assert!(sends("9"));
+        for _ in 0..LOOKS {
+            if !sends("0") {
+                return;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        panic!("{} outlives its end", self.pane);
     }
 
-    /// Waits until the program has ended. Gives its exit code, unless it was killed.
+    /// Waits until the program has ended by itself. Gives its exit code, which tmux has later than the end of what
+    /// the program writes.
     #[track_caller]
     fn ends(&self) -> String {
         for _ in 0..LOOKS {
-            if self.asks("#{pane_dead}") == "1" {
-                return self.asks("#{pane_dead_status}");
+            let code = self.asks("#{pane_dead_status}");
+            if !code.is_empty() {
+                return code;
             }
             std::thread::sleep(PAUSE);
         }
