@@ -41,6 +41,12 @@ impl Tmux {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// tmux misses the end of a program now and then, and notices it when another one ends.
+    fn counts_its_dead(&self) {
+        std::thread::sleep(PAUSE);
+        self.tmux(&["run-shell", "true"]);
+    }
+
     /// Opens a terminal of 60 times 12 characters in which somebody chats.
     fn chat(&self, home: &Path, name: &str, run: u32) -> Terminal<'_> {
         let pane = format!("{name}{run}");
@@ -111,7 +117,7 @@ impl Terminal<'_> {
             if !sends("0") {
                 return;
             }
-            std::thread::sleep(PAUSE);
+            self.tmux.counts_its_dead();
         }
         panic!("{} outlives its end", self.pane);
     }
@@ -125,7 +131,7 @@ impl Terminal<'_> {
             if !code.is_empty() {
                 return code;
             }
-            std::thread::sleep(PAUSE);
+            self.tmux.counts_its_dead();
         }
         panic!("{} does not end:\n{}", self.pane, self.screen());
     }
