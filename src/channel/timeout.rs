@@ -47,6 +47,8 @@ impl Channel {
         self.send_batch();
         self.catch_up_in_time();
         self.resend();
+        // What was answered or given up need not be kept any more: a digest does not speak of it.
+        self.retain();
         if self.config.dialect.has_sync() {
             let (now, requests) = (self.now.running, self.next_request());
             if self.laggards.is_due(now) {
@@ -57,8 +59,6 @@ impl Channel {
             let random = self.now.random();
             self.sync.turn(&self.config, self.now.running, random);
         }
-        // Last: what was answered or given up need not be kept any more.
-        self.retain();
         self.effects.released.clear();
         if let Some(catch_up) = &mut self.catch_up {
             catch_up.rest(self.now.running);
