@@ -3,7 +3,7 @@
 //! A rid hashes a whole message, so they are found in slices before a session begins, and kept until it ends; what is
 //! parked meanwhile was hashed when it came.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::channel::incoming::Incoming;
 use crate::reconcile::Rid;
@@ -17,7 +17,8 @@ const MAX_PARKED: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Parked {
-    rids: BTreeMap<LogKey, Rid>,
+    /// Two bodies of one message have two.
+    rids: BTreeSet<(LogKey, Rid)>,
     /// Up to where they were looked at.
     after: Option<LogKey>,
     whole: bool,
@@ -37,16 +38,16 @@ impl Parked {
             };
             let body = &waiting.parked.body;
             left = left.saturating_sub(hashed_bytes(body));
-            self.rids.insert(key.clone(), item_of(channel, body).rid);
+            self.rids.insert((key.clone(), item_of(channel, body).rid));
             self.after = Some(key.clone());
         }
         self.whole
     }
 
-    /// One more is parked.
+    /// One more is parked, or another body of one that is, which is not taken in.
     pub(super) fn note(&mut self, key: &LogKey, rid: Rid) {
         if self.rids.len() < MAX_PARKED {
-            self.rids.insert(key.clone(), rid);
+            self.rids.insert((key.clone(), rid));
         }
     }
 
@@ -83,5 +84,20 @@ mod tests {
         assert_eq!(parked.rids(&incoming).len(), 40);
         incoming.remove(&keys[3]);
         assert_eq!(parked.rids(&incoming).len(), 39);
+    }
+
+    #[test]
+    fn another_body_of_a_parked_message_does_not_make_the_one_here_lacking() {
+        let channel = ChannelId::from("c");
+        let (mut incoming, mut parked) = (Incoming::new(Keyed::new(7)), Parked::default());
+        let key = LogKey { lamport: Lamport(1), id: "m".into() };
+        let body =
+            Arc::new(Body { key: key.clone(), sender: "s".into(), causal_history: Vec::new(), content: "m".into() });
+        let here = item_of(&channel, &body).rid;
+        let waiting = state::Parked { body, seen: WallTime::default(), parked_at_age_ms: 0 };
+        incoming.park(waiting, BTreeSet::from(["unmet".into()]), u64::MAX);
+        assert!(parked.advance(&channel, &incoming));
+        parked.note(&key, Rid([7; 32]));
+        assert_eq!(parked.rids(&incoming), BTreeSet::from([here, Rid([7; 32])]));
     }
 }
