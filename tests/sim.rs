@@ -175,7 +175,7 @@ fn worlds_that_catch_up_keep_every_invariant() {
 /// some, so these worlds need not show the old defect if it comes back.
 #[test]
 fn worlds_that_found_a_defect_keep_every_invariant() {
-    for seed in [7, 11, 51, 67, 72, 93, 298, 345, 349, 1303, 1450, 2183, 2409, 6172, 8046] {
+    for seed in [7, 11, 51, 67, 72, 93, 298, 345, 349, 1303, 1450, 2183, 2409, 5507, 6172, 8046, 8866] {
         let report = mixed::run(seed, None);
         assert!(report.violations.is_empty(), "seed {seed}: {}", report.violations[0]);
     }
@@ -184,9 +184,13 @@ fn worlds_that_found_a_defect_keep_every_invariant() {
         assert!(report.violations.is_empty(), "seed {seed} as users do: {}", report.violations[0]);
     }
     // Of a withdrawn message its sender is never shown to have it, and it was sent that message for ever.
-    for seed in [328, 401] {
+    for seed in [328, 401, 4675, 5317] {
         let report = mixed::run_with_orders(seed, None);
         assert!(report.violations.is_empty(), "seed {seed} with orders: {}", report.violations[0]);
+    }
+    for seed in [6480, 6780, 7578] {
+        let report = mixed::run_catching_up(seed, None);
+        assert!(report.violations.is_empty(), "seed {seed} that catches up: {}", report.violations[0]);
     }
 }
 

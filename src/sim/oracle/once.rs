@@ -1,11 +1,13 @@
 //! docs/protocol.md section 5: what is delivered was sent like that, is delivered once, and is numbered without gaps. Ids that the
 //! library makes are unique (section 4).
 //!
-//! Under `confirm_deliveries` a restart may tell a delivery again, under the same number.
+//! Under `confirm_deliveries` a restart may tell a delivery again, under the same number. Of an id that two senders share, the
+//! other message is new to who has forgotten the first: memory reaches as far as the stubs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::channel::Event;
+use crate::channel::{Delivery, Event};
+use crate::state::LogKey;
 
 use super::{Invariant, Scene, Seen};
 
@@ -13,6 +15,8 @@ use super::{Invariant, Scene, Seen};
 pub(super) struct Once {
     /// Messages delivered by each participant, by number.
     numbers: Vec<Vec<usize>>,
+    /// Where each participant delivered each message, last.
+    places: BTreeMap<(usize, usize), LogKey>,
     /// Participants that died and were opened again.
     restarted: BTreeSet<usize>,
 }
@@ -37,6 +41,9 @@ impl Invariant for Once {
             Seen::Copied { of, copy } => {
                 self.numbers.resize(scene.nodes.len(), Vec::new());
                 self.numbers[*copy] = self.numbers[*of].clone();
+                let places = self.places.iter().filter(|((node, _), _)| node == of);
+                let copied: Vec<_> = places.map(|((_, index), key)| ((*copy, *index), key.clone())).collect();
+                self.places.extend(copied);
             }
             Seen::Told { node, event: Event::MessageDelivered(delivery), .. } => {
                 let body = &delivery.body;
@@ -50,7 +57,7 @@ impl Invariant for Once {
                 if !same && !sent.contested {
                     return Err(format!("p{node} delivers {} other than it was sent", body.key.id));
                 }
-                return self.number(scene, *node, index, delivery.number);
+                return self.number(scene, *node, index, delivery);
             }
             _ => {}
         }
@@ -59,8 +66,9 @@ impl Invariant for Once {
 }
 
 impl Once {
-    fn number(&mut self, scene: &Scene<'_>, node: usize, index: usize, number: u64) -> Result<(), String> {
+    fn number(&mut self, scene: &Scene<'_>, node: usize, index: usize, delivery: &Delivery) -> Result<(), String> {
         self.numbers.resize(scene.nodes.len(), Vec::new());
+        let (number, key) = (delivery.number, &delivery.body.key);
         let numbers = &mut self.numbers[node];
         let id = &scene.registry.message(index).id;
         let at = usize::try_from(number).unwrap_or(usize::MAX) - 1;
@@ -75,7 +83,10 @@ impl Once {
             return Err(format!("p{node} delivers {id} under number {number} after {}", numbers.len()));
         }
         numbers.push(index);
-        if scene.registry.has(node, index) {
+        let before = self.places.insert((node, index), key.clone());
+        let stub_floor = scene.nodes[node].channel().meta().stub_floor.as_ref();
+        let forgotten = before.is_some_and(|before| before < *key && Some(&before) <= stub_floor);
+        if scene.registry.has(node, index) && !(forgotten && scene.registry.message(index).contested) {
             return Err(format!("p{node} delivers {id} twice"));
         }
         Ok(())
