@@ -213,6 +213,10 @@ impl Channel {
                 self.shrink(log_bytes, parked_bytes);
                 Ok(Outcome::Done)
             }
+            Input::CatchUp => {
+                self.catch_up_now();
+                Ok(Outcome::Done)
+            }
             Input::Timeout => {
                 self.timeout();
                 Ok(Outcome::Done)

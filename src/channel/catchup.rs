@@ -74,6 +74,8 @@ pub(super) struct View<'a> {
     pub(super) parked_since: u64,
     /// Messages are missing in a way that repair takes long to mend.
     pub(super) has_gap: bool,
+    /// Something of others was heard, so that sessions may begin here.
+    pub(super) catches_up: bool,
     /// Fresh random bits.
     pub(super) random: u64,
     pub(super) now: RunningTime,
@@ -95,6 +97,8 @@ pub(super) enum Act {
 /// Why a session is wanted.
 #[derive(Debug)]
 enum Why {
+    /// Somebody asked for it.
+    Asked,
     /// Messages are missing in a way that repair takes long to mend.
     Gap,
     /// A digest of this participant differs.
@@ -127,6 +131,8 @@ pub(super) struct CatchUp {
     /// Sync messages since a digest, and whether the next one has a digest in any case.
     syncs: u32,
     owed: bool,
+    /// When one went out.
+    digest_sent: Option<RunningTime>,
     /// Number of the last question.
     exchange: u64,
     /// Sessions that failed since one did not.
@@ -157,6 +163,7 @@ impl CatchUp {
             serve: serve::Serve::new(now),
             syncs: 0,
             owed: true,
+            digest_sent: None,
             exchange: entropy,
             failures: 0,
             rests_until: now,
@@ -222,6 +229,11 @@ impl CatchUp {
         self.refused.note(rid, key.lamport, wait, now);
     }
 
+    /// When a digest went out last.
+    pub(super) fn digest_sent(&self) -> Option<RunningTime> {
+        self.digest_sent
+    }
+
     /// The next sync message must have a digest.
     pub(super) fn owe_digest(&mut self) {
         self.owed = true;
@@ -232,6 +244,12 @@ impl CatchUp {
         if now >= self.rests_until {
             self.want(Why::Gap, now, wait_ms);
         }
+    }
+
+    /// A session is asked for, whether or not something is missing.
+    pub(super) fn begin_now(&mut self, view: &View<'_>) {
+        self.want(Why::Asked, view.now, 0);
+        self.begin(view);
     }
 
     fn want(&mut self, why: Why, now: RunningTime, wait_ms: u64) {
@@ -352,7 +370,7 @@ impl CatchUp {
     fn begin_as(&mut self, view: &View<'_>, wanted: Wanted) {
         let source = match &wanted.why {
             Why::Gap if !view.has_gap => return,
-            Why::Gap => None,
+            Why::Gap | Why::Asked => None,
             Why::Digest(by) => match self.peers.compare(by, &self.set, view.now) {
                 Compared::Different(_) | Compared::Behind(_) => Some(by.clone()),
                 Compared::Equal { .. } | Compared::Nothing => return,
@@ -367,6 +385,9 @@ impl CatchUp {
         };
         let welcome = if self.peers.has_refused(&source) { 0 } else { WELCOME };
         self.session = Some(Session::new(source, welcome, view.now));
+        if matches!(wanted.why, Why::Asked) {
+            self.show(view.now, true);
+        }
         self.compare_anew(view);
     }
 

@@ -56,6 +56,10 @@ pub enum Input {
     /// The network is back, after sleep too: send again what is pending, say what is here and ask for what is missing, now
     /// and not when their turns come (docs/protocol.md section 9).
     Online,
+    /// Compare with another participant now and fetch what is missing, without waiting for a sign that something is; how it
+    /// ends is told with [`Event::SyncStatus`]. Nothing happens where [`Config::catch_up`] is off, where nobody was heard
+    /// who could be asked, or while it is going on (docs/protocol.md section 13.4).
+    CatchUp,
     /// Take in another participant's message and pass it on unchanged (for bridges); in a dialect without sync messages
     /// with our own repair requests, which have no other way out.
     Relay(Message),

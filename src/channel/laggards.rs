@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::filter::{IdHash, ReceivedFilter};
 use crate::state::{LogKey, Logged};
-use crate::types::{FilterField, Message, MessageKind, RunningTime, millis};
+use crate::types::{FilterField, HistoryEntry, Message, MessageKind, RunningTime, millis};
 
 use super::Channel;
 use super::known::Standing;
@@ -18,6 +18,10 @@ const SETTLED: Duration = Duration::from_secs(20);
 const NEWEST: usize = 2;
 /// Bytes of a newest message that goes out with the answer.
 const SMALL: usize = 1_024;
+/// Requests in one sync message that show that its sender is far behind.
+const MUCH: usize = 3;
+/// The longest wait before it is answered.
+const FOR_A_SOURCE: Duration = Duration::from_secs(4);
 /// Parts of T_max, of which each is left to half as many participants as the one after it.
 const SLOTS: u32 = 10;
 
@@ -50,23 +54,25 @@ impl Channel {
 
     /// Takes note of a message of others that shows that its sender is behind.
     pub(super) fn notice_laggard(&mut self, message: &Message, kind: MessageKind) {
-        if kind == MessageKind::Sync && self.names_our_newest(message) {
+        let needs_a_source = self.needs_a_source(message, kind);
+        if kind == MessageKind::Sync && !needs_a_source && self.names_our_newest(message) {
             return self.laggards_served();
         }
-        if !self.config.answer_laggards
-            || self.laggards.due.is_some()
-            || !self.config.dialect.has_sync()
-            || !self.is_behind(message, kind)
-        {
+        if !self.config.answer_laggards || self.laggards.due.is_some() || !self.config.dialect.has_sync() {
+            return;
+        }
+        if !needs_a_source && !self.is_behind(message, kind) {
             return;
         }
         let others = self.newest_head().is_some_and(|newest| newest.body.sender != message.sender);
-        self.laggards.lacks_newest = others && !message.causal_history.is_empty();
-        let part = millis(self.answers.waits().t_max) / u64::from(SLOTS);
+        self.laggards.lacks_newest = others && !message.causal_history.is_empty() && !needs_a_source;
+        let most = if needs_a_source { FOR_A_SOURCE } else { Duration::MAX };
+        let part = millis(self.answers.waits().t_max.min(most)) / u64::from(SLOTS);
         let (slot, within) = (self.now.random(), self.now.random());
         let slot = (SLOTS - 1).saturating_sub(slot.leading_zeros());
         let wait = part * u64::from(slot) + within % part.max(1);
-        let from = self.now.running.max(self.laggards.served_until);
+        // What was said a moment ago may have been without a digest.
+        let from = if needs_a_source { self.now.running } else { self.now.running.max(self.laggards.served_until) };
         self.laggards.due = Some(from.after(Duration::from_millis(wait)));
     }
 
@@ -129,6 +135,18 @@ impl Channel {
             filter.as_ref().is_some_and(|filter| filter.chance(&IdHash::in_dialect(&key.id, dialect)).is_some())
         };
         !heads().any(shown)
+    }
+
+    /// Whether somebody asks for so much of what we have that catching up would be better than repair. Whom to ask is said
+    /// by digests, and who talks all the time sends no sync messages, and so none.
+    fn needs_a_source(&self, message: &Message, kind: MessageKind) -> bool {
+        let held = |entry: &HistoryEntry| self.known.standing(&entry.id) == Standing::Delivered;
+        let digest = self.catch_up.as_ref().and_then(|it| it.digest_sent());
+        kind == MessageKind::Sync
+            && self.serves()
+            && message.repair_request.len() >= MUCH
+            && digest.is_none_or(|sent| self.now.running.since(sent) >= self.answers.waits().t_max)
+            && message.repair_request.iter().any(held)
     }
 
     /// The network is back: what waits for it goes out, paced as ever.

@@ -68,6 +68,16 @@ impl ReliabilityManager {
         self.enter_all(&Input::Online).await
     }
 
+    /// Compares a channel with another participant now, and fetches what is missing, without waiting for a sign that
+    /// something is. How far it is comes as [`Event::SyncStatus`](crate::channel::Event::SyncStatus). Nothing happens with
+    /// [`Config::catch_up`](crate::channel::Config::catch_up) off, or where nobody was heard who could be asked.
+    ///
+    /// # Errors
+    /// [`ManagerError::UnknownChannel`]; [`ManagerError::Persistence`] with [`OnSaveFailure::Fail`].
+    pub async fn catch_up(&self, channel: impl Into<ChannelId>) -> Result<(), ManagerError> {
+        self.call(&channel.into(), Input::CatchUp).await.map(|_| ())
+    }
+
     /// All events from now on. A reader that is too slow is told how many it missed.
     #[must_use]
     pub fn events(&self) -> EventStream {

@@ -1,7 +1,7 @@
 //! docs/protocol.md section 9: who is behind is answered by a sync message.
 
 use reliable_channel::channel::{Config, Input, Transmit, TransmitKind};
-use reliable_channel::types::{FilterField, Message};
+use reliable_channel::types::{CatchUpField, FilterField, Message};
 use tap::Tap as _;
 
 use crate::harness::{Peer, chain, filter_of, message, peer, peer_with, requests, seconds, sync};
@@ -179,4 +179,28 @@ fn when_the_network_is_back_the_interval_begins_anew() {
     alice.input(Input::Online).unwrap();
     let soon = syncs(&alice.run_for(3 * 60_000));
     assert!((4..=8).contains(&soon), "{soon} in three minutes");
+}
+
+#[test]
+fn who_asks_for_much_of_what_we_have_is_told_at_once_that_we_have_a_set() {
+    let digest_after = |asked: &[&str], change: fn(&mut Config)| -> Option<u64> {
+        let mut alice = with_five(change);
+        // Somebody talks all the time, so that no other reason for a sync message comes up.
+        alice.run_for(25_000);
+        alice.receive(&message("carol", "news", 90, &["m5"]));
+        alice.receive(&sync("bob", 91, &["m2"], asked));
+        (1..=20).find(|_| {
+            let out = alice.run_for(500);
+            out.iter().any(|sent| matches!(sent.message.catch_up, CatchUpField::Digest(_)))
+        })
+    };
+    let catching_up: fn(&mut Config) = |config| {
+        config.catch_up = true;
+        config.acknowledgement_delay = (seconds(60), seconds(60));
+    };
+    let told = digest_after(&["m1", "x", "y"], catching_up);
+    assert!(told.is_some_and(|halves| halves <= 8), "{told:?}");
+    assert_eq!(digest_after(&["m1", "x"], catching_up), None, "that is little");
+    assert_eq!(digest_after(&["x", "y", "z"], catching_up), None, "we have none of it");
+    assert_eq!(digest_after(&["m1", "m2", "m3"], |config| config.catch_up = false), None);
 }

@@ -479,3 +479,65 @@ fn what_has_left_all_logs_is_not_waited_for_and_told_as_one_gap() {
     let ids = net.frames().filter(|(_, _, frame)| matches!(frame.body, FrameBody::FetchIds { .. }));
     assert_eq!(ids.map(|(_, _, frame)| frame.to.clone()).collect::<std::collections::BTreeSet<_>>().len(), 2);
 }
+
+#[test]
+fn who_asks_catches_up_without_a_gap_and_hears_how_it_ended() {
+    let mut net = Net::new(&["alice", "bob"], |_| ());
+    for n in 0..30 {
+        net.say(0, &format!("early {n}"));
+        net.run_for(1_000);
+    }
+    net.run_for(600_000);
+    net.peers[1].events.clear();
+    let status = |net: &mut Net| -> Vec<SyncStatus> {
+        let told = std::mem::take(&mut net.peers[1].events).into_iter();
+        told.filter_map(|it| if let Event::SyncStatus(it) = it { Some(it) } else { None }).collect()
+    };
+    let ask = |net: &mut Net| {
+        net.peers[1].now = net.now;
+        net.peers[1].input(reliable_channel::channel::Input::CatchUp).unwrap();
+        net.collect(1);
+    };
+    ask(&mut net);
+    // Twice at once is once.
+    ask(&mut net);
+    net.run_for(5_000);
+    assert_eq!(status(&mut net), [SyncStatus::Syncing { received: 0, missing: 0 }, SyncStatus::InSync]);
+    let missed = |transmit: &Transmit, _| transmit.kind == TransmitKind::Content;
+    net.lost = missed;
+    net.say(0, "nobody hears this");
+    net.lost = |_, _| false;
+    assert!(net.peers[1].channel.requests().is_empty(), "and nothing shows that it is missing");
+    ask(&mut net);
+    net.run_for(1_000);
+    assert_eq!(net.peers[1].channel.log().next_back().unwrap().body.content, "nobody hears this");
+    assert_eq!(status(&mut net).last(), Some(&SyncStatus::InSync));
+    // Nobody answers.
+    net.away[0] = true;
+    ask(&mut net);
+    net.run_for(60_000);
+    assert_eq!(status(&mut net).last(), Some(&SyncStatus::Behind));
+}
+
+#[test]
+fn who_asks_with_nobody_there_hears_nothing() {
+    let mut bob = peer_with("bob", |_| ());
+    bob.input(reliable_channel::channel::Input::CatchUp).unwrap();
+    assert_eq!((bob.transmitted.len(), bob.events.len()), (0, 0));
+    let mut off = harness::peer_with("off", |config| config.catch_up = false);
+    off.input(reliable_channel::channel::Input::CatchUp).unwrap();
+    assert_eq!((off.transmitted.len(), off.events.len(), off.channel.sync_status()), (0, 0, SyncStatus::InSync));
+}
+
+#[test]
+fn who_hears_nobody_else_is_caught_up_with_all_the_same() {
+    // News: one speaks, the others never do.
+    let mut net = Net::new(&["alice", "bob"], |_| ());
+    for n in 0..504 {
+        net.away[1] = (120..490).contains(&n);
+        net.say(0, &format!("news {n}"));
+        net.run_for(1_000);
+    }
+    assert_eq!(net.peers[1].channel.log().count(), 504);
+    assert!(net.frames().any(|(by, _, _)| by == 0), "alice answered");
+}

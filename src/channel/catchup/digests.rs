@@ -23,7 +23,7 @@ impl CatchUp {
         let below = places.len().checked_sub(SHORT + 1).and_then(|more| self.set.index().get(places.start + more));
         let lower = below.map_or(self.set.floor(), |item| item.lamport);
         let long = (lower > self.set.floor()).then(|| self.set.range(self.set.floor(), upper));
-        (self.syncs, self.owed) = (0, false);
+        (self.syncs, self.owed, self.digest_sent) = (0, false, Some(view.now));
         Some(Digest::new(upper, self.set.range(lower, upper), long, self.max_frame > 0))
     }
 

@@ -25,9 +25,23 @@ impl Channel {
         self.catch_up.as_ref().map_or(SyncStatus::InSync, |it| it.status())
     }
 
-    /// A newcomer that nothing has begun for catches nothing up.
+    /// Whoever has heard nothing of others catches nothing up: it does not know yet where its part of the past begins.
     fn catches_up(&self) -> bool {
         self.catch_up.is_some() && !self.begins_here()
+    }
+
+    /// Others catch up with whoever has a log, if it has heard nobody yet, too: it may be the only one who speaks.
+    pub(in crate::channel) fn serves(&self) -> bool {
+        self.catch_up.is_some() && !self.is_newcomer()
+    }
+
+    /// The set begins above this time. What others said before our own first message is no matter of ours until we have
+    /// heard something.
+    fn set_floor(&self) -> Lamport {
+        if self.begins_here() {
+            return self.log.oldest().map_or(Lamport(0), |oldest| Lamport(oldest.lamport.0.saturating_sub(1)));
+        }
+        self.meta.floor.as_ref().map(|floor| floor.lamport).max(self.meta.horizon).unwrap_or(Lamport(0))
     }
 
     /// Catch-up and what it reads; nothing where it is off.
@@ -39,9 +53,10 @@ impl Channel {
             incoming: &self.incoming,
             known: &self.known,
             requests: &self.requests,
-            floor: self.meta.floor.as_ref().map(|floor| floor.lamport).max(self.meta.horizon).unwrap_or(Lamport(0)),
+            floor: self.set_floor(),
             parked_since: self.meta.age_ms.saturating_sub(PARKED_LATELY_MS),
             has_gap: self.gap_to_catch_up(),
+            catches_up: self.catches_up(),
             random: self.now.random(),
             now: self.now.running,
         };
@@ -72,6 +87,16 @@ impl Channel {
         }
     }
 
+    /// The application asks for a session.
+    pub(in crate::channel) fn catch_up_now(&mut self) {
+        if self.catches_up()
+            && let Some((catch_up, view)) = self.catching_up()
+        {
+            catch_up.begin_now(&view);
+            self.carry_out();
+        }
+    }
+
     /// A message has entered the log.
     pub(in crate::channel) fn note_logged(&mut self, key: &LogKey) {
         if let Some(catch_up) = &mut self.catch_up {
@@ -88,7 +113,7 @@ impl Channel {
 
     /// A sync message takes its digest along, where there is one and room for it.
     pub(in crate::channel) fn add_digest(&mut self, message: &mut Message) {
-        if !self.catches_up() {
+        if !self.serves() {
             return;
         }
         let max = self.config.max_transmit_bytes.unwrap_or(usize::MAX).min(self.config.limits.max_message_bytes);
@@ -119,7 +144,7 @@ impl Channel {
     pub(in crate::channel) fn take_frame(&mut self, message: &Message) {
         self.stats.received += 1;
         if let CatchUpField::Frame(frame) = &message.catch_up
-            && self.catches_up()
+            && self.serves()
             && !self.is_own(&message.sender)
         {
             let own = self.participant.clone();
@@ -165,7 +190,7 @@ impl Channel {
     }
 
     pub(in crate::channel) fn catch_up_in_time(&mut self) {
-        if self.catches_up() {
+        if self.serves() {
             self.look_for_gap();
             if let Some((catch_up, view)) = self.catching_up() {
                 catch_up.timeout(&view);
@@ -176,7 +201,7 @@ impl Channel {
 
     /// When catch-up has something to do.
     pub(in crate::channel) fn next_catch_up(&self) -> Option<RunningTime> {
-        self.catch_up.as_ref()?.next_due().filter(|_| self.catches_up())
+        self.catch_up.as_ref()?.next_due().filter(|_| self.serves())
     }
 
     /// The lowest T_req, or when repair goes on that rests for a session.

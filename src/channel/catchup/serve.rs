@@ -89,7 +89,7 @@ impl CatchUp {
     fn note_lacking(&mut self, view: &View<'_>, by: &ParticipantId, mut rids: Vec<Rid>) {
         rids.truncate(MAX_LACKING);
         let lacks = rids.iter().any(|rid| self.set.key(rid).is_none() && !self.refused.has(rid, view.now));
-        if lacks {
+        if lacks && view.catches_up {
             self.want(Why::Lacking(by.clone(), rids), view.now, LACKING_MS + view.random % LACKING_MS);
         }
     }
