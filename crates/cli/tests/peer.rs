@@ -334,3 +334,70 @@ fn an_own_message_is_sent_again_or_taken_back_when_asked() {
     }
     assert_eq!(alice.end(), 0);
 }
+
+/// Everything that goes out reaches the other, and what that answers, until nobody says anything any more.
+fn talk(peers: &mut [&mut Program; 2], from: usize, told: &[Value]) -> Vec<Value> {
+    let mut queue: Vec<(usize, Value)> = told.iter().map(|told| (from, told.clone())).collect();
+    let mut all = Vec::new();
+    while !queue.is_empty() {
+        let (from, told) = queue.remove(0);
+        if told["ev"] == "out" {
+            let to = 1 - from;
+            let led_to = peers[to].tell(receive(told["hex"].as_str().unwrap()));
+            queue.extend(led_to.into_iter().map(|told| (to, told)));
+        }
+        all.push(json!({"by": from, "told": told}));
+    }
+    all
+}
+
+#[test]
+fn what_was_missed_is_fetched_on_command_and_read_page_by_page() {
+    let (mut alice, mut bob) = (peer("alice", &[]), peer("bob", &[]));
+    let first = alice.tell(send("first"));
+    bob.tell(receive(&out(&first, "content")));
+    for number in 1..=120 {
+        alice.tell(send(&format!("number {number}")));
+    }
+    assert_eq!(bob.tell(json!({"cmd": "catch_up"})), [] as [Value; 0], "nobody was heard who could be asked");
+    // Bob hears what Alice has, in a sync message with a digest.
+    alice.tell(at(60_000));
+    let sync = alice.tell(json!({"cmd": "sync"}));
+    bob.tell(at(60_000));
+    bob.tell(receive(&out(&sync, "sync")));
+    assert_eq!(bob.state()["log"].as_array().unwrap().len(), 1);
+
+    let asked = bob.tell(json!({"cmd": "catch_up"}));
+    let told = json!({"ev": "sync_status", "state": "syncing", "received": 0, "missing": 0});
+    assert_eq!(only(&asked, "sync_status"), &told);
+    assert_eq!((&only(&asked, "out")["kind"], &only(&asked, "out")["to"]), (&json!("catch_up"), &json!("alice")));
+    talk(&mut [&mut alice, &mut bob], 1, &asked);
+    bob.tell(at(61_000));
+    let more = bob.tell(sweep());
+    talk(&mut [&mut alice, &mut bob], 1, &more);
+    assert_eq!(bob.tell(json!({"cmd": "status"})), [json!({"ev": "sync_status", "state": "in_sync"})]);
+    assert_eq!(bob.state()["log"], alice.state()["log"]);
+
+    let mut texts = Vec::new();
+    let (mut before, mut pages) = (Value::Null, 0);
+    loop {
+        let mut command = json!({"cmd": "history"});
+        if before != Value::Null {
+            command["before"] = before.clone();
+        }
+        let told = bob.tell(command);
+        let page = only(&told, "history");
+        let messages = page["messages"].as_array().unwrap();
+        texts.extend(messages.iter().map(|message| message["text"].as_str().unwrap().to_owned()));
+        pages += 1;
+        if page["more"] == false {
+            break;
+        }
+        before = messages.last().unwrap()["id"].clone();
+    }
+    texts.reverse();
+    let said: Vec<String> = (1..=120).map(|number| format!("number {number}")).collect();
+    assert_eq!((texts[0].as_str(), &texts[1..], pages), ("first", &said[..], 3));
+    let told = bob.ask(json!({"cmd": "history", "before": "nobody said it", "limit": 1}));
+    assert_eq!(only(&told, "error")["message"], "before is not in the log");
+}

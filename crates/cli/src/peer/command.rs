@@ -9,6 +9,9 @@ use reliable_channel::types::MessageId;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+/// Messages of a page of the history, where no number is given.
+const PAGE: usize = 50;
+
 /// A line, understood or not.
 pub(super) struct Request {
     /// To be echoed when it is done.
@@ -31,6 +34,13 @@ pub(super) enum Command {
     Sync,
     /// The network is back.
     Online,
+    /// Compare with another participant, and fetch what is missing.
+    CatchUp,
+    Status,
+    History {
+        before: Option<MessageId>,
+        limit: usize,
+    },
     Sweep,
     Met {
         ids: Vec<MessageId>,
@@ -99,6 +109,13 @@ enum Raw {
     },
     Sync {},
     Online {},
+    CatchUp {},
+    Status {},
+    History {
+        before: Option<String>,
+        before_hex: Option<String>,
+        limit: Option<usize>,
+    },
     Sweep {},
     Met {
         ids: Vec<Id>,
@@ -143,6 +160,12 @@ impl Raw {
             Self::Receive { hex } => Command::Receive { bytes: from_hex("hex", &hex)? },
             Self::Sync {} => Command::Sync,
             Self::Online {} => Command::Online,
+            Self::CatchUp {} => Command::CatchUp,
+            Self::Status {} => Command::Status,
+            Self::History { before, before_hex, limit } => Command::History {
+                before: either("before", before, before_hex)?.map(|id| MessageId::new(&id)),
+                limit: limit.unwrap_or(PAGE),
+            },
             Self::Sweep {} => Command::Sweep,
             Self::Met { ids } => Command::Met {
                 ids: ids

@@ -7,12 +7,12 @@ pub(super) const HELP: &str = include_str!("help.txt");
 mod tests {
     use std::collections::BTreeSet;
 
-    use reliable_channel::state::LogKey;
+    use reliable_channel::state::{Body, LogKey};
     use reliable_channel::types::{HistoryEntry, Lamport};
     use serde_json::Value;
 
     use super::super::command;
-    use super::super::told::{Content, Entry, Named, Place, Plain, RepairIn, RepairOut, State, Told};
+    use super::super::told::{Content, Entry, Kept, Named, Place, Plain, RepairIn, RepairOut, State, Told};
     use super::HELP;
 
     /// What stands in braces behind a name, as it is written; `None` where the name begins no line.
@@ -38,7 +38,7 @@ mod tests {
         let text = || "text".to_owned();
         let Some(told) = told else { return Some(Told::Ready { channel: text(), sender: text(), dialect: "nim" }) };
         Some(match told {
-            Told::Ready { .. } => Told::Out { kind: "sync", id: id(), hex: text() },
+            Told::Ready { .. } => Told::Out { kind: "sync", id: id(), to: Some(Named::to(&"bob".into())), hex: text() },
             Told::Out { .. } => Told::Joined { id: id(), history: 100 },
             Told::Joined { .. } => Told::Delivered {
                 id: id(),
@@ -76,7 +76,12 @@ mod tests {
             Told::ClockReset { .. } => Told::SharedIdentity { id: id() },
             Told::SharedIdentity { .. } => Told::StateMended { what: text() },
             Told::StateMended { .. } => Told::ForeignDialect { heard: "js" },
-            Told::ForeignDialect { .. } => Told::Other { what: text() },
+            Told::ForeignDialect { .. } => Told::SyncStatus { state: "syncing", received: Some(1), missing: Some(1) },
+            Told::SyncStatus { .. } => {
+                let body = Body::new(LogKey { lamport: Lamport(1), id: "a".into() }, "bob".into(), "hi".into());
+                Told::History { messages: vec![Kept::new(&body)], more: true }
+            }
+            Told::History { .. } => Told::Other { what: text() },
             Told::Other { .. } => Told::State(Box::new(State {
                 log: ids(),
                 outgoing: ids(),
@@ -124,7 +129,7 @@ mod tests {
     #[test]
     fn every_command_is_documented_with_its_fields() {
         let commands = expected(r#"{"cmd":"nope"}"#);
-        assert_eq!(commands.len(), 12, "{commands:?}");
+        assert_eq!(commands.len(), 15, "{commands:?}");
         for command in commands {
             let documented = documented(parts().0, &command).unwrap_or_else(|| panic!("{command} is not in the help"));
             let documented: BTreeSet<_> =

@@ -15,7 +15,7 @@ use super::Args;
 use super::clock::Time;
 use super::command::{Command, Request};
 use super::store::Store;
-use super::told::{self, Named, Place, Plain, RepairIn, RepairOut, State, Told};
+use super::told::{self, Kept, Named, Place, Plain, RepairIn, RepairOut, State, Told};
 
 pub(super) struct Session {
     channel: Channel,
@@ -76,6 +76,16 @@ impl Session {
             Command::Receive { bytes } => self.receive(&bytes),
             Command::Sync => self.input(Input::SendSync).map(drop),
             Command::Online => self.input(Input::Online).map(drop),
+            Command::CatchUp => self.input(Input::CatchUp).map(drop),
+            Command::Status => {
+                self.told.push(Told::from(self.channel.sync_status()));
+                Ok(())
+            }
+            Command::History { before, limit } => {
+                let page = self.history(before.as_ref(), limit);
+                self.told.push(page);
+                Ok(())
+            }
             Command::Sweep => self.input(Input::Timeout).map(drop),
             Command::Met { ids } => self.input(Input::DependenciesMet(ids)).map(drop),
             Command::Resend { id } => self.input(Input::Resend(id)).map(drop),
@@ -145,6 +155,7 @@ impl Session {
                 Ok(bytes) => Told::Out {
                     kind: told::kind(transmit.kind),
                     id: Named::id(&transmit.message.id),
+                    to: transmit.to.as_ref().map(Named::to),
                     hex: hex::encode(bytes),
                 },
                 Err(error) => Told::error(error),
@@ -152,6 +163,18 @@ impl Session {
         }
         self.told.extend(step.events.into_iter().map(Told::from));
         Ok(step.outcome.map_err(|error| self.told.push(Told::error(error))).ok())
+    }
+
+    /// The newest messages of the log, or the newest of those before one of them, newest first.
+    fn history(&self, before: Option<&MessageId>, limit: usize) -> Told {
+        let mut log = self.channel.log().rev();
+        if let Some(before) = before
+            && !log.any(|logged| logged.body.key.id == *before)
+        {
+            return Told::error("before is not in the log");
+        }
+        let messages = log.by_ref().take(limit).map(|logged| Kept::new(&logged.body)).collect();
+        Told::History { messages, more: log.next().is_some() }
     }
 
     fn state(&self) -> State {

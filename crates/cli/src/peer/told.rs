@@ -4,8 +4,8 @@
 //! and must not change with the library's inner ones. How it moves: serialised as it is. Times are Unix milliseconds;
 //! what is not UTF-8 is hex, under a name that ends in `_hex`.
 
-use reliable_channel::channel::{Event, TransmitKind};
-use reliable_channel::state::LogKey;
+use reliable_channel::channel::{Event, SyncStatus, TransmitKind};
+use reliable_channel::state::{Body, LogKey};
 use reliable_channel::types::{Dialect, HistoryEntry, MessageId, ParticipantId};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -22,6 +22,9 @@ pub(super) enum Told {
         kind: &'static str,
         #[serde(flatten)]
         id: Named,
+        /// Whom alone it is for.
+        #[serde(flatten)]
+        to: Option<Named>,
         hex: String,
     },
     Delivered {
@@ -148,6 +151,19 @@ pub(super) enum Told {
     ForeignDialect {
         heard: &'static str,
     },
+    /// How far this participant is with what it missed.
+    SyncStatus {
+        state: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        received: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        missing: Option<u64>,
+    },
+    /// A page of the log, newest first.
+    History {
+        messages: Vec<Kept>,
+        more: bool,
+    },
     /// An event that this program does not know yet.
     Other {
         what: String,
@@ -160,6 +176,18 @@ pub(super) enum Told {
         #[serde(skip_serializing_if = "Option::is_none")]
         seq: Option<u64>,
     },
+}
+
+/// A message of the log.
+#[derive(Debug, Serialize)]
+pub(super) struct Kept {
+    #[serde(flatten)]
+    id: Named,
+    #[serde(flatten)]
+    content: Content,
+    #[serde(flatten)]
+    sender: Named,
+    lamport: u64,
 }
 
 /// The channel as it is.
@@ -277,8 +305,34 @@ impl From<Event> for Told {
             },
             Event::SharedIdentity { id } => Self::SharedIdentity { id: Named::id(&id) },
             Event::ClockReset { from, to } => Self::ClockReset { from: from.0, to: to.0 },
+            Event::SyncStatus(status) => status.into(),
             Event::StateMended { what } => Self::StateMended { what },
             other => Self::Other { what: format!("{other:?}") },
+        }
+    }
+}
+
+impl From<SyncStatus> for Told {
+    fn from(status: SyncStatus) -> Self {
+        let told = |state| Self::SyncStatus { state, received: None, missing: None };
+        match status {
+            SyncStatus::InSync => told("in_sync"),
+            SyncStatus::Syncing { received, missing } => {
+                Self::SyncStatus { state: "syncing", received: Some(received), missing: Some(missing) }
+            }
+            SyncStatus::Behind => told("behind"),
+            _ => told("other"),
+        }
+    }
+}
+
+impl Kept {
+    pub(super) fn new(body: &Body) -> Self {
+        Self {
+            id: Named::id(&body.key.id),
+            content: Content::new(&body.content),
+            sender: Named::sender(&body.sender),
+            lamport: body.key.lamport.0,
         }
     }
 }
@@ -302,6 +356,10 @@ impl Named {
 
     pub(super) fn sender(sender: &ParticipantId) -> Self {
         Self { name: "sender", name_hex: "sender_hex", bytes: sender.as_bytes().to_vec() }
+    }
+
+    pub(super) fn to(to: &ParticipantId) -> Self {
+        Self { name: "to", name_hex: "to_hex", bytes: to.as_bytes().to_vec() }
     }
 
     pub(super) fn by(by: &ParticipantId) -> Self {
