@@ -280,7 +280,7 @@ impl Log {
         let mut keys: Vec<LogKey> = heads.iter().rev().take(newest).cloned().collect();
         let rest = heads.len() - keys.len();
         let room = rest.min(max_heads - keys.len());
-        let first = turn.filter(|_| rest > room).map_or(0, |turn| usize::try_from(turn % rest as u64).unwrap_or(0));
+        let first = turn.filter(|_| rest > 0).map_or(0, |turn| usize::try_from(turn % rest as u64).unwrap_or(0));
         keys.extend(heads.iter().take(rest).skip(first).chain(heads.iter().take(first)).take(room).cloned());
         for key in self.entries.keys().rev().filter(|key| named(key)).take(tail) {
             if !keys.contains(key) {

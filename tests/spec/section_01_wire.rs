@@ -180,19 +180,22 @@ fn a_sync_message_too_small_for_heads_and_a_request_takes_turns_with_both() {
 
 #[test]
 fn further_heads_are_named_in_turn_also_in_small_sync_messages() {
-    let mut alice = peer_with("alice", |config| config.max_transmit_bytes = Some(380));
-    let names: Vec<String> = (10..30).map(|n| format!("{n}").repeat(32)).collect();
-    for (n, name) in names.iter().enumerate() {
-        alice.receive(&message("bob", name, n as u64, &[]));
+    // More than `max_causal_heads`, and as many, which the packet has no room for.
+    for heads in [20, 10] {
+        let mut alice = peer_with("alice", |config| config.max_transmit_bytes = Some(380));
+        let names: Vec<String> = (10..10 + heads).map(|n| format!("{n}").repeat(32)).collect();
+        for (n, name) in names.iter().enumerate() {
+            alice.receive(&message("bob", name, n as u64, &[]));
+        }
+        let mut named = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            alice.now += 7;
+            let sync = alice.send_sync();
+            assert_eq!(history(&sync)[..2], [&*names[heads - 1], &*names[heads - 2]]);
+            named.extend(history(&sync));
+        }
+        assert_eq!(named.len(), heads);
     }
-    let mut named = std::collections::BTreeSet::new();
-    for _ in 0..200 {
-        alice.now += 7;
-        let sync = alice.send_sync();
-        assert_eq!(history(&sync)[..2], [&*names[19], &*names[18]]);
-        named.extend(history(&sync));
-    }
-    assert_eq!(named.len(), 20);
 }
 
 #[test]
