@@ -101,15 +101,13 @@ fn names(body: &Body, id: &MessageId) -> bool {
     body.causal_history.iter().any(|entry| entry.id == *id)
 }
 
-/// A causal history with what a withdrawn message named in its place, at most `most` entries or as many as it had.
+/// A causal history with what a withdrawn message named in its place, at most `most` entries or as many as it had. What it
+/// named besides comes first: it stays, whatever the limit.
 fn without(history: &[HistoryEntry], withdrawn: &Body, most: usize) -> Vec<HistoryEntry> {
-    let mut entries: Vec<HistoryEntry> = Vec::new();
-    for entry in history {
-        let meant = if entry.id == withdrawn.key.id { &withdrawn.causal_history } else { std::slice::from_ref(entry) };
-        for entry in meant {
-            if entries.iter().all(|known| known.id != entry.id) {
-                entries.push(entry.clone());
-            }
+    let mut entries: Vec<HistoryEntry> = history.iter().filter(|entry| entry.id != withdrawn.key.id).cloned().collect();
+    for entry in &withdrawn.causal_history {
+        if entries.iter().all(|known| known.id != entry.id) {
+            entries.push(entry.clone());
         }
     }
     entries.truncate(most.max(history.len()));

@@ -1,5 +1,7 @@
 //! docs/protocol.md section 8: what an application may ask for a message that nobody has acknowledged.
 
+use std::collections::BTreeSet;
+
 use reliable_channel::channel::{ChannelError, DeliveryState, Event, Fate, Input, Outcome, Transmit, TransmitKind};
 use reliable_channel::state::{Mark, MarkKind, Row};
 use reliable_channel::types::MessageId;
@@ -247,6 +249,21 @@ fn own_messages_that_named_a_withdrawn_one_name_what_it_named() {
     });
     carol.receive(&message("bob", "b", 1, &[]));
     assert_eq!(carol.delivered(), ["b", "m3"], "nothing withdrawn is waited for");
+}
+
+#[test]
+fn what_was_named_besides_a_withdrawn_message_is_named_still() {
+    let mut alice = peer_with("alice", |config| (config.max_causal_heads, config.causal_history_size) = (2, 0));
+    alice.receive(&message("bob", "b", 1, &[]));
+    alice.receive(&message("carol", "c", 2, &[]));
+    alice.send_as(Some("m1"), "m");
+    alice.receive(&message("dave", "d", 3, &[]));
+    let m2 = alice.send_as(Some("m2"), "m");
+    assert_eq!(BTreeSet::from_iter(history(&m2)), BTreeSet::from_iter(["m1", "d"].map(String::from)));
+    withdraw(&mut alice, "m1").unwrap();
+    let resent = alice.run_for(8_000).into_iter().find(|sent| sent.kind == TransmitKind::Resend).unwrap();
+    let named = history(&resent.message);
+    assert!(named.contains(&"d".to_owned()) && named.len() == 2, "{named:?}");
 }
 
 #[test]
