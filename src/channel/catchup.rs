@@ -215,8 +215,8 @@ impl CatchUp {
         } else if !new && self.set.key(rid).is_none() {
             self.refused.note(*rid, key.lamport, None, view.now);
         }
-        let wait = self.peers.wait_for(&session.source);
-        if session.arrived(rid, new, wait, view.now) {
+        let pause = self.peers.grace(&session.source).saturating_mul(2);
+        if session.arrived(rid, new, pause, view.now) {
             self.show(view.now, false);
             if self.session.as_ref().is_some_and(Session::has_all_asked) {
                 self.go_on(view);

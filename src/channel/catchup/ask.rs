@@ -16,25 +16,25 @@ use super::{Act, CatchUp, MAX_IDS, MOST_WITNESSES, PAUSE, RULES, View, WELCOME};
 impl CatchUp {
     pub(super) fn take_answer(&mut self, view: &View<'_>, by: &ParticipantId, frame: &Frame) {
         let Some(session) = &mut self.session else { return };
-        if session.source != *by || session.exchange != frame.session {
-            return;
-        }
+        let Some(asked_at) = session.asked_as(frame.session).filter(|_| session.source == *by) else { return };
+        let is_last = session.asked_last_as(frame.session);
         match &frame.body {
             FrameBody::Reconcile { rules: RULES, answer: true, push, message, .. }
                 if session.asked == Asked::Reconcile =>
             {
-                self.peers.answered(by, session.answered_in(view.now));
-                session.answered();
+                // An answer to an earlier try is as good, and shows that it takes longer than was thought.
+                self.peers.answered(by, view.now.since(asked_at));
+                session.answered(frame.session);
                 self.refine(view, frame.floor, *push, message);
             }
-            FrameBody::End { gone, .. } if session.asked == Asked::Messages => {
+            FrameBody::End { gone, .. } if session.asked == Asked::Messages && is_last => {
                 gone.iter().for_each(|rid| session.gone(&Rid(*rid)));
                 session.end(self.peers.grace(by), view.now);
                 if session.has_all_asked() {
                     self.go_on(view);
                 }
             }
-            FrameBody::End { evicted, .. } if session.asked == Asked::Ids => {
+            FrameBody::End { evicted, .. } if session.asked == Asked::Ids && is_last => {
                 session.evicted(evicted);
                 // A message that comes in its place may still be on its way.
                 session.end(self.peers.grace(by), view.now);

@@ -75,7 +75,7 @@ impl Peers {
 
     /// How long an answer of it is waited for.
     pub(super) fn wait_for(&self, name: &ParticipantId) -> Duration {
-        self.answers_in(name).map_or(FIRST_WAIT, |took| took.saturating_mul(4).clamp(WAITS.0, WAITS.1))
+        self.answers_in(name).map_or(FIRST_WAIT, |took| took.saturating_mul(2).clamp(WAITS.0, WAITS.1))
     }
 
     /// How long what it has sent may still be on its way.
