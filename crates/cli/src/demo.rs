@@ -5,6 +5,7 @@
 //! can watch it, with text of their own. How it moves: lines are read first, a [`Conversation`] is run in virtual time,
 //! and the [`Report`] says whether everybody has everything.
 
+mod absence;
 mod accident;
 mod conversation;
 mod narrator;
@@ -30,7 +31,7 @@ use narrator::Narrator;
 use network::Network;
 use participant::{Common, Participant};
 use report::Report;
-use script::Line;
+use script::Script;
 
 /// Wall time at which every demo begins, so that the same seed gives the same run: November 2023.
 const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -44,7 +45,8 @@ const MOST_LOSS_BY_DEFAULT: f64 = 0.6;
 ///
 /// Messages come from stdin when something is piped in: a line is a message, `bob: hello` is said by bob where bob is
 /// a participant, all other lines are said in turns. All options are the library's defaults, a log of 1,000 messages
-/// among them, but above a loss of 0.6 everybody is more patient. Without input, a short script is played. Midway one participant
+/// among them, but above a loss of 0.6 everybody is more patient. Without input, a short script is played,
+/// and then one participant is away for 500 messages and catches up. Midway one participant
 /// is cut off for a while, and one crashes and comes back from its store. Time is virtual, so that it ends in seconds.
 /// The exit code is 0 only when all logs are identical and complete.
 #[derive(Debug, clap::Args)]
@@ -94,11 +96,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         check_empty(dir)?;
     }
     let config = options(args.loss);
-    let lines = script::read(&names, config.limits.max_content_bytes)?;
+    let script = script::read(&names, conversation::AWAY, config.limits.max_content_bytes)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let outcome = runtime.block_on(async {
         tokio::select! {
-            outcome = play(&args, &names, lines, config) => outcome,
+            outcome = play(&args, &names, script, config) => outcome,
             Ok(()) = tokio::signal::ctrl_c() => Err(Interrupted.into()),
         }
     });
@@ -107,7 +109,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     outcome
 }
 
-async fn play(args: &Args, names: &[String], lines: Vec<Line>, config: Config) -> anyhow::Result<()> {
+async fn play(args: &Args, names: &[String], script: Script, config: Config) -> anyhow::Result<()> {
     // A seed that can be typed again.
     let seed = args.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() % 1_000_000);
     let temporary = match &args.data {
@@ -126,20 +128,20 @@ async fn play(args: &Args, names: &[String], lines: Vec<Line>, config: Config) -
         None => {}
         Some(screen) => {
             let (count, loss, watched) = (names.len(), args.loss, &names[0]);
-            screen.line(format!("{count} participants, {} messages, loss {loss}, seed {seed}", lines.len()));
+            screen.line(format!("{count} participants, {} messages, loss {loss}, seed {seed}", script.lines.len()));
             screen.line(format!("as {watched} sees it, in virtual time:"));
         }
     }
     let clock = ManualClock::new(WallTime::from_millis(EPOCH_MS));
-    let common = Common { config, clock: clock.clone(), store: args.store, messages: lines.len(), seed };
+    let common = Common { config, clock: clock.clone(), store: args.store, messages: script.lines.len(), seed };
     let person = |(index, name): (usize, &String)| {
         let common = Common { seed: seed.wrapping_mul(31).wrapping_add(index as u64), ..common.clone() };
         Participant::new(name.clone(), root.join(name), common, index == 0)
     };
     let people = names.iter().enumerate().map(person).collect();
     let width = names.iter().map(String::len).max().unwrap_or(0);
-    let mut narrator = Narrator::new(screen, lines.len() * names.len(), width);
-    let mut conversation = Conversation::new(people, Network::new(names.len(), args.loss, seed), clock, lines);
+    let mut narrator = Narrator::new(screen, script.lines.len() * names.len(), width);
+    let mut conversation = Conversation::new(people, Network::new(names.len(), args.loss, seed), clock, script);
     let outcome = conversation.run(PATIENCE_MS, &mut narrator).await;
     let screen = narrator.end();
     outcome?;

@@ -71,19 +71,22 @@ fn without_input_a_script_is_played() {
     let run = run(&["demo", "--seed", "3"], b"");
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
     for said in [
-        "3 participants, 12 messages, loss 0.3, seed 3",
+        "3 participants, 512 messages, loss 0.3, seed 3",
         "as alice sees it",
         "-- bob is cut off",
         "-- bob is connected again",
         "-- carol crashes: dropped without shutdown",
         "-- carol is back with ",
-        "carol            12/12       4         8         1  ",
+        "-- bob goes away, and the others say 500 messages",
+        "-- bob is back, and missed all of them",
+        "-- bob has all of them, ",
+        "carol          512/512     254       258         1  ",
         "All 3 logs are identical and complete.",
     ] {
         assert!(run.stdout.contains(said), "{said}\n{}", run.stdout);
     }
     assert!(!run.stdout.contains('\u{1b}'), "{}", run.stdout);
-    let digests: Vec<&str> = run.stdout.lines().filter(|line| line.contains("12/12")).collect();
+    let digests: Vec<&str> = run.stdout.lines().filter(|line| line.contains("512/512")).collect();
     let digests: Vec<&str> = digests.iter().map(|line| line.rsplit(' ').next().unwrap()).collect();
     assert!(digests.len() == 3 && digests.iter().all(|digest| *digest == digests[0] && digest.len() == 16));
 }
@@ -177,4 +180,19 @@ fn a_reader_that_goes_away_does_no_harm() {
     let mut stderr = String::new();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn who_was_away_for_five_hundred_messages_has_them_within_seconds() {
+    for seed in ["1", "2", "3"] {
+        let run = run(&["demo", "--seed", seed, "--json"], b"");
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+        let report = run.json();
+        assert_eq!(report["returned"]["missed"], 500, "{report}");
+        // Three in ten packets are lost, those that are about catching up too.
+        let took = report["returned"]["all_ms"].as_u64().unwrap();
+        assert!(took > 0 && took < 120_000, "{report}");
+    }
+    let piped = run(&["demo", "--seed", "1", "--json"], b"hi");
+    assert_eq!(piped.json().get("returned"), None, "what is piped in is all that is said");
 }

@@ -12,12 +12,15 @@ use bytes::Bytes;
 use reliable_channel::manager::ManualClock;
 use reliable_channel::types::MessageId;
 
+use super::absence::{Absence, Returned};
 use super::accident::Accident;
 use super::narrator::Narrator;
 use super::network::Network;
 use super::participant::{Participant, Turned};
-use super::script::Line;
+use super::script::{Line, Script};
 
+/// Who is cut off for a while, and later away for long.
+pub(super) const AWAY: usize = 1;
 /// Virtual time that passes at a time.
 const TICK_MS: u64 = 100;
 /// The same, once there is not much going on any more.
@@ -48,12 +51,14 @@ pub(super) struct Conversation {
     all_said_ms: Option<u64>,
     cut: Accident,
     crash: Accident,
+    absence: Option<Absence>,
 }
 
 impl Conversation {
-    pub(super) fn new(participants: Vec<Participant>, network: Network, clock: ManualClock, lines: Vec<Line>) -> Self {
+    pub(super) fn new(participants: Vec<Participant>, network: Network, clock: ManualClock, script: Script) -> Self {
+        let Script { lines, talk } = script;
         let (count, total) = (participants.len(), lines.len());
-        let pace = (SHORT_MS / (total as u64).max(1)).clamp(PACE_MS.0, PACE_MS.1);
+        let pace = (SHORT_MS / (talk as u64).max(1)).clamp(PACE_MS.0, PACE_MS.1);
         Self {
             participants,
             network,
@@ -67,8 +72,9 @@ impl Conversation {
             waiting: vec![VecDeque::new(); count],
             next_line_ms: TICK_MS,
             all_said_ms: None,
-            cut: Accident::new(1, total / 3, 20_000),
-            crash: Accident::new(2.min(count - 1), total.div_ceil(2), 10_000),
+            cut: Accident::new(AWAY, talk / 3, 20_000),
+            crash: Accident::new(2.min(count - 1), talk.div_ceil(2), 10_000),
+            absence: (talk < total).then(|| Absence::new(AWAY, talk)),
         }
     }
 
@@ -83,6 +89,7 @@ impl Conversation {
             self.now_ms += tick;
             self.clock.advance(Duration::from_millis(tick));
             self.accidents(narrator).await?;
+            self.absence(narrator).await?;
             self.turns(narrator).await?;
             narrator.progress(|| (0..self.participants.len()).map(|index| self.has(index)).sum());
         }
@@ -94,6 +101,7 @@ impl Conversation {
         self.all_said_ms.is_some()
             && self.cut.is_over()
             && self.crash.is_over()
+            && self.absence.as_ref().is_none_or(Absence::is_over)
             && (0..self.participants.len()).all(|index| self.has(index) == self.total)
     }
 
@@ -105,6 +113,41 @@ impl Conversation {
     /// Messages that a participant said.
     pub(super) fn sent(&self, index: usize) -> usize {
         self.sent[index]
+    }
+
+    /// What the absence of one came to.
+    pub(super) fn returned(&self) -> Option<Returned> {
+        self.absence.as_ref()?.outcome(self.total)
+    }
+
+    /// One goes away when all accidents are over, and is back when all was said.
+    async fn absence(&mut self, narrator: &mut Narrator) -> anyhow::Result<()> {
+        let (now, total) = (self.now_ms, self.total);
+        let all_have = |lines: usize| (0..self.participants.len()).all(|index| self.has(index) == lines);
+        let begins = self.absence.as_ref().is_some_and(|absence| absence.is_ahead() && all_have(absence.after_lines))
+            && self.cut.is_over()
+            && self.crash.is_over();
+        let Some(who) = self.absence.as_ref().map(|absence| absence.who) else { return Ok(()) };
+        let has_all = self.has(who) == total;
+        let Some(absence) = &mut self.absence else { return Ok(()) };
+        let name = &self.participants[who].name;
+        if begins {
+            absence.begin();
+            self.next_line_ms = now + TICK_MS;
+            self.pace_ms = TICK_MS;
+            self.network.set_reachable(who, false);
+            narrator
+                .note(now, &format!("{name} goes away, and the others say {} messages", total - absence.after_lines));
+            narrator.show_no_more_than(3);
+        } else if absence.ends(now, self.all_said_ms.is_some()) {
+            self.network.set_reachable(who, true);
+            narrator.note(now, &format!("{name} is back, and missed all of them"));
+            self.participants[who].online().await?;
+        } else if let Some(took) = absence.caught_up(now, has_all) {
+            let seconds = took as f64 / 1_000.0;
+            narrator.note(now, &format!("{name} has all of them, {seconds:.1} s after its return"));
+        }
+        Ok(())
     }
 
     async fn accidents(&mut self, narrator: &mut Narrator) -> anyhow::Result<()> {
@@ -140,6 +183,7 @@ impl Conversation {
     /// Everybody's turn, at the same time.
     async fn turns(&mut self, narrator: &mut Narrator) -> anyhow::Result<()> {
         while self.now_ms >= self.next_line_ms
+            && !self.waits_for_absence()
             && let Some(line) = self.lines.pop_front()
         {
             self.waiting[line.sender].push_back(line);
@@ -167,6 +211,13 @@ impl Conversation {
             self.all_said_ms = Some(self.now_ms);
         }
         Ok(())
+    }
+
+    /// Whether the next line is one that is to be missed, and nobody is away yet.
+    fn waits_for_absence(&self) -> bool {
+        self.absence
+            .as_ref()
+            .is_some_and(|absence| absence.is_ahead() && self.total - self.lines.len() >= absence.after_lines)
     }
 
     fn settle(&mut self, index: usize, turned: Turned, narrator: &mut Narrator) -> anyhow::Result<()> {

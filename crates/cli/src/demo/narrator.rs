@@ -26,6 +26,8 @@ pub(super) struct Narrator {
     ticks: u64,
     /// Messages so far.
     messages: usize,
+    /// How many of them are shown.
+    shown: usize,
     name_width: usize,
 }
 
@@ -37,20 +39,25 @@ impl Narrator {
         if let Ok(style) = ProgressStyle::with_template("[{elapsed_precise}] {wide_bar} {pos}/{len} deliveries") {
             bar.set_style(style);
         }
-        Self { screen, bar, hidden: true, ticks: 0, messages: 0, name_width }
+        Self { screen, bar, hidden: true, ticks: 0, messages: 0, shown: SHOWN, name_width }
     }
 
     pub(super) fn message(&mut self, now_ms: u64, sender: &str, text: &[u8], late: bool) {
         self.messages += 1;
-        if self.messages == SHOWN + 1 {
+        if self.messages == self.shown + 1 {
             self.print("           ... (the others are not shown)".to_owned());
         }
-        if self.messages <= SHOWN {
+        if self.messages <= self.shown {
             let text = screen::shortened(&String::from_utf8_lossy(text), WIDTH);
             let late = if late { "  (late: it belongs further up)" } else { "" };
             let width = self.name_width;
             self.print(format!("  {}  {sender:width$}  {text}{late}", time(now_ms)));
         }
+    }
+
+    /// Of what follows, shows no more than so many messages.
+    pub(super) fn show_no_more_than(&mut self, messages: usize) {
+        self.shown = self.shown.min(self.messages + messages);
     }
 
     pub(super) fn note(&mut self, now_ms: u64, what: &str) {

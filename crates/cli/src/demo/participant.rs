@@ -111,6 +111,14 @@ impl Participant {
         Ok(turned)
     }
 
+    /// The network is back, and the application says so.
+    pub(super) async fn online(&mut self) -> anyhow::Result<()> {
+        if let Some(running) = &self.running {
+            running.manager.online().await.with_context(|| self.name.clone())?;
+        }
+        Ok(())
+    }
+
     /// Messages delivered so far, in all runs.
     pub(super) fn received(&self) -> usize {
         let Some(running) = &self.running else { return 0 };

@@ -12,6 +12,7 @@ use reliable_channel::types::MessageId;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::absence::Returned;
 use super::conversation::Conversation;
 use super::narrator::time;
 use super::participant::Participant;
@@ -33,6 +34,9 @@ pub(super) struct Report {
     restarts: u32,
     wire_bytes_per_message: f64,
     virtual_ms: u64,
+    /// How one that was away caught up; only where one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    returned: Option<Returned>,
     #[serde(skip)]
     rows: Vec<Row>,
     #[serde(skip)]
@@ -96,6 +100,7 @@ impl Report {
             restarts: rows.iter().map(|row| row.restarts).sum(),
             wire_bytes_per_message: (per_message * 10.0).round() / 10.0,
             virtual_ms: conversation.now_ms,
+            returned: conversation.returned(),
             rows,
             bytes: counts.bytes,
         }

@@ -34,6 +34,17 @@ const SCRIPT: [&str; 12] = [
     "See you on Saturday \u{1F956}",
 ];
 
+/// Said after the script, while one is away: on some channel there is always a machine that talks.
+const READINGS: usize = 500;
+
+/// All that is said.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) lines: Vec<Line>,
+    /// Of these, how many are a conversation; the others are said while one is away.
+    pub(super) talk: usize,
+}
+
 /// A message to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
@@ -48,18 +59,27 @@ pub(super) fn names(participants: usize) -> Vec<String> {
     (0..participants).map(name).collect()
 }
 
-/// What is said: the lines on stdin where something is piped in, else the script.
-pub(super) fn read(names: &[String], max_bytes: usize) -> anyhow::Result<Vec<Line>> {
+/// What is said: the lines on stdin where something is piped in, else the script, and what `away` misses of it.
+pub(super) fn read(names: &[String], away: usize, max_bytes: usize) -> anyhow::Result<Script> {
     let stdin = io::stdin().lock();
     let piped = if stdin.is_terminal() { None } else { parse(stdin, names, max_bytes)? };
     if let Some(lines) = piped {
         if lines.is_empty() {
             bail!("the input has no line that can be a message");
         }
-        return Ok(lines);
+        return Ok(Script { talk: lines.len(), lines });
     }
     let mut turns = Turns { names, next: 0 };
-    Ok(SCRIPT.iter().map(|line| turns.give(line)).collect())
+    let mut lines: Vec<Line> = SCRIPT.iter().map(|line| turns.give(line)).collect();
+    let talk = lines.len();
+    let senders = (0..names.len()).filter(|sender| *sender != away).cycle();
+    lines.extend(senders.zip(1..=READINGS).map(|(sender, number)| reading(sender, number)));
+    Ok(Script { lines, talk })
+}
+
+fn reading(sender: usize, number: usize) -> Line {
+    let (hour, degrees) = (number % 24, 8 + number * 7 % 11);
+    Line { sender, text: format!("Reading {number}, at {hour}:00: {degrees} degrees").into() }
 }
 
 /// The lines of an input; `None` when it is empty.
