@@ -144,11 +144,15 @@ fn what_a_log_does_not_keep_cannot_be_had_and_the_rest_can() {
 
 #[test]
 fn those_who_stay_recover_what_one_of_them_has() {
-    let report = group::run(&Group { leave: 3, ..Group::new(1, 8, 60, 0.3) });
-    assert!(report.converged && report.violations.is_empty(), "{:?}", report.violations);
-    let leave = report.leave.expect("members left");
-    assert!(leave.members == 3 && leave.missing > 0, "{leave:?}");
-    assert_eq!(leave.recovered, leave.missing - leave.gone, "{leave:?}");
+    let mut missing = 0;
+    for seed in 1..=20 {
+        let report = group::run(&Group { leave: 3, ..Group::new(seed, 8, 60, 0.3) });
+        assert!(report.converged && report.violations.is_empty(), "seed {seed}: {:?}", report.violations);
+        let leave = report.leave.expect("members left");
+        assert_eq!((leave.members, leave.recovered), (3, leave.missing - leave.gone), "seed {seed}: {leave:?}");
+        missing += leave.missing;
+    }
+    assert!(missing > 20, "{missing}: in few of the runs was there something to recover");
 }
 
 #[test]
