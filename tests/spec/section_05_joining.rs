@@ -392,3 +392,16 @@ fn a_clock_that_is_set_back_takes_the_horizon_along_so_that_what_follows_is_news
     assert_eq!(horizon(&alice), sent.lamport.map(|lamport| Lamport(lamport.0 - 1)));
     assert_eq!(alice.fate(&live(message("carol", "next", 60, &["unknown"]))), parked_for(&["unknown"]));
 }
+
+#[test]
+fn what_a_lower_horizon_turns_into_news_waits_for_no_more_than_before() {
+    let mut alice = newcomer(Join::Backfill(1));
+    assert!(matches!(alice.fate(&live(message("bob", "first", 50, &["asked"]))), Fate::Parked { .. }));
+    // History waits for what is asked for, and the budget has nothing left for the other.
+    assert!(matches!(alice.fate(&message("bob", "history", 40, &["asked", "never asked"])), Fate::Parked { .. }));
+    assert_eq!(alice.fate(&live(message("carol", "slow clock", 20, &[]))), Fate::Delivered);
+    assert_eq!(horizon(&alice), Some(Lamport(EPOCH + 19)));
+    assert_eq!(shown(&mut alice), told([("slow clock", false)]));
+    alice.receive(&message("bob", "asked", 10, &[]));
+    assert_eq!(shown(&mut alice), told([("asked", true), ("history", false), ("first", false)]));
+}

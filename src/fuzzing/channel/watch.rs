@@ -24,6 +24,9 @@ pub(super) struct Watch {
     met: BTreeSet<MessageId>,
     /// Ids that were marked as history.
     history: BTreeSet<MessageId>,
+    /// Ids that were parked as history: what a lower horizon turns into news waits for no more than before (docs/protocol.md
+    /// section 5.8).
+    parked_as_history: BTreeSet<MessageId>,
     /// Every horizon there was.
     horizons: BTreeSet<Lamport>,
     failed: BTreeSet<MessageId>,
@@ -142,6 +145,7 @@ impl Watch {
         let below = body.key.lamport.0.checked_sub(1).map(Lamport);
         let old = meta.horizon.is_some_and(|horizon| body.key.lamport <= horizon)
             || below.is_some_and(|below| self.horizons.contains(&below))
+            || self.parked_as_history.contains(&body.key.id)
             || meta.floor.as_ref().is_some_and(|floor| body.key <= *floor);
         for entry in body.causal_history.iter().filter(|entry| entry.id != body.key.id && !old) {
             let met = self.met.contains(&entry.id)
@@ -225,7 +229,13 @@ impl Watch {
     }
 
     /// What always holds of a channel between steps.
-    fn holds(&self, channel: &Channel) {
+    fn holds(&mut self, channel: &Channel) {
+        let horizon = channel.meta().horizon;
+        let history = self.rows.values().filter_map(|row| match row {
+            Row::Parked(row) if Some(row.body.key.lamport) <= horizon => Some(row.body.key.id.clone()),
+            _ => None,
+        });
+        self.parked_as_history.extend(history);
         let saved = self.saved();
         assert_eq!(saved, channel.data(), "what was saved is the state");
         assert_eq!(saved.check(), Ok(()));
