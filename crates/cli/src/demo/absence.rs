@@ -42,25 +42,29 @@ impl Absence {
         matches!(self.state, State::Over(_))
     }
 
-    /// Goes away.
-    pub(super) fn begin(&mut self) {
-        self.state = State::Away;
+    /// It goes away, unless it has.
+    pub(super) fn begins(&mut self) -> bool {
+        let begins = self.is_ahead();
+        if begins {
+            self.state = State::Away;
+        }
+        begins
     }
 
-    /// Whether it comes back now, for all was said.
-    pub(super) fn ends(&mut self, now_ms: u64, all_said: bool) -> bool {
-        let ends = all_said && matches!(self.state, State::Away);
+    /// It comes back, if it is away.
+    pub(super) fn ends(&mut self, now_ms: u64) -> bool {
+        let ends = matches!(self.state, State::Away);
         if ends {
             self.state = State::Back(now_ms);
         }
         ends
     }
 
-    /// Milliseconds since the return, told once, when everything is there.
-    pub(super) fn caught_up(&mut self, now_ms: u64, has_all: bool) -> Option<u64> {
+    /// Everything is there: milliseconds since the return, once.
+    pub(super) fn caught_up(&mut self, now_ms: u64) -> Option<u64> {
         let State::Back(since) = self.state else { return None };
         let took = now_ms - since;
-        has_all.then(|| self.state = State::Over(took))?;
+        self.state = State::Over(took);
         Some(took)
     }
 

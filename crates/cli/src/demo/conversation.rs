@@ -122,31 +122,29 @@ impl Conversation {
 
     /// One goes away when all accidents are over, and is back when all was said.
     async fn absence(&mut self, narrator: &mut Narrator) -> anyhow::Result<()> {
-        let (now, total) = (self.now_ms, self.total);
+        let Some(mut absence) = self.absence.take() else { return Ok(()) };
+        let (now, who) = (self.now_ms, absence.who);
+        let missed = self.total - absence.after_lines;
         let all_have = |lines: usize| (0..self.participants.len()).all(|index| self.has(index) == lines);
-        let begins = self.absence.as_ref().is_some_and(|absence| absence.is_ahead() && all_have(absence.after_lines))
-            && self.cut.is_over()
-            && self.crash.is_over();
-        let Some(who) = self.absence.as_ref().map(|absence| absence.who) else { return Ok(()) };
-        let has_all = self.has(who) == total;
-        let Some(absence) = &mut self.absence else { return Ok(()) };
+        let may_begin = self.cut.is_over() && self.crash.is_over() && all_have(absence.after_lines);
         let name = &self.participants[who].name;
-        if begins {
-            absence.begin();
+        if may_begin && absence.begins() {
             self.next_line_ms = now + TICK_MS;
             self.pace_ms = TICK_MS;
             self.network.set_reachable(who, false);
-            narrator
-                .note(now, &format!("{name} goes away, and the others say {} messages", total - absence.after_lines));
+            narrator.note(now, &format!("{name} goes away, and the others say {missed} messages"));
             narrator.show_no_more_than(3);
-        } else if absence.ends(now, self.all_said_ms.is_some()) {
+        } else if self.all_said_ms.is_some() && absence.ends(now) {
             self.network.set_reachable(who, true);
             narrator.note(now, &format!("{name} is back, and missed all of them"));
             self.participants[who].online().await?;
-        } else if let Some(took) = absence.caught_up(now, has_all) {
+        } else if self.has(who) == self.total
+            && let Some(took) = absence.caught_up(now)
+        {
             let seconds = took as f64 / 1_000.0;
             narrator.note(now, &format!("{name} has all of them, {seconds:.1} s after its return"));
         }
+        self.absence = Some(absence);
         Ok(())
     }
 

@@ -36,19 +36,12 @@ mod tests {
         let (by, sender) = (|| Named::by(&"bob".into()), || Named::sender(&"bob".into()));
         let (ids, content) = (|| vec![Plain::new(&"a".into())], || Content::new(b"hi"));
         let text = || "text".to_owned();
+        let kept = || Kept::new(&Body::new(LogKey { lamport: Lamport(1), id: "a".into() }, "bob".into(), "hi".into()));
         let Some(told) = told else { return Some(Told::Ready { channel: text(), sender: text(), dialect: "nim" }) };
         Some(match told {
             Told::Ready { .. } => Told::Out { kind: "sync", id: id(), to: Some(Named::to(&"bob".into())), hex: text() },
             Told::Out { .. } => Told::Joined { id: id(), history: 100 },
-            Told::Joined { .. } => Told::Delivered {
-                id: id(),
-                content: content(),
-                sender: sender(),
-                lamport: 1,
-                late: true,
-                history: false,
-                missing: ids(),
-            },
+            Told::Joined { .. } => Told::Delivered { message: kept(), late: true, history: false, missing: ids() },
             Told::Delivered { .. } => Told::Duplicate { id: id() },
             Told::Duplicate { .. } => Told::Echo { id: id() },
             Told::Echo { .. } => Told::Acked { id: id(), by: by() },
@@ -77,10 +70,7 @@ mod tests {
             Told::SharedIdentity { .. } => Told::StateMended { what: text() },
             Told::StateMended { .. } => Told::ForeignDialect { heard: "js" },
             Told::ForeignDialect { .. } => Told::SyncStatus { state: "syncing", received: Some(1), missing: Some(1) },
-            Told::SyncStatus { .. } => {
-                let body = Body::new(LogKey { lamport: Lamport(1), id: "a".into() }, "bob".into(), "hi".into());
-                Told::History { messages: vec![Kept::new(&body)], more: true }
-            }
+            Told::SyncStatus { .. } => Told::History { messages: vec![kept()], more: true },
             Told::History { .. } => Told::Other { what: text() },
             Told::Other { .. } => Told::State(Box::new(State {
                 log: ids(),

@@ -29,12 +29,7 @@ pub(super) enum Told {
     },
     Delivered {
         #[serde(flatten)]
-        id: Named,
-        #[serde(flatten)]
-        content: Content,
-        #[serde(flatten)]
-        sender: Named,
-        lamport: u64,
+        message: Kept,
         late: bool,
         history: bool,
         missing: Vec<Plain>,
@@ -178,7 +173,7 @@ pub(super) enum Told {
     },
 }
 
-/// A message of the log.
+/// A message that is in the log.
 #[derive(Debug, Serialize)]
 pub(super) struct Kept {
     #[serde(flatten)]
@@ -265,10 +260,7 @@ impl From<Event> for Told {
     fn from(event: Event) -> Self {
         match event {
             Event::MessageDelivered(delivery) => Self::Delivered {
-                id: Named::id(&delivery.body.key.id),
-                content: Content::new(&delivery.body.content),
-                sender: Named::sender(&delivery.body.sender),
-                lamport: delivery.body.key.lamport.0,
+                message: Kept::new(&delivery.body),
                 late: delivery.late,
                 history: delivery.history,
                 missing: delivery.missing.iter().map(Plain::new).collect(),
