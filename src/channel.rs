@@ -39,6 +39,7 @@ pub mod event;
 pub mod view;
 
 mod acknowledgers;
+mod archive;
 mod batch;
 mod budget;
 mod catchup;
@@ -85,6 +86,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use archive::{ArchiveRead, ForArchive, item_of};
 pub use config::{Config, ConfigError, FilterEvidence, Join, response_groups, response_groups_in};
 pub use contract::{ChannelError, Context, Fate, Input, Outcome, Received, Step, Transmit, TransmitKind};
 pub use event::{Delivery, Event, Limit, Position};
@@ -217,6 +219,14 @@ impl Channel {
                 self.catch_up_now();
                 Ok(Outcome::Done)
             }
+            Input::Archived { items, whole } => {
+                self.take_archived(&items, whole);
+                Ok(Outcome::Done)
+            }
+            Input::FromArchive { read, bodies, looked, failed } => {
+                self.take_read(read, bodies, looked, failed);
+                Ok(Outcome::Done)
+            }
             Input::Timeout => {
                 self.timeout();
                 Ok(Outcome::Done)
@@ -254,8 +264,8 @@ impl Channel {
         } else {
             Commit::default()
         };
-        let effects = std::mem::take(&mut self.effects);
-        Step { save, transmit: effects.transmit, events: effects.events, outcome }
+        let effects::Effects { transmit, events, archive, .. } = std::mem::take(&mut self.effects);
+        Step { save, transmit, events, archive, outcome }
     }
 
     /// What was sent or heard of requests is saved with what must be saved anyway, so many bytes of it at once.

@@ -26,7 +26,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("reliable", &["types", "state", "segment", "channel", "store", "manager", "transport"]),
     (
         "fuzzing",
-        &["types", "filter", "state", "segment", "wire", "snapshot", "channel", "store", "executor", "catchup"],
+        &[
+            "types",
+            "filter",
+            "reconcile",
+            "state",
+            "segment",
+            "wire",
+            "snapshot",
+            "channel",
+            "store",
+            "executor",
+            "catchup",
+        ],
     ),
     ("sim", &["types", "filter", "state", "reconcile", "wire", "snapshot", "channel", "store", "executor", "catchup"]),
 ];

@@ -5,9 +5,11 @@
 //! difference leads to a [`Session`] with one who holds more; what others ask for is answered without remembering them.
 
 mod apart;
+mod archived;
 mod ask;
 mod bucket;
 mod digests;
+mod from_archive;
 mod parked;
 mod peers;
 mod route;
@@ -16,12 +18,14 @@ mod session;
 mod set;
 mod settled;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::reconcile::{Options, Rid};
+use crate::reconcile::{Item, Options, Rid};
 use crate::state::{Body, LogKey};
 use crate::types::{ChannelId, Frame, FrameBody, Lamport, MessageId, ParticipantId, RunningTime};
 
+use super::archive::ArchiveRead;
 use super::incoming::Incoming;
 use super::known::{Keyed, Known};
 use super::log::Log;
@@ -29,6 +33,7 @@ use super::repair::Requests;
 use super::view::SyncStatus;
 use peers::{Compared, Peers};
 use session::{Asked, Due, Session};
+pub(super) use set::item_of;
 
 /// The rules that two sides of a session must share: rid, fingerprint, bounds.
 const RULES: u32 = 1;
@@ -88,6 +93,12 @@ pub(super) enum Act {
     Say(Frame),
     /// A logged message goes out again, for this participant.
     Send(LogKey, ParticipantId),
+    /// A message from the archive goes out again, for this participant.
+    SendArchived(Arc<Body>, ParticipantId),
+    /// Messages are to be read from the archive.
+    Read(Box<ArchiveRead>),
+    /// The archive lacks a logged message.
+    Keep(LogKey),
     /// The application hears how far it is.
     Tell(SyncStatus),
     /// These are waited for no longer: nobody has them any more.
@@ -128,6 +139,8 @@ pub(super) struct CatchUp {
     session: Option<Session>,
     wanted: Option<Wanted>,
     serve: serve::Serve,
+    /// The log is compared with the archive, from behind this message.
+    sweep: Option<Option<Item>>,
     /// Sync messages since a digest, and whether the next one has a digest in any case.
     syncs: u32,
     owed: bool,
@@ -161,6 +174,7 @@ impl CatchUp {
             session: None,
             wanted: None,
             serve: serve::Serve::new(now),
+            sweep: None,
             syncs: 0,
             owed: true,
             digest_sent: None,
@@ -212,7 +226,7 @@ impl CatchUp {
         let Some(session) = &mut self.session else { return };
         if view.incoming.get(key).is_some() {
             self.parked.note(key, *rid);
-        } else if !new && self.set.key(rid).is_none() {
+        } else if !new && !self.set.has(rid) {
             self.refused.note(*rid, key.lamport, None, view.now);
         }
         let pause = self.peers.grace(&session.source).saturating_mul(2);
@@ -287,9 +301,9 @@ impl CatchUp {
         }
     }
 
-    /// What is compared with one whose set begins above this time.
-    fn options(&self, their_floor: Lamport, upper: Lamport) -> Options {
-        let floor = self.set.floor().max(their_floor);
+    /// What is compared above both of these floors.
+    fn options(&self, floor: Lamport, their_floor: Lamport, upper: Lamport) -> Options {
+        let floor = floor.max(their_floor);
         Options {
             range: floor.0.saturating_add(1)..=upper.0.min(u64::MAX - 1),
             max_message_bytes: Some(self.max_frame.max(LEAST_FRAME - FRAME_HEAD)),
@@ -301,7 +315,7 @@ impl CatchUp {
     fn lacking(&self, view: &View<'_>) -> impl Fn(&Rid) -> bool {
         let parked = self.parked.rids(view.incoming);
         let now = view.now;
-        move |rid| self.set.key(rid).is_none() && !parked.contains(rid) && !self.refused.has(rid, now)
+        move |rid| !self.set.has(rid) && !parked.contains(rid) && !self.refused.has(rid, now)
     }
 
     /// A timeout has done all that was due.
@@ -310,7 +324,7 @@ impl CatchUp {
     }
 
     pub(super) fn next_due(&self) -> Option<RunningTime> {
-        let building = self.set.is_behind().then(|| self.built.after(PAUSE));
+        let building = (self.set.is_behind() || self.sweep.is_some()).then(|| self.built.after(PAUSE));
         let session = self.session.as_ref().map(Session::deadline);
         [building, session, self.wanted.as_ref().map(|wanted| wanted.at)].into_iter().flatten().min()
     }
@@ -329,6 +343,7 @@ impl CatchUp {
         if self.set.is_behind() {
             self.set.advance(view.channel, view.log, view.floor);
         }
+        self.sweep(view);
         let due = self.session.as_mut().and_then(|session| session.due(view.now));
         match (due, self.session.as_ref().map(|session| session.asked)) {
             (Some(Due::GoOn), Some(Asked::Ids)) => self.ask_for_ids(view),

@@ -1,11 +1,14 @@
 //! What goes into a channel and what comes out: inputs, steps, answers, refusals.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::Event;
+use super::{ArchiveRead, Event, ForArchive};
 #[cfg(doc)]
 use super::{Config, Stats};
-use crate::state::Commit;
+use crate::reconcile::Item;
+use crate::state::{Body, Commit};
 use crate::types::{Lamport, Message, MessageId, ParticipantId, RunningTime, WallTime};
 
 /// What the caller brings to every input: the time and fresh entropy.
@@ -90,6 +93,26 @@ pub enum Input {
         /// Bytes of parked messages to keep at most.
         parked_bytes: usize,
     },
+    /// An archive has these messages: what it had already, page after page, the last one with `whole`; later, what it took.
+    /// The first one, with or without messages, says that there is an archive. No more than 4,096 at once. Only with
+    /// [`Config::catch_up`].
+    Archived {
+        /// What stands for them.
+        items: Vec<Item>,
+        /// Now all that it had was named. What it lacks of the log is given to it.
+        whole: bool,
+    },
+    /// What the archive answered to [`ForArchive::Read`].
+    FromArchive {
+        /// What was to be read.
+        read: ArchiveRead,
+        /// What is there, in any order. What does not hash to what was asked for counts as lost.
+        bodies: Vec<Arc<Body>>,
+        /// So many of the messages were looked for, the first ones. What is not there of them is lost.
+        looked: usize,
+        /// The others were not looked for because the archive failed, and not because there was no room for more.
+        failed: bool,
+    },
     /// Do what is due.
     Timeout,
     /// Save now what otherwise waits for the next change: before the channel is closed.
@@ -110,6 +133,8 @@ pub struct Step {
     pub transmit: Vec<Transmit>,
     /// What to tell the application, in order.
     pub events: Vec<Event>,
+    /// What an archive has to do, after the rest; empty where none was ever named with [`Input::Archived`].
+    pub archive: Vec<ForArchive>,
     /// The answer to the input. An error means that nothing else changed.
     pub outcome: Result<Outcome, ChannelError>,
 }

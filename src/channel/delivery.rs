@@ -92,10 +92,12 @@ impl Channel {
         }
         self.effects.put(Row::Message(logged.clone()));
         if logged.below_floor {
+            self.archive_body(&logged.body);
             self.late.insert(key.clone(), logged);
         } else {
             self.log.insert(logged, &mut self.known);
             self.note_logged(&key);
+            self.keep_in_archive(&key);
         }
         if let Some(number) = untold {
             self.keep_unconfirmed(number, key);
@@ -236,6 +238,7 @@ impl Channel {
             self.stats.work += 1;
             if self.outgoing.remove(&key).is_some() {
                 self.effects.delete(RowKey::outgoing(&key));
+                self.archive_body(&logged.body);
             }
             let before = self.meta.floor.take();
             if before.as_ref() < Some(&key) {

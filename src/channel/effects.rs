@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::state::{ChannelMeta, Commit, HistoryUpdate, Place, Row, RowKey};
 use crate::types::{Lamport, Message, MessageId, ParticipantId};
 
-use super::{Event, Limit, Transmit, TransmitKind};
+use super::{Event, ForArchive, Limit, Transmit, TransmitKind};
 
 /// Rows that most inputs change at most.
 const USUAL_CHANGES: usize = 8;
@@ -34,6 +34,7 @@ pub(super) struct Effects {
     pub(super) hints: Vec<(MessageId, Bytes)>,
     pub(super) transmit: Vec<Transmit>,
     pub(super) events: Vec<Event>,
+    pub(super) archive: Vec<ForArchive>,
     /// Messages delivered, in order.
     pub(super) released: Vec<MessageId>,
     /// Limits hit.

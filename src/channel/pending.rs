@@ -91,6 +91,7 @@ impl Channel {
             let body = Arc::new(Body { causal_history, ..(*body).clone() });
             if let Some(logged) = self.log.replace(body, &mut self.known) {
                 self.note_logged(&logged.body.key);
+                self.keep_in_archive(&logged.body.key);
                 self.effects.put(crate::state::Row::Message(logged));
             }
         }

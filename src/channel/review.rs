@@ -83,6 +83,7 @@ impl Channel {
         let Some(entry) = self.outgoing.remove(key) else { return };
         self.stats.acknowledged += 1;
         self.effects.delete(RowKey::outgoing(key));
+        self.keep_in_archive(key);
         if !entry.failed {
             self.log.unpin(key);
         }

@@ -167,7 +167,7 @@ impl Pending {
 
 /// Whether a step has nothing to carry out.
 pub(super) fn is_empty(step: &Step) -> bool {
-    step.save.is_empty() && step.transmit.is_empty() && step.events.is_empty()
+    step.save.is_empty() && step.transmit.is_empty() && step.events.is_empty() && step.archive.is_empty()
 }
 
 /// What a commit keeps in memory.

@@ -4,6 +4,7 @@
 //! meet, repeat and contradict one another. How it moves: an operation becomes inputs or a passing of time; after
 //! each step, [`watch::Watch`] holds the step and the channel against what was promised.
 
+mod archive;
 mod messages;
 mod watch;
 
@@ -136,6 +137,7 @@ struct Run {
     /// Messages received and transmitted so far, to come again.
     heard: Vec<Message>,
     transmitted: Vec<Message>,
+    archive: archive::Archive,
     /// The next step is made but not carried out: a crash.
     crash: bool,
 }
@@ -153,6 +155,7 @@ impl Run {
             watch: Watch::default(),
             heard: Vec::new(),
             transmitted: Vec::new(),
+            archive: archive::Archive::default(),
             crash: false,
         }
     }
@@ -172,6 +175,7 @@ impl Run {
                 self.input(Input::Send { content: Bytes::from(vec![0; 501 * usize::from(op.id % 2)]), id: None })
             }
             8 => self.input(Input::Send { content: content(), id: op.bit(0).then(|| messages::id(op.id)) }),
+            9 if op.bit(7) => self.archive(op),
             9 => self.input(Input::SendSync),
             10 => self.input(Input::DependenciesMet(named())),
             11 => {
@@ -271,7 +275,7 @@ impl Run {
     fn input(&mut self, input: Input) {
         let context = self.context();
         let before = self.channel.stats();
-        let step = self.channel.handle(&context, input.clone());
+        let mut step = self.channel.handle(&context, input.clone());
         if std::mem::take(&mut self.crash) {
             return self.restart(true);
         }
@@ -281,6 +285,7 @@ impl Run {
             assert_eq!(step.transmit.len(), 1, "what is sent is transmitted");
             assert_eq!(step.transmit[0].message.id, *id);
         }
+        self.archive.asked(std::mem::take(&mut step.archive));
         self.watch.step(&self.channel, &context, &input, &before, step);
     }
 
@@ -296,6 +301,7 @@ impl Run {
         let (channel, step) = Channel::restore(id, own, config, data, &context).expect("the options are valid");
         self.watch.restored(&channel, step);
         self.channel = channel;
+        self.archive.restart();
     }
 
     /// Nothing is heard any more: whatever waits is given up in the end, and only sync messages go out.

@@ -33,6 +33,8 @@ pub struct Digest {
     pub long: Option<DigestRange>,
     /// Its sender answers frames.
     pub frames: bool,
+    /// Its sender serves from an archive, also what its log has no more.
+    pub archive: bool,
 }
 
 /// What a participant holds above one Lamport time, up to that of its [`Digest`].
@@ -117,7 +119,7 @@ impl Digest {
     /// A digest up to this Lamport time.
     #[must_use]
     pub fn new(upper: Lamport, short: DigestRange, long: Option<DigestRange>, frames: bool) -> Self {
-        Self { upper, short, long, frames }
+        Self { upper, short, long, frames, archive: false }
     }
 
     /// Both ranges, the short one first.
@@ -132,6 +134,7 @@ impl Digest {
             + range(2, &self.short)
             + self.long.as_ref().map_or(0, |long| range(3, long))
             + number(4, u64::from(!self.frames))
+            + number(5, u64::from(self.archive))
     }
 }
 

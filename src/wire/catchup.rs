@@ -23,7 +23,7 @@ pub(super) fn digest(part: Part<'_>) -> Option<Digest> {
 }
 
 fn read_digest((body, at): Part<'_>) -> Result<Option<Digest>, WireError> {
-    let (mut upper, mut short, mut long, mut no_frames) = (0, None, None, 0);
+    let (mut upper, mut short, mut long, mut no_frames, mut archive) = (0, None, None, 0, 0);
     let mut fields = Fields::new(body, at);
     while let Some(field) = fields.next()? {
         match field.number {
@@ -31,6 +31,7 @@ fn read_digest((body, at): Part<'_>) -> Result<Option<Digest>, WireError> {
             2 => short = Some(field.bytes()?),
             3 => long = Some(field.bytes()?),
             4 => no_frames = field.varint()?,
+            5 => archive = field.varint()?,
             _ => {}
         }
     }
@@ -43,7 +44,9 @@ fn read_digest((body, at): Part<'_>) -> Result<Option<Digest>, WireError> {
         },
         None => None,
     };
-    Ok(Some(Digest::new(Lamport(upper), short, long, no_frames == 0)))
+    let mut digest = Digest::new(Lamport(upper), short, long, no_frames == 0);
+    digest.archive = archive != 0;
+    Ok(Some(digest))
 }
 
 fn range((body, at): Part<'_>, upper: u64) -> Result<Option<DigestRange>, WireError> {
@@ -164,6 +167,7 @@ pub(super) fn put_digest(out: &mut Vec<u8>, digest: &Digest) {
         put_range(out, 3, long, digest.upper);
     }
     put_some(out, 4, u64::from(!digest.frames));
+    put_some(out, 5, u64::from(digest.archive));
 }
 
 fn put_range(out: &mut Vec<u8>, field: u32, range: &DigestRange, upper: Lamport) {

@@ -30,6 +30,7 @@ pub struct Peer {
     /// Commits that were not empty.
     pub commits: Vec<Commit>,
     pub transmitted: Vec<Transmit>,
+    pub archive: Vec<reliable_channel::channel::ForArchive>,
     pub events: Vec<Event>,
 }
 
@@ -66,6 +67,7 @@ fn open(name: &str, config: Config, data: ChannelData, now: u64, wall_offset: u6
         saved: data,
         commits: Vec::new(),
         transmitted: Vec::new(),
+        archive: Vec::new(),
         events: Vec::new(),
     };
     peer.apply(&step.save);
@@ -89,6 +91,7 @@ impl Peer {
         let context = self.context();
         let step = self.channel.handle(&context, input);
         self.apply(&step.save);
+        self.archive.extend(step.archive);
         self.transmitted.extend(step.transmit);
         self.events.extend(step.events);
         assert_eq!(self.saved, self.channel.data(), "what was saved is the state");

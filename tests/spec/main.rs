@@ -37,4 +37,5 @@ mod section_10_repair;
 mod section_11_counted;
 mod section_11_limits;
 mod section_12_events;
+mod section_13_archive;
 mod section_13_catch_up;

@@ -12,7 +12,7 @@ use crate::harness::{self, EPOCH, Peer, chain, message, sync};
 const DELAY: u64 = 50;
 
 /// A participant that catches up.
-fn peer_with(name: &str, change: impl FnOnce(&mut Config)) -> Peer {
+pub(crate) fn peer_with(name: &str, change: impl FnOnce(&mut Config)) -> Peer {
     harness::peer_with(name, |config| {
         config.catch_up = true;
         change(config);
@@ -20,14 +20,14 @@ fn peer_with(name: &str, change: impl FnOnce(&mut Config)) -> Peer {
 }
 
 /// Peers on a network that everybody hears, or not.
-struct Net {
-    peers: Vec<Peer>,
+pub(crate) struct Net {
+    pub(crate) peers: Vec<Peer>,
     /// By arrival.
     queue: BTreeMap<(u64, u64), (usize, Message)>,
     packets: u64,
     now: u64,
     /// Nothing of theirs gets through, in either direction.
-    away: Vec<bool>,
+    pub(crate) away: Vec<bool>,
     /// What went out: by whom, when.
     sent: Vec<(usize, u64, Transmit)>,
     /// What is lost, of what goes out.
@@ -35,7 +35,7 @@ struct Net {
 }
 
 impl Net {
-    fn new(names: &[&str], change: impl Fn(&mut Config)) -> Self {
+    pub(crate) fn new(names: &[&str], change: impl Fn(&mut Config)) -> Self {
         let peers: Vec<Peer> = names.iter().map(|name| peer_with(name, &change)).collect();
         let away = vec![false; peers.len()];
         let (queue, sent) = (BTreeMap::new(), Vec::new());
@@ -53,7 +53,7 @@ impl Net {
         self.sent.push((from, self.now, transmit));
     }
 
-    fn say(&mut self, from: usize, text: &str) {
+    pub(crate) fn say(&mut self, from: usize, text: &str) {
         let peer = &mut self.peers[from];
         peer.now = self.now;
         let outcome = peer.input(reliable_channel::channel::Input::Send { content: text.to_owned().into(), id: None });
@@ -61,13 +61,13 @@ impl Net {
         self.collect(from);
     }
 
-    fn collect(&mut self, from: usize) {
+    pub(crate) fn collect(&mut self, from: usize) {
         for transmit in std::mem::take(&mut self.peers[from].transmitted) {
             self.spread(from, transmit);
         }
     }
 
-    fn run_for(&mut self, millis: u64) {
+    pub(crate) fn run_for(&mut self, millis: u64) {
         let end = self.now + millis;
         loop {
             let arrival = self.queue.first_key_value().map(|((at, _), _)| *at);
@@ -133,7 +133,7 @@ fn after_missing(names: &[&str], missed: usize, change: impl Fn(&mut Config)) ->
     net
 }
 
-fn digest_of(message: &Message) -> Option<&Digest> {
+pub(crate) fn digest_of(message: &Message) -> Option<&Digest> {
     if let CatchUpField::Digest(digest) = &message.catch_up { Some(digest) } else { None }
 }
 
@@ -299,7 +299,7 @@ fn an_equal_digest_acknowledges_what_it_covers_and_nothing_else() {
     assert_eq!(alice.channel.delivery_state(&second.id), Some(DeliveryState::Unacknowledged));
 }
 
-fn frames(out: &[Transmit]) -> Vec<&Frame> {
+pub(crate) fn frames(out: &[Transmit]) -> Vec<&Frame> {
     out.iter()
         .filter_map(|sent| if let CatchUpField::Frame(frame) = &sent.message.catch_up { Some(&**frame) } else { None })
         .collect()
@@ -360,7 +360,7 @@ fn what_stays_different_is_compared_away_and_fetched_no_more() {
 }
 
 /// A frame of carol to alice.
-fn framed(session: u64, body: FrameBody) -> Message {
+pub(crate) fn framed(session: u64, body: FrameBody) -> Message {
     let frame = Frame::new(session, "alice".into(), Lamport(0), body);
     Message::new(format!("f{session}").into(), "carol".into(), "c".into())
         .tap_mut(|it| it.catch_up = CatchUpField::Frame(Box::new(frame)))

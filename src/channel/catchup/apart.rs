@@ -64,7 +64,7 @@ impl Difference {
         if self.only_here.len().max(self.only_there.len()) > MAX_APART {
             return Apart::default();
         }
-        let lacking = self.only_there.iter().filter(|rid| set.key(rid).is_none());
+        let lacking = self.only_there.iter().filter(|rid| !set.has(rid));
         let (mut theirs, mut until) = (BTreeMap::new(), now.after(REMEMBERED));
         for (rid, (lamport, end)) in lacking.filter_map(|rid| Some((*rid, refused.get(rid, now)?))) {
             theirs.insert(rid, lamport);
@@ -115,7 +115,7 @@ impl Apart {
         for (rid, _) in self.ours.iter().filter(within).filter(|(rid, _)| set.key(rid).is_some()) {
             summary.subtract(&Summary::of(rid));
         }
-        for (rid, _) in self.theirs.iter().filter(within).filter(|(rid, _)| set.key(rid).is_none()) {
+        for (rid, _) in self.theirs.iter().filter(within).filter(|(rid, _)| !set.has(rid)) {
             summary.add(&Summary::of(rid));
         }
         (summary != *ours).then_some(summary)

@@ -55,7 +55,7 @@ impl CatchUp {
     /// An answer to a message of reconciliation.
     fn refine(&mut self, view: &View<'_>, their_floor: Lamport, push: u64, message: &[u8]) {
         self.set.advance(view.channel, view.log, view.floor);
-        let options = self.options(their_floor, Lamport(u64::MAX - 1));
+        let options = self.options(self.set.log_floor(), their_floor, Lamport(u64::MAX - 1));
         let Ok(found) = reconcile::refine(self.set.index(), &options, message) else {
             return self.source_failed(view);
         };
@@ -142,7 +142,10 @@ impl CatchUp {
         if let Some(session) = &mut self.session {
             session.difference = Difference::default();
         }
-        let message = reconcile::initiate(self.set.index(), &self.options(Lamport(0), Lamport(u64::MAX - 1)));
+        let message = {
+            let options = self.options(self.set.log_floor(), Lamport(0), Lamport(u64::MAX - 1));
+            reconcile::initiate(self.set.index(), &options)
+        };
         self.reconcile_with(view, message);
     }
 
@@ -162,6 +165,6 @@ impl CatchUp {
         let wait = self.peers.wait_for(&session.source);
         session.ask(self.exchange, asked, wait, view.now);
         let to = session.source.clone();
-        self.acts.push(Act::Say(Frame::new(self.exchange, to, self.set.floor(), body)));
+        self.acts.push(Act::Say(Frame::new(self.exchange, to, self.set.log_floor(), body)));
     }
 }

@@ -19,12 +19,16 @@ impl CatchUp {
             return None;
         }
         let upper = self.settled_upper(view)?;
-        let places = self.set.places(self.set.floor(), upper);
+        // What only the archive has is left out: it lies below where others can compare.
+        let floor = self.set.log_floor();
+        let places = self.set.places(floor, upper);
         let below = places.len().checked_sub(SHORT + 1).and_then(|more| self.set.index().get(places.start + more));
-        let lower = below.map_or(self.set.floor(), |item| item.lamport);
-        let long = (lower > self.set.floor()).then(|| self.set.range(self.set.floor(), upper));
+        let lower = below.map_or(floor, |item| item.lamport);
+        let long = (lower > floor).then(|| self.set.range(floor, upper));
         (self.syncs, self.owed, self.digest_sent) = (0, false, Some(view.now));
-        Some(Digest::new(upper, self.set.range(lower, upper), long, self.max_frame > 0))
+        let mut digest = Digest::new(upper, self.set.range(lower, upper), long, self.max_frame > 0);
+        digest.archive = self.set.has_archive();
+        Some(digest)
     }
 
     /// The Lamport time up to which a digest speaks: not of what came just now, nor above what was parked lately.
@@ -33,7 +37,7 @@ impl CatchUp {
         let lately = |waiting: &&Waiting| waiting.parked.parked_at_age_ms >= view.parked_since;
         let lowest = view.incoming.iter().take(SHORT).find(lately).map(|waiting| waiting.parked.body.key.lamport);
         let upper = lowest.map_or(upper, |lowest| upper.min(Lamport(lowest.0.saturating_sub(1))));
-        (upper > self.set.floor()).then_some(upper)
+        (upper > self.set.log_floor()).then_some(upper)
     }
 
     /// A digest was received. Where it equals our set, its sender holds all of ours above this time, up to the digest's,

@@ -87,11 +87,11 @@ impl Peers {
         self.0.get(name)?.answers_in
     }
 
-    /// Those that answer frames and may be asked now, heard last first.
+    /// Those that answer frames and may be asked now: archives, then the others, heard last first.
     pub(super) fn sources(&self, now: RunningTime) -> Vec<ParticipantId> {
         let may = |peer: &Peer| peer.digest.frames && peer.not_before <= now;
         let mut sources: Vec<_> = self.0.iter().filter(|(_, peer)| may(peer)).collect();
-        sources.sort_by_key(|(_, peer)| std::cmp::Reverse(peer.heard));
+        sources.sort_by_key(|(_, peer)| std::cmp::Reverse((peer.digest.archive, peer.heard)));
         sources.into_iter().map(|(name, _)| name.clone()).collect()
     }
 
@@ -212,7 +212,7 @@ pub(super) fn back_off(failures: u32) -> Duration {
 /// The long range that both hold decides, for it says most; else the short one. What reaches below our floor says nothing.
 fn compare(digest: &Digest, set: &Held, apart: &Apart, now: RunningTime) -> Compared {
     let ranges = [digest.long.as_ref(), Some(&digest.short)].into_iter().flatten();
-    let mut comparable = ranges.filter(|range| range.lower >= set.floor());
+    let mut comparable = ranges.filter(|range| range.lower >= set.log_floor());
     let Some(theirs) = comparable.next() else { return Compared::Nothing };
     let ours = set.summary(theirs.lower, digest.upper);
     let fingerprint = ours.fingerprint();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::channel::{Channel, Event, Fate, SyncStatus, TransmitKind, clock};
+use crate::channel::{Channel, Event, Fate, ForArchive, SyncStatus, TransmitKind, clock};
 use crate::reconcile::Rid;
 use crate::state::{Body, LogKey};
 use crate::types::{CatchUpField, Lamport, Message, MessageKind, RunningTime, millis};
@@ -45,7 +45,7 @@ impl Channel {
     }
 
     /// Catch-up and what it reads; nothing where it is off.
-    fn catching_up(&mut self) -> Option<(&mut CatchUp, View<'_>)> {
+    pub(in crate::channel) fn catching_up(&mut self) -> Option<(&mut CatchUp, View<'_>)> {
         self.catch_up.as_ref()?;
         let view = View {
             channel: &self.id,
@@ -217,7 +217,7 @@ impl Channel {
         until.is_some_and(|until| self.now.running < until)
     }
 
-    fn carry_out(&mut self) {
+    pub(in crate::channel) fn carry_out(&mut self) {
         let acts = self.catch_up.as_mut().map(|it| it.take_acts()).unwrap_or_default();
         for (number, act) in acts {
             match act {
@@ -230,6 +230,12 @@ impl Channel {
                     message.catch_up = CatchUpField::Frame(Box::new(frame));
                     self.effects.transmit_to(TransmitKind::CatchUp, message, Some(to));
                 }
+                Act::SendArchived(body, to) => {
+                    let message = self.message_of(&body);
+                    self.effects.transmit_to(TransmitKind::CatchUp, message, Some(to));
+                }
+                Act::Read(read) => self.effects.archive.push(ForArchive::Read(*read)),
+                Act::Keep(key) => self.keep_in_archive(&key),
                 Act::Send(key, to) => {
                     let Some(body) = self.log.get(&key).map(|logged| logged.body.clone()) else { continue };
                     let message = self.message_of(&body);

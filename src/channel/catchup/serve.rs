@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use crate::channel::archive::ArchiveRead;
 use crate::channel::known::Standing;
 use crate::reconcile::{self, Rid};
-use crate::types::{Frame, FrameBody, Lamport, MessageId, ParticipantId, RunningTime};
+use crate::types::{Frame, FrameBody, Lamport, MessageId, ParticipantId, RunningTime, millis};
 
 use super::bucket::Bucket;
 use super::session::FETCHED;
@@ -16,8 +17,10 @@ use super::{Act, CatchUp, MAX_FRAME, MAX_IDS, MAX_LACKING, OTHER_RULES, RULES, V
 const FRAMES: (u64, u64) = (16, 64);
 /// Bytes of messages sent for catch-up a second, and at once: 8 MiB a minute.
 const BYTES: (u64, u64) = ((8 << 20) / 60, 8 << 20);
+/// Bytes of messages sent from the archive a second, and at once: it is there to give much.
+const ARCHIVED_BYTES: (u64, u64) = ((64 << 20) / 60, 64 << 20);
 /// A participant that cannot answer now is to be asked again after so long.
-const RETRY: Duration = Duration::from_secs(2);
+pub(super) const RETRY: Duration = Duration::from_secs(2);
 /// What was found missing by somebody's question may come with its messages: so long it is waited for.
 const LACKING_MS: u64 = 1_000;
 
@@ -25,8 +28,11 @@ const LACKING_MS: u64 = 1_000;
 #[derive(Debug)]
 pub(super) struct Serve {
     frames: Bucket,
-    refusals: Bucket,
+    pub(super) refusals: Bucket,
     bytes: Bucket,
+    /// Bytes of messages sent from the archive, and questions to it that are not answered yet.
+    pub(super) archived: Bucket,
+    pub(super) reading: usize,
 }
 
 impl Serve {
@@ -35,6 +41,8 @@ impl Serve {
             frames: Bucket::new(FRAMES.0, FRAMES.1, now),
             refusals: Bucket::new(1, 1, now),
             bytes: Bucket::new(BYTES.0, BYTES.1, now),
+            archived: Bucket::new(ARCHIVED_BYTES.0, ARCHIVED_BYTES.1, now),
+            reading: 0,
         }
     }
 }
@@ -45,8 +53,7 @@ impl CatchUp {
         let ready = self.set.advance(view.channel, view.log, view.floor);
         if !self.serve.frames.take(view.now) || !ready {
             if self.serve.refusals.take(view.now) {
-                let retry_after_ms = u64::try_from(RETRY.as_millis()).unwrap_or(u64::MAX);
-                self.reply(by, frame, FrameBody::Busy { retry_after_ms });
+                self.reply(by, frame, FrameBody::Busy { retry_after_ms: millis(RETRY) });
             }
             return;
         }
@@ -70,7 +77,7 @@ impl CatchUp {
         push: u64,
         message: &[u8],
     ) {
-        let options = self.options(frame.floor, upper);
+        let options = self.options(self.set.floor(), frame.floor, upper);
         // What is no message of reconciliation is not answered.
         let Ok(answer) = reconcile::respond(self.set.index(), &options, message) else { return };
         let place = self.acts.len();
@@ -88,7 +95,7 @@ impl CatchUp {
     /// Somebody who asks holds what we lack.
     fn note_lacking(&mut self, view: &View<'_>, by: &ParticipantId, mut rids: Vec<Rid>) {
         rids.truncate(MAX_LACKING);
-        let lacks = rids.iter().any(|rid| self.set.key(rid).is_none() && !self.refused.has(rid, view.now));
+        let lacks = rids.iter().any(|rid| !self.set.has(rid) && !self.refused.has(rid, view.now));
         if lacks && view.catches_up {
             self.want(Why::Lacking(by.clone(), rids), view.now, LACKING_MS + view.random % LACKING_MS);
         }
@@ -96,11 +103,15 @@ impl CatchUp {
 
     fn send_fetched(&mut self, view: &View<'_>, by: &ParticipantId, frame: &Frame, rids: &[[u8; 32]]) {
         let (mut sent, mut gone, mut more) = (0, Vec::new(), rids.len() > FETCHED);
+        let mut archived = Vec::new();
         let mut left = self.serve.bytes.left(view.now).min(MAX_FRAME as u64);
         for rid in rids.iter().take(FETCHED) {
             let key = self.set.key(&Rid(*rid)).filter(|key| view.log.get(key).is_some());
             match key.cloned() {
-                None => gone.push(*rid),
+                None => match self.set.archived_item(&Rid(*rid)) {
+                    Some(item) => archived.push(item),
+                    None => gone.push(*rid),
+                },
                 Some(_) if left == 0 => more = true,
                 Some(key) => {
                     left = left.saturating_sub(self.send_one(view, by, key));
@@ -108,7 +119,10 @@ impl CatchUp {
                 }
             }
         }
-        self.reply(by, frame, FrameBody::End { sent, gone, more, evicted: Vec::new() });
+        if archived.is_empty() {
+            return self.reply(by, frame, FrameBody::End { sent, gone, more, evicted: Vec::new() });
+        }
+        self.read(view, ArchiveRead { items: archived, to: by.clone(), exchange: frame.session, sent, gone, more });
     }
 
     /// Sends what is in the log, and says what has left it.
@@ -122,7 +136,12 @@ impl CatchUp {
                     left = left.saturating_sub(self.send_one(view, by, key));
                     sent += 1;
                 }
-                None if view.known.standing(id) == Standing::Delivered => evicted.push(id.clone()),
+                // What an archive may have is found by comparing with it.
+                None if view.known.standing(id) == Standing::Delivered
+                    && view.known.key(id).is_none_or(|key| !self.set.may_be_archived(&key)) =>
+                {
+                    evicted.push(id.clone());
+                }
                 None => {}
             }
         }
@@ -153,7 +172,7 @@ impl CatchUp {
         cost
     }
 
-    fn reply(&mut self, by: &ParticipantId, frame: &Frame, body: FrameBody) {
+    pub(super) fn reply(&mut self, by: &ParticipantId, frame: &Frame, body: FrameBody) {
         self.acts.push(Act::Say(Frame::new(frame.session, by.clone(), self.set.floor(), body)));
     }
 }

@@ -16,6 +16,8 @@ use crate::reconcile::{Item, Rid, SetIndex, Summary, rid_of};
 use crate::state::{Body, LogKey};
 use crate::types::{ChannelId, DigestRange, Lamport, MessageId};
 
+use super::archived::Archived;
+
 /// Bytes hashed in one slice; one message more may be.
 pub(super) const SLICE_BYTES: usize = 512 << 10;
 /// What a message costs beside its content, in bytes hashed.
@@ -28,10 +30,12 @@ const MANY: usize = 1_024;
 /// The set.
 #[derive(Debug)]
 pub(super) struct Held {
-    index: SetIndex,
-    keys: IdMap<Rid, LogKey>,
-    /// All in it lies above.
-    floor: Lamport,
+    pub(super) index: SetIndex,
+    pub(super) keys: IdMap<Rid, LogKey>,
+    /// What is logged at or below this time is not in it.
+    pub(super) floor: Lamport,
+    /// What an archive keeps below; none without one.
+    pub(super) archived: Option<Archived>,
     /// The log was walked up to this place.
     walked: LogKey,
     /// How many messages entered above it since, or more.
@@ -46,6 +50,7 @@ impl Held {
             index: SetIndex::new(),
             keys: HashMap::with_hasher(keys),
             floor: Lamport(0),
+            archived: None,
             walked: before_all(Lamport(0)),
             above: MANY,
             noted: Vec::new(),
@@ -69,6 +74,9 @@ impl Held {
         let item = item_of(channel, body);
         self.index.remove(&item);
         self.keys.remove(&item.rid);
+        if let Some(archived) = &mut self.archived {
+            archived.forget(&item);
+        }
     }
 
     /// Takes a slice of what is missing in; says whether nothing is any more.
@@ -115,8 +123,19 @@ impl Held {
         &self.index
     }
 
+    /// Where it begins: lower with an archive.
     pub(super) fn floor(&self) -> Lamport {
+        self.archived.as_ref().map_or(self.floor, |archived| archived.low().min(self.floor))
+    }
+
+    /// Where what can be taken in begins: what lies below has no place in the log.
+    pub(super) fn log_floor(&self) -> Lamport {
         self.floor
+    }
+
+    /// Whether a message is in it.
+    pub(super) fn has(&self, rid: &Rid) -> bool {
+        self.keys.contains_key(rid) || self.archived_item(rid).is_some()
     }
 
     /// The place of a message in the log.
@@ -141,15 +160,22 @@ impl Held {
         self.index.summary(self.places(lower, upper))
     }
 
-    fn move_floor(&mut self, floor: Lamport) {
-        while let Some(first) = self.index.first().filter(|first| first.lamport <= floor) {
-            self.index.remove(&first);
-            self.keys.remove(&first.rid);
+    pub(super) fn move_floor(&mut self, floor: Lamport) {
+        match &self.archived {
+            Some(_) => self.move_floor_over_archive(floor),
+            None => self.drop_up_to(floor),
         }
         if floor < self.floor || self.walked < before_all(floor) {
             self.walk_from(floor);
         }
         self.floor = floor;
+    }
+
+    fn drop_up_to(&mut self, floor: Lamport) {
+        while let Some(first) = self.index.first().filter(|first| first.lamport <= floor) {
+            self.index.remove(&first);
+            self.keys.remove(&first.rid);
+        }
     }
 
     /// The log is walked once more, from this time on.
@@ -166,7 +192,7 @@ pub(super) fn hashed_bytes(body: &Body) -> usize {
 }
 
 /// The item that stands for a message.
-pub(super) fn item_of(channel: &ChannelId, body: &Body) -> Item {
+pub(in crate::channel) fn item_of(channel: &ChannelId, body: &Body) -> Item {
     let content = Sha256::digest(&body.content).into();
     let causal = body.causal_history.iter().map(|entry| &entry.id);
     let rid = rid_of(channel, &body.key.id, &body.sender, body.key.lamport, causal, &content);

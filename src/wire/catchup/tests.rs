@@ -89,10 +89,11 @@ fn frames_are_written_as_prost_writes_them_and_read_again() {
 
 fn digest() -> (Digest, proto::Digest) {
     let range = |lower, count| DigestRange::new(Lamport(lower), count, [9; 16]);
-    let ours = Digest::new(Lamport(1_000), range(900, 5), Some(range(0, 50)), false);
+    let mut ours = Digest::new(Lamport(1_000), range(900, 5), Some(range(0, 50)), false);
+    ours.archive = true;
     let range = |below, count| proto::DigestRange { below, count, fingerprint: Bytes::copy_from_slice(&[9; 16]) };
     let (short, long) = (Some(range(100, 5)), Some(range(1_000, 50)));
-    (ours, proto::Digest { upper: 1_000, short, long, no_frames: true })
+    (ours, proto::Digest { upper: 1_000, short, long, no_frames: true, archive: true })
 }
 
 #[test]
@@ -106,7 +107,9 @@ fn digests_are_written_as_prost_writes_them_and_take_72_bytes() {
     // A log of 100,000 messages over a month.
     let now = 1_796_000_000_000;
     let large = Digest::new(Lamport(now), range(now - 1_000_000, 256), Some(range(now - (30 << 26), 100_000)), true);
-    assert!(CatchUpField::Digest(Box::new(large)).encoded_len() <= 72);
+    assert!(CatchUpField::Digest(Box::new(large.clone())).encoded_len() <= 72);
+    let with_archive = Digest { archive: true, ..large };
+    assert!(CatchUpField::Digest(Box::new(with_archive)).encoded_len() <= 74);
 }
 
 #[test]

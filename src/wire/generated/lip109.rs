@@ -71,6 +71,9 @@ pub struct Digest {
     /// its sender answers no frames
     #[prost(bool, tag = "4")]
     pub no_frames: bool,
+    /// its sender serves from an archive, also what its log has no more
+    #[prost(bool, tag = "5")]
+    pub archive: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DigestRange {
