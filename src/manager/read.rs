@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use super::{ManagerError, ReliabilityManager};
-use crate::channel::{Cursor, Deliveries, DeliveryState, IncomingView, OutgoingView, RequestView, ResponseView, Stats};
+use crate::channel::{
+    Cursor, Deliveries, DeliveryState, IncomingView, OutgoingView, RequestView, ResponseView, Stats, SyncStatus,
+};
 use crate::state::{ChannelData, Logged};
 use crate::store::PersistenceError;
 use crate::types::{ChannelId, MessageId, ParticipantId};
@@ -41,6 +43,11 @@ impl ReliabilityManager {
     /// first: up to 32 participants, of the last 1,024 such messages.
     pub fn acknowledged_by(&self, channel: &ChannelId, id: &MessageId) -> Result<Vec<ParticipantId>, ManagerError> {
         self.cell(channel)?.read(|channel| channel.acknowledged_by(id).to_vec())
+    }
+
+    /// How far catching up is, as the last [`Event::SyncStatus`](crate::channel::Event::SyncStatus) told it.
+    pub fn sync_status(&self, channel: &ChannelId) -> Result<SyncStatus, ManagerError> {
+        self.cell(channel)?.read(|channel| channel.sync_status())
     }
 
     /// Own messages that nobody has acknowledged yet.
