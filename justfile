@@ -29,7 +29,7 @@ sim seeds="2000":
 demo *arguments:
     cargo run --release -- demo {{ arguments }}
 
-# libsds.so, libsds.a, libsds.h and libsds.pc below PREFIX.
+# libsds.so and libsds.a, their headers and pkg-config files below PREFIX.
 install-libsds prefix:
     crates/ffi/install.sh {{ prefix }}
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install.sh PREFIX: builds libsds and puts libraries, header and a pkg-config file below PREFIX.
+# install.sh PREFIX: builds libsds and puts libraries, headers and pkg-config files below PREFIX.
 set -euo pipefail
 
 if [[ $# -ne 1 ]]; then
@@ -17,17 +17,23 @@ version="$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)"
 install -d "$prefix/lib/pkgconfig" "$prefix/include"
 install -m 755 "$built/libsds.so" "$prefix/lib/"
 install -m 644 "$built/libsds.a" "$prefix/lib/"
-install -m 644 "$package/include/libsds.h" "$prefix/include/"
-cat >"$prefix/lib/pkgconfig/libsds.pc" <<EOF
+install -m 644 "$package"/include/* "$prefix/include/"
+
+# describe NAME DESCRIPTION: what pkg-config tells under this name. The library is one.
+describe() {
+    cat >"$prefix/lib/pkgconfig/$1.pc" <<EOF
 prefix=$prefix
 libdir=\${prefix}/lib
 includedir=\${prefix}/include
 
-Name: libsds
-Description: Scalable Data Sync, the C interface of nim-sds
+Name: $1
+Description: $2
 Version: $version
 Libs: -L\${libdir} -lsds
 Libs.private: -lpthread -ldl -lm
 Cflags: -I\${includedir}
 EOF
+}
+describe libsds "Scalable Data Sync, the C interface of nim-sds"
+describe reliable_channel "Group messaging made reliable over any lossy broadcast"
 echo "libsds $version is in $prefix"

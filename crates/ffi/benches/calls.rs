@@ -18,6 +18,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sds::abi::*;
+use sds::rc::calls::*;
+use sds::rc::channels::*;
+use sds::rc::code::rc_code::RC_OK;
+use sds::rc::event::*;
+use sds::rc::hear::*;
+use sds::rc::options::*;
+use sds::rc::types::*;
 
 static EVENTS: AtomicU64 = AtomicU64::new(0);
 const PAIRS: usize = 1_000;
@@ -56,6 +63,11 @@ fn main() {
     unsafe { SdsCleanupReliabilityManager(manager(), Some(ignore), ptr::null_mut()) };
     managers(1_000, false);
     managers(1_000, true);
+    rc_managers(1_000, false);
+    rc_managers(1_000, true);
+    for size in [256, 4_096] {
+        rc_pairs(size, rounds);
+    }
     for (size, events) in [(256, true), (256, false), (4_096, true)] {
         pairs(size, events, rounds);
     }
@@ -98,6 +110,17 @@ fn pairs(size: usize, events: bool, rounds: usize) {
         wraps.push(wrapping);
         unwraps.push(unwrapping);
     }
+    show(
+        &format!("{size} B, {}, a text of {} bytes", if events { "events heard" } else { "no events heard" }, text.1),
+        &wraps,
+        &unwraps,
+    );
+    for ctx in [sender, receiver] {
+        unsafe { SdsCleanupReliabilityManager(ctx, Some(ignore), ptr::null_mut()) };
+    }
+}
+
+fn show(title: &str, wraps: &[Spent], unwraps: &[Spent]) {
     let shown = |what: &str, spent: &[Spent]| {
         let mut clock: Vec<f64> = spent.iter().map(|spent| spent.clock.as_secs_f64() * 1e6 / PAIRS as f64).collect();
         let mut thread: Vec<f64> = spent.iter().map(|spent| spent.thread.as_secs_f64() * 1e6 / PAIRS as f64).collect();
@@ -109,13 +132,109 @@ fn pairs(size: usize, events: bool, rounds: usize) {
             clock[0], clock[middle], thread[0], thread[middle]
         );
     };
-    println!("{size} B, {}, a text of {} bytes", if events { "events heard" } else { "no events heard" }, text.1);
-    shown("wrap", &wraps);
-    shown("unwrap", &unwraps);
-    let both: Vec<Spent> = wraps.iter().zip(&unwraps).map(|(a, b)| a.and(b)).collect();
+    println!("{title}");
+    shown("wrap", wraps);
+    shown("unwrap", unwraps);
+    let both: Vec<Spent> = wraps.iter().zip(unwraps).map(|(a, b)| a.and(b)).collect();
     shown("both", &both);
-    for ctx in [sender, receiver] {
-        unsafe { SdsCleanupReliabilityManager(ctx, Some(ignore), ptr::null_mut()) };
+}
+
+fn text(text: &str) -> rc_bytes {
+    rc_bytes { data: text.as_ptr(), len: text.len() }
+}
+
+fn rc_manager_named(name: &str) -> *mut rc_manager {
+    let mut made = ptr::null_mut();
+    unsafe {
+        let options = rc_options_new(text(name));
+        assert_eq!(rc_open(options, &raw mut made), RC_OK);
+        rc_options_free(options);
+        made
+    }
+}
+
+/// As [`pairs`], through `reliable_channel.h`, in the dialect of LIP-109; events are asked for after each pair.
+fn rc_pairs(size: usize, rounds: usize) {
+    let (sender, receiver) = (rc_manager_named("alice"), rc_manager_named("bob"));
+    for manager in [sender, receiver] {
+        assert_eq!(unsafe { rc_join(manager, text("bench")) }, RC_OK);
+    }
+    let content: Vec<u8> = (0..size).map(|at| at as u8).collect();
+    let content = rc_bytes { data: content.as_ptr(), len: size };
+    let none = rc_bytes { data: ptr::null(), len: 0 };
+    let (mut wraps, mut unwraps, mut len) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..rounds {
+        let (mut wrapping, mut unwrapping) = (Spent::default(), Spent::default());
+        for pair in 0..PAIRS {
+            let mut made = rc_buffer { data: ptr::null_mut(), len: 0 };
+            let into = &raw mut made;
+            wrapping.add(|| unsafe {
+                assert_eq!(rc_wrap(sender, text("bench"), none, content, ptr::null_mut(), into), RC_OK);
+            });
+            len = made.len;
+            unwrapping.add(|| unsafe {
+                let mut unwrapped = ptr::null_mut();
+                let message = rc_bytes { data: made.data, len: made.len };
+                assert_eq!(rc_unwrap(receiver, message, &raw mut unwrapped), RC_OK);
+                black_box((*unwrapped).message.content.len);
+                rc_unwrapped_free(unwrapped);
+                rc_buffer_free(into);
+            });
+            if pair % 8 == 7 {
+                rc_acknowledge(receiver, sender, none);
+            }
+            for manager in [sender, receiver] {
+                rc_ask(manager);
+            }
+        }
+        wraps.push(wrapping);
+        unwraps.push(unwrapping);
+    }
+    show(&format!("{size} B through rc_*, a message of {len} bytes"), &wraps, &unwraps);
+    for manager in [sender, receiver] {
+        assert_eq!(rc_close(manager), RC_OK);
+    }
+}
+
+fn rc_acknowledge(from: *mut rc_manager, to: *mut rc_manager, none: rc_bytes) {
+    let mut made = rc_buffer { data: ptr::null_mut(), len: 0 };
+    unsafe {
+        assert_eq!(rc_wrap(from, text("bench"), none, text("ok"), ptr::null_mut(), &raw mut made), RC_OK);
+        let message = rc_bytes { data: made.data, len: made.len };
+        assert_eq!(rc_unwrap(to, message, ptr::null_mut()), RC_OK);
+        rc_buffer_free(&raw mut made);
+    }
+}
+
+/// Takes all events there are.
+fn rc_ask(manager: *mut rc_manager) {
+    let mut event: *mut rc_event = ptr::null_mut();
+    unsafe {
+        while rc_next_event(manager, 0, &raw mut event) == RC_OK {
+            rc_event_free(event);
+        }
+    }
+}
+
+/// As [`managers`], through `reliable_channel.h`.
+fn rc_managers(number: usize, with_channel: bool) {
+    let before = taken();
+    let made: Vec<*mut rc_manager> = (0..number).map(|at| rc_manager_named(&format!("alice {at}"))).collect();
+    let none = rc_bytes { data: ptr::null(), len: 0 };
+    for &manager in &made {
+        if with_channel {
+            let mut bytes = rc_buffer { data: ptr::null_mut(), len: 0 };
+            unsafe {
+                assert_eq!(rc_join(manager, text("room")), RC_OK);
+                assert_eq!(rc_wrap(manager, text("room"), none, text("text"), ptr::null_mut(), &raw mut bytes), RC_OK);
+                rc_buffer_free(&raw mut bytes);
+            }
+        }
+    }
+    std::thread::sleep(Duration::from_secs(12));
+    tell_taken(&format!("{number} managers of rc_*"), number, with_channel, before);
+    for manager in made {
+        assert_eq!(rc_close(manager), RC_OK);
     }
 }
 
@@ -180,17 +299,21 @@ fn managers(number: usize, with_channel: bool) {
     }
     // Threads that told the first events end after 10 s without any.
     std::thread::sleep(Duration::from_secs(12));
+    tell_taken(&format!("{number} managers"), number, with_channel, before);
+    for ctx in made {
+        unsafe { SdsCleanupReliabilityManager(ctx, Some(ignore), ptr::null_mut()) };
+    }
+}
+
+fn tell_taken(what: &str, number: usize, with_channel: bool, before: (u64, u64, usize)) {
     let after = taken();
     println!(
-        "{number} managers{}: {:.1} KB each, {} further threads, {} further descriptors",
+        "{what}{}: {:.1} KB each, {} further threads, {} further descriptors",
         if with_channel { " with a channel and a message each" } else { "" },
         (after.0.saturating_sub(before.0)) as f64 / number as f64,
         after.1 as i64 - before.1 as i64,
         after.2 as i64 - before.2 as i64,
     );
-    for ctx in made {
-        unsafe { SdsCleanupReliabilityManager(ctx, Some(ignore), ptr::null_mut()) };
-    }
 }
 
 /// Kilobytes resident, threads, descriptors.

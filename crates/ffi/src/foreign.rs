@@ -27,7 +27,7 @@ thread_local! {
 
 /// What a host passes along and gets back, untouched.
 #[derive(Clone, Copy, Debug)]
-struct UserData(*mut c_void);
+pub(crate) struct UserData(pub(crate) *mut c_void);
 
 // SAFETY: it is never followed here. The host promises that its callback may be called with it from any thread.
 unsafe impl Send for UserData {}
@@ -55,11 +55,9 @@ impl Callback {
         }
     }
 
-    /// Tells the host an event. What it calls from inside knows that it is inside.
+    /// Tells the host an event.
     pub(crate) fn tell(&self, event: Text) {
-        INSIDE.set(INSIDE.get() + 1);
-        self.call(RET_OK, event);
-        INSIDE.set(INSIDE.get() - 1);
+        inside(|| self.call(RET_OK, event));
     }
 
     fn call(&self, code: c_int, text: Text) {
@@ -69,6 +67,13 @@ impl Callback {
         // alive until after the call: `text` holds it, and `KEPT` for some time more.
         unsafe { (self.call)(code, bytes.as_ptr().cast(), bytes.len(), self.user_data.0) }
     }
+}
+
+/// Calls the host with an event. What it calls from inside knows that it is inside.
+pub(crate) fn inside(call: impl FnOnce()) {
+    INSIDE.set(INSIDE.get() + 1);
+    call();
+    INSIDE.set(INSIDE.get() - 1);
 }
 
 /// Whether this thread is in a callback for an event: it must not wait for one to end.

@@ -5,7 +5,8 @@
 //! gave; [`manager`] does it on the host's thread; the result goes through the host's callback before the call returns.
 //! What happens by itself waits in a queue for each manager (`events`) and is told on threads of the one runtime.
 //!
-//! `docs/libsds.md` has every call with ownership, threads and errors.
+//! `docs/libsds.md` has every call with ownership, threads and errors. Besides, [`rc`] is the C interface that programs would
+//! choose that have none yet.
 
 pub mod abi;
 mod answer;
@@ -15,6 +16,7 @@ mod foreign;
 mod handles;
 mod kept;
 mod manager;
+pub mod rc;
 mod runtime;
 mod sync;
 mod text;

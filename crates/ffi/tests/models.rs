@@ -1,6 +1,6 @@
-//! The table of handles and the queue of events under every order of their threads' steps, by the model checker loom.
+//! The table of handles and the two queues of events under every order of their threads' steps, by the model checker loom.
 //!
-//! The two files are built here a second time, with loom's locks. A scene that does not hold ends the program with the
+//! The three files are built here a second time, with loom's locks. A scene that does not hold ends the program with the
 //! order of steps that broke it.
 
 #![allow(clippy::unwrap_used, dead_code, unused_imports)]
@@ -9,12 +9,27 @@ mod sync {
     pub(crate) use std::sync::PoisonError;
 
     pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+
+    /// Time does not pass here.
+    pub(crate) fn wait_within<'a, T>(
+        changed: &Condvar,
+        mut guard: MutexGuard<'a, T>,
+        _: std::time::Duration,
+        mut quiet: impl FnMut(&mut T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        while quiet(&mut guard) {
+            guard = changed.wait(guard).unwrap();
+        }
+        guard
+    }
 }
 
 #[path = "../src/events.rs"]
 mod events;
 #[path = "../src/handles.rs"]
 mod handles;
+#[path = "../src/rc/polled.rs"]
+mod polled;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,9 +37,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use events::Events;
 use handles::Handles;
 use loom::thread;
+use polled::{Asked, Polled, Signal};
 
 fn main() {
-    let scenes: [(&str, fn()); 6] = [
+    let scenes: [(&str, fn()); 8] = [
         ("of_two_who_give_a_handle_back_one_gets_the_value", of_two_who_give_a_handle_back_one_gets_the_value),
         ("a_handle_never_finds_a_later_value", a_handle_never_finds_a_later_value),
         ("handles_made_at_the_same_time_differ", handles_made_at_the_same_time_differ),
@@ -34,6 +50,8 @@ fn main() {
             after_closing_nothing_is_told_and_nobody_is_being_called,
         ),
         ("after_a_change_the_one_before_is_not_called", after_a_change_the_one_before_is_not_called),
+        ("whoever_asks_gets_each_event_once_and_then_the_end", whoever_asks_gets_each_event_once_and_then_the_end),
+        ("the_signal_is_set_while_something_waits", the_signal_is_set_while_something_waits),
     ];
     for (name, scene) in scenes {
         scene();
@@ -172,5 +190,65 @@ fn after_a_change_the_one_before_is_not_called() {
         other.join().unwrap();
         assert_eq!(of_the_first(&scene), before);
         assert_eq!(scene.heard().len(), 2, "none is lost");
+    });
+}
+
+/// Whether an event loop would be woken.
+#[derive(Clone, Default)]
+struct Woken(Arc<std::sync::atomic::AtomicBool>);
+
+impl Signal for Woken {
+    fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+        thread::yield_now();
+    }
+
+    fn clear(&self) {
+        thread::yield_now();
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+fn whoever_asks_gets_each_event_once_and_then_the_end() {
+    every_order(3, || {
+        let queue = Arc::new(Polled::<usize, Woken>::new());
+        let asking = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                let mut got = Vec::new();
+                while let Asked::Event(event) = queue.next_within(std::time::Duration::MAX) {
+                    got.push(event);
+                }
+                got
+            })
+        };
+        queue.push(1, 1);
+        queue.push(2, 1);
+        let mut got: Vec<usize> = match queue.try_next() {
+            Asked::Event(event) => vec![event],
+            _ => Vec::new(),
+        };
+        queue.close();
+        got.extend(asking.join().unwrap());
+        got.sort_unstable();
+        assert_eq!(got, [1, 2]);
+        assert_eq!(queue.next(), Asked::Ended);
+    });
+}
+
+fn the_signal_is_set_while_something_waits() {
+    every_order(3, || {
+        let queue = Arc::new(Polled::<usize, Woken>::new());
+        let woken = queue.signal(|| Ok::<_, ()>(Woken::default()), Woken::clone).unwrap();
+        let pushing = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                queue.push(1, 1);
+                queue.push(2, 1);
+            })
+        };
+        let taken = (0..2).filter(|_| matches!(queue.try_next(), Asked::Event(_))).count();
+        pushing.join().unwrap();
+        assert_eq!(woken.0.load(Ordering::SeqCst), taken < 2, "{taken} taken of two");
     });
 }

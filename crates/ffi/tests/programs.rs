@@ -51,6 +51,33 @@ fn churn_for_some_seconds_takes_no_more_and_more() {
     assert_eq!(*last_descriptors, first[2], "{said}");
 }
 
+#[test]
+fn the_c_interface_keeps_what_its_header_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let snapshot = folder.path().join("snapshot");
+    std::fs::write(&snapshot, saved_by_nim()).unwrap();
+    let arguments = [folder.path().to_str().unwrap(), snapshot.to_str().unwrap(), "channel-1", "alice"];
+    let said = run("rc_scenarios", &Link::Shared, &arguments, "10 scenarios");
+    assert!(said.is_none_or(|said| said.contains("2 messages of nim-sds")));
+}
+
+fn saved_by_nim() -> Vec<u8> {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/nim/snapshots.json");
+    let all: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(vectors).unwrap()).unwrap();
+    let whole = all["vectors"].as_array().unwrap().iter().find(|vector| vector["name"] == "meta + 2 history").unwrap();
+    hex::decode(whole["hex"].as_str().unwrap()).unwrap()
+}
+
+#[test]
+fn the_example_in_c_ends_well() {
+    run("../../examples/talk", &Link::Shared, &[], "are you there?");
+}
+
+#[test]
+fn the_example_in_cpp_ends_well() {
+    run("../../examples/talk.cpp", &Link::Shared, &[], "bob has it");
+}
+
 enum Link {
     Shared,
     Static,
@@ -58,21 +85,24 @@ enum Link {
 
 /// Compiles and runs a program; it must end well and say this. `None` where it was skipped.
 fn run(name: &str, link: &Link, arguments: &[&str], says: &str) -> Option<String> {
-    let compiler = env::var("CC").unwrap_or_else(|_| "cc".into());
+    let (variable, default, standard) =
+        if name.ends_with(".cpp") { ("CXX", "c++", "-std=c++17") } else { ("CC", "cc", "-std=c11") };
+    let source = if name.ends_with(".cpp") { name.to_owned() } else { format!("{name}.c") };
+    let compiler = env::var(variable).unwrap_or_else(|_| default.into());
     if Command::new(&compiler).arg("--version").output().is_err() {
-        assert!(env::var("RC_FFI").as_deref() != Ok("required"), "there is no C compiler ({compiler})");
-        println!("SKIPPED: {name}.c, because there is no C compiler ({compiler})");
+        assert!(env::var("RC_FFI").as_deref() != Ok("required"), "there is no compiler for it ({compiler})");
+        println!("SKIPPED: {source}, because there is no compiler for it ({compiler})");
         return None;
     }
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join(name);
+    let program = folder.path().join("program");
     let libraries = libraries();
     let mut command = Command::new(&compiler);
-    command.args(["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-O1", "-pthread"]);
+    command.args([standard, "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-O1", "-pthread"]);
     command.args(words("RC_FFI_CFLAGS"));
     command.arg("-I").arg(package.join("include"));
-    command.arg("-o").arg(&program).arg(package.join(format!("tests/c/{name}.c")));
+    command.arg("-o").arg(&program).arg(package.join("tests/c").join(source));
     let linked = words("RC_FFI_LINK");
     match link {
         _ if !linked.is_empty() => {
