@@ -40,6 +40,7 @@ pub mod view;
 
 mod acknowledgers;
 mod archive;
+mod authentic;
 mod batch;
 mod budget;
 mod catchup;
@@ -89,7 +90,7 @@ use std::time::Duration;
 pub use archive::{ArchiveRead, ForArchive, item_of};
 pub use config::{Config, ConfigError, FilterEvidence, Join, response_groups, response_groups_in};
 pub use contract::{ChannelError, Context, Fate, Input, Outcome, Received, Step, Transmit, TransmitKind};
-pub use event::{Delivery, Event, Limit, Position};
+pub use event::{Delivery, Event, Forgery, Limit, Position};
 pub use restore::RestoreError;
 pub use view::{
     Cursor, Deliveries, DeliveryState, IncomingView, OutgoingView, Renumbered, RequestView, ResponseView, Stats,
@@ -133,6 +134,7 @@ pub struct Channel {
     sync: sync::Schedule,
     company: company::Company,
     echoes: echoes::Echoes,
+    heard: authentic::Heard,
     acknowledgers: acknowledgers::Acknowledgers,
     incarnations: incarnations::Incarnations,
     batches: batch::Batches,
@@ -254,6 +256,7 @@ impl Channel {
         self.stats.limits_hit += self.effects.limits;
         self.effects.limits = 0;
         self.stats.limits_hit += u64::from(outcome.as_ref().is_err_and(ChannelError::is_limit));
+        self.sign_transmissions();
         self.refresh_meta();
         let waiting = self.meta != self.saved || self.requests.is_unsaved();
         let save = if self.effects.saves() || self.meta_changed() || checkpoint && waiting {

@@ -9,6 +9,7 @@ mod channel;
 mod filter;
 mod interop;
 mod segment;
+mod signed;
 mod snapshot;
 #[cfg(feature = "redb")]
 mod store;
@@ -18,6 +19,7 @@ pub use channel::channel;
 pub use filter::filter;
 pub use interop::interop;
 pub use segment::segment;
+pub use signed::signed;
 pub use snapshot::snapshot;
 #[cfg(feature = "redb")]
 pub use store::store;
@@ -32,6 +34,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("filter", filter),
     ("interop", interop),
     ("segment", segment),
+    ("signed", signed),
     ("snapshot", snapshot),
     #[cfg(feature = "redb")]
     ("store", store),

@@ -27,6 +27,7 @@
 //! - [`filter`]: summaries of received ids, our own and those of others.
 //! - [`reconcile`]: what two sets of messages differ in, without telling all of either.
 //! - [`segment`]: payloads too large for one message, split and put together again.
+//! - [`authenticity`]: who said it. What is signed, and the trait of whoever signs and checks.
 //! - [`wire`]: bytes to messages and back, per dialect, within limits.
 //! - [`snapshot`]: what is saved to bytes and back, versioned and with checksums, for whoever keeps it.
 //! - [`channel`]: one conversation as a state machine. An input in, a step out; this is the protocol.
@@ -40,6 +41,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod authenticity;
 pub mod channel;
 #[cfg(feature = "store")]
 pub mod executor;

@@ -179,6 +179,7 @@ impl ReliabilityManager {
         mut config: Config,
     ) -> Result<(), ManagerError> {
         config.confirm_deliveries |= self.shared.callbacks.hear_deliveries();
+        config.authenticator = config.authenticator.or_else(|| self.shared.config.authenticator.clone());
         config.validate()?;
         builder::fits(&config, self.shared.max_value_bytes)?;
         self.shared.open(&channel.into(), &Arc::new(config)).await

@@ -15,6 +15,7 @@ mod bug;
 mod clock;
 mod driven;
 mod hostile;
+mod keys;
 mod liar;
 mod medium;
 mod net;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use self::row::{Place, Row, RowKey};
-use crate::types::{Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
+use crate::types::{Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, Signature, WallTime};
 
 /// Position in the log: logical time, then id bytes ascending (docs/protocol.md section 6).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,13 +36,15 @@ pub struct Body {
     pub causal_history: Vec<HistoryEntry>,
     /// Application content, never empty.
     pub content: Bytes,
+    /// Its author's signature of all this, where it has one (docs/protocol.md section 14).
+    pub signature: Option<Signature>,
 }
 
 impl Body {
     /// A message that depends on nothing.
     #[must_use]
     pub fn new(key: LogKey, sender: ParticipantId, content: Bytes) -> Self {
-        Self { key, sender, causal_history: Vec::new(), content }
+        Self { key, sender, causal_history: Vec::new(), content, signature: None }
     }
 }
 

@@ -12,10 +12,12 @@ use bytes::Bytes;
 
 mod catchup;
 mod dialect;
+mod signature;
 mod size;
 
 pub use catchup::{CatchUpField, Digest, DigestRange, Frame, FrameBody};
 pub use dialect::Dialect;
+pub use signature::Signature;
 pub use size::JS_FILTER_BYTES;
 
 /// Declares an immutable byte-string identifier that is cheap to clone.
@@ -314,6 +316,10 @@ pub struct Message {
     pub content: Bytes,
     /// What it says for catch-up.
     pub catch_up: CatchUpField,
+    /// Its author's signature of what is kept of a content message, which goes with every copy (docs/protocol.md section 14).
+    pub author_signature: Option<Signature>,
+    /// Its sender's signature of all other fields.
+    pub sender_signature: Option<Signature>,
 }
 
 impl Message {
@@ -330,6 +336,8 @@ impl Message {
             repair_request: Vec::new(),
             content: Bytes::new(),
             catch_up: CatchUpField::Absent,
+            author_signature: None,
+            sender_signature: None,
         }
     }
 
@@ -363,6 +371,8 @@ pub struct Limits {
     pub max_content_bytes: usize,
     /// Bytes of one retrieval hint. Default 1 KiB.
     pub max_hint_bytes: usize,
+    /// Bytes of one signature. Default 256; Ed25519 has 64.
+    pub max_signature_bytes: usize,
     /// Repair requests taken in from one message, the rest is skipped. Default 16.
     pub max_requests_per_message: usize,
     /// Messages parked for missing dependencies. Default 10,000.
@@ -393,6 +403,7 @@ impl Default for Limits {
             max_message_bytes: 2 << 20,
             max_content_bytes: 1 << 20,
             max_hint_bytes: 1 << 10,
+            max_signature_bytes: 256,
             max_requests_per_message: 16,
             max_parked: 10_000,
             max_parked_bytes: 64 << 20,

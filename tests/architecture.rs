@@ -14,20 +14,25 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("filter", &["types"]),
     ("reconcile", &["types"]),
     ("state", &["types"]),
+    ("authenticity", &["types"]),
     ("segment", &["types"]),
     ("wire", &["types", "state", "filter"]),
     ("snapshot", &["types", "state", "wire"]),
-    ("channel", &["types", "state", "filter", "reconcile", "segment"]),
+    ("channel", &["types", "authenticity", "state", "filter", "reconcile", "segment"]),
     ("store", &["types", "state", "wire", "snapshot"]),
     ("catchup", &["types", "state"]),
     ("transport", &["types"]),
     ("executor", &["types", "state", "channel", "store"]),
-    ("manager", &["types", "filter", "state", "wire", "channel", "store", "executor", "catchup", "transport"]),
-    ("reliable", &["types", "state", "segment", "channel", "store", "manager", "transport"]),
+    (
+        "manager",
+        &["types", "authenticity", "filter", "state", "wire", "channel", "store", "executor", "catchup", "transport"],
+    ),
+    ("reliable", &["types", "authenticity", "state", "segment", "channel", "store", "manager", "transport"]),
     (
         "fuzzing",
         &[
             "types",
+            "authenticity",
             "filter",
             "reconcile",
             "state",
@@ -40,12 +45,38 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "catchup",
         ],
     ),
-    ("sim", &["types", "filter", "state", "reconcile", "wire", "snapshot", "channel", "store", "executor", "catchup"]),
+    (
+        "sim",
+        &[
+            "types",
+            "authenticity",
+            "filter",
+            "state",
+            "reconcile",
+            "wire",
+            "snapshot",
+            "channel",
+            "store",
+            "executor",
+            "catchup",
+        ],
+    ),
 ];
 
 /// Modules that take time and entropy as arguments and touch nothing outside.
-const CORE: &[&str] =
-    &["types", "state", "filter", "reconcile", "segment", "wire", "snapshot", "channel", "executor", "catchup"];
+const CORE: &[&str] = &[
+    "types",
+    "authenticity",
+    "state",
+    "filter",
+    "reconcile",
+    "segment",
+    "wire",
+    "snapshot",
+    "channel",
+    "executor",
+    "catchup",
+];
 
 /// Words that no core module may say.
 const CORE_BANS_WORD: &[&str] = &[

@@ -85,6 +85,19 @@ fn write_the_seeds() {
     for (name, contents) in segments() {
         write("segment", name.into(), contents);
     }
+    for sort in 0..4 {
+        write("signed", format!("{sort}-intact"), vec![sort]);
+        // A byte of each third of the packet, the last one of it, and all after one.
+        for (name, changes) in [
+            ("front", &[20, 0, 1][..]),
+            ("middle", &[100, 0, 0x80]),
+            ("end", &[0, 0x80, 1]),
+            ("both", &[0, 0x80, 1, 66, 0x80, 1]),
+            ("cut", &[70, 0x80, 0, 1]),
+        ] {
+            write("signed", format!("{sort}-{name}"), [&[sort], changes].concat());
+        }
+    }
     peers(write);
     snapshots(write);
     for (name, options, operations) in scripts() {

@@ -171,6 +171,13 @@ fn worlds_that_catch_up_keep_every_invariant() {
     all_hold("worlds_that_catch_up", mixed::run_catching_up);
 }
 
+/// The same with members that sign what they say, and strangers that forge, replay and lie: no invariant makes allowance for
+/// what strangers send.
+#[test]
+fn worlds_that_sign_keep_every_invariant() {
+    all_hold("worlds_that_sign", mixed::run_signed);
+}
+
 /// Seeds that found a defect of the core, each named in the commit that mended it. What a seed draws has changed since for
 /// some, so these worlds need not show the old defect if it comes back.
 #[test]
@@ -222,10 +229,12 @@ fn every_known_bug_is_caught() {
     for bug in Bug::ALL {
         let caught = (0..MOST).find_map(|seed| {
             // What a seed finds without the bug says nothing of it.
-            [mixed::run, mixed::run_as_users_do, mixed::run_with_orders].into_iter().find_map(|run| {
-                let violation = run(seed, Some(*bug)).violations.first()?.to_string();
-                run(seed, None).violations.is_empty().then_some((seed + 1, violation))
-            })
+            [mixed::run, mixed::run_as_users_do, mixed::run_with_orders, mixed::run_signed].into_iter().find_map(
+                |run| {
+                    let violation = run(seed, Some(*bug)).violations.first()?.to_string();
+                    run(seed, None).violations.is_empty().then_some((seed + 1, violation))
+                },
+            )
         });
         match caught {
             Some((seeds, violation)) => println!("{bug:?} caught after {seeds} seeds: {violation}"),

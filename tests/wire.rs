@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use reliable_channel::types::{
-    Dialect, FilterField, HistoryEntry, JS_FILTER_BYTES, Lamport, Limits, Message, MessageKind,
+    Dialect, FilterField, HistoryEntry, JS_FILTER_BYTES, Lamport, Limits, Message, MessageKind, Signature,
 };
 use reliable_channel::wire::{IdRole, WireError, decode, encode};
 use serde_json::Value;
@@ -105,9 +105,10 @@ prop_compose! {
         filter in any_filter(),
         repair_request in prop::collection::vec(any_entry(), 0..5),
         content in any_bytes(20_000),
+        signatures in prop::array::uniform2(prop::option::of(prop::collection::vec(any::<u8>(), 1..256))),
     ) -> Message {
         let lamport = if content.is_empty() { lamport.or(Some(0)) } else { lamport }.map(Lamport);
-        Message::new(id.into(), sender.into(), channel.into()).tap_mut(|it| { it.lamport = lamport; it.causal_history = causal_history; it.filter = filter; it.repair_request = repair_request; it.content = content; })
+        Message::new(id.into(), sender.into(), channel.into()).tap_mut(|it| { it.lamport = lamport; it.causal_history = causal_history; it.filter = filter; it.repair_request = repair_request; it.content = content; [it.author_signature, it.sender_signature] = signatures.map(|bytes| bytes.map(Signature::new)); })
     }
 }
 

@@ -25,6 +25,7 @@ use crate::reconcile::{Item, Options, Rid};
 use crate::state::{Body, LogKey};
 use crate::types::{ChannelId, Frame, FrameBody, Lamport, MessageId, ParticipantId, RunningTime};
 
+use super::Config;
 use super::archive::ArchiveRead;
 use super::incoming::Incoming;
 use super::known::{Keyed, Known};
@@ -69,6 +70,7 @@ const TELL: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View<'a> {
     pub(super) channel: &'a ChannelId,
+    pub(super) config: &'a Config,
     pub(super) log: &'a Log,
     pub(super) incoming: &'a Incoming,
     pub(super) known: &'a Known,
@@ -84,6 +86,13 @@ pub(super) struct View<'a> {
     /// Fresh random bits.
     pub(super) random: u64,
     pub(super) now: RunningTime,
+}
+
+impl View<'_> {
+    /// Whether this message is in the log, and others will believe a copy of it.
+    fn holds(&self, key: &LogKey) -> bool {
+        self.log.get(key).is_some_and(|logged| self.config.may_pass_on(logged))
+    }
 }
 
 /// What catch-up wants done.

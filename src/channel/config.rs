@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::authenticity::SharedAuthenticator;
 use crate::types::{Dialect, Limits};
 
 /// What a newcomer does about history it never had (docs/protocol.md section 5, "Joining").
@@ -50,6 +51,9 @@ pub struct Config {
     pub dialect: Dialect,
     /// What a newcomer does about history it never had.
     pub join: Join,
+    /// Signs all that is sent, and lets nothing unsigned change anything (docs/protocol.md section 14). All participants need
+    /// one. It is not saved. Default: none, and nothing checks who sent a message. nim-sds's dialect has no signatures.
+    pub authenticator: Option<SharedAuthenticator>,
 
     /// Messages kept in the log; the lowest goes first. Default 1,000, as both other implementations.
     pub max_message_history: usize,
@@ -172,6 +176,7 @@ impl Default for Config {
         Self {
             dialect: Dialect::default(),
             join: Join::default(),
+            authenticator: None,
             max_message_history: 1_000,
             max_log_bytes: 32 << 20,
             max_file_bytes: None,
@@ -306,6 +311,18 @@ impl Config {
                 self.acknowledgement_delay.0 <= self.acknowledgement_delay.1,
             ),
             ("filter_error_rate", "between 0.0001 and 0.5", (0.0001..=0.5).contains(&self.filter_error_rate)),
+            (
+                "authenticator",
+                "none in nim-sds's dialect, which has no signatures",
+                self.authenticator.is_none() || self.dialect.has_sync(),
+            ),
+            (
+                "limits.max_signature_bytes",
+                "at least what the authenticator signs with",
+                self.authenticator
+                    .as_ref()
+                    .is_none_or(|authenticator| authenticator.signature_bytes() <= limits.max_signature_bytes),
+            ),
             ("few_error_rate", "between 1e-9 and 0.5", (1e-9..=0.5).contains(&self.few_error_rate)),
             (
                 "filter_evidence",

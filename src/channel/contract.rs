@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ArchiveRead, Event, ForArchive};
+use super::{ArchiveRead, Event, ForArchive, Forgery};
 #[cfg(doc)]
 use super::{Config, Stats};
 use crate::reconcile::Item;
@@ -288,6 +288,14 @@ pub enum ChannelError {
     /// The peer's fault: neither content nor Lamport time.
     #[error("the message has neither content nor a Lamport timestamp")]
     NoKind,
+    /// Nobody knows whose fault: the message is not, or not demonstrably, of who it names (docs/protocol.md section 14).
+    #[error("a message in the name of {sender} is {why}")]
+    NotAuthentic {
+        /// In whose name.
+        sender: ParticipantId,
+        /// What is wrong with it.
+        why: Forgery,
+    },
     /// The peer's fault: the message breaks a limit.
     #[error("a message of {sender} breaks {limit}: {found}, {max} allowed")]
     PeerLimit {

@@ -1,5 +1,6 @@
 //! All that an application can hear of a channel (docs/protocol.md section 12).
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -159,6 +160,18 @@ pub enum Event {
         /// The message.
         id: MessageId,
     },
+    /// Messages came that are not demonstrably of who they name, and changed nothing (docs/protocol.md section 14). Told at most
+    /// once a second.
+    NotAuthentic {
+        /// The last of them.
+        id: MessageId,
+        /// In whose name it came. Who sent it nobody knows.
+        sender: ParticipantId,
+        /// What is wrong with it, and so whose fault it may be.
+        why: Forgery,
+        /// So many since this event was told last.
+        count: u64,
+    },
     /// A sync message.
     SyncReceived {
         /// Its sender.
@@ -228,4 +241,30 @@ pub enum Limit {
     Unconfirmed,
     /// Memory of all channels: this message and all before it left the log and are not known any more; they are too old.
     Stubs,
+}
+
+/// What is wrong with a message that is not demonstrably of who it names (docs/protocol.md section 14).
+///
+/// See the [example](crate::channel#example).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Forgery {
+    /// It has no signature: of a stranger, or of a member that has no authenticator or passes on what it received without.
+    Unsigned,
+    /// Its signature is not of who it names: that one's key is not known, somebody speaks in its name, or it was changed on
+    /// the way.
+    BadSignature,
+    /// Its content is genuine and was taken in; somebody else has put a filter, repair requests or a bad signature on it, which
+    /// were not.
+    Claims,
+}
+
+impl fmt::Display for Forgery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsigned => "not signed",
+            Self::BadSignature => "not signed by that participant",
+            Self::Claims => "genuine, with claims that are not",
+        })
+    }
 }

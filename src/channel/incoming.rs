@@ -242,6 +242,7 @@ mod tests {
                 sender: ParticipantId::from("bob"),
                 causal_history: Vec::new(),
                 content: Bytes::new(),
+                signature: None,
             });
             let parked = Parked { body, seen: WallTime::default(), parked_at_age_ms: 0 };
             incoming.park(parked, (first..first + 10_000).map(id).collect(), 0);

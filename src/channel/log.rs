@@ -21,6 +21,9 @@ const OVERHEAD: usize = 128;
 /// Bytes of an entry of a causal history: its own, those of an allocation for its id, and of its place in the index of ids.
 const ENTRY: usize = 160;
 
+/// Bytes of the allocation of a signature beyond its own.
+const SIGNATURE: usize = 32;
+
 /// What a body costs in memory, in bytes.
 pub(super) fn cost(body: &Body) -> usize {
     let entries: usize = body
@@ -31,7 +34,8 @@ pub(super) fn cost(body: &Body) -> usize {
             ENTRY + entry.id.len() + hint.map_or(0, bytes::Bytes::len) + sender.map_or(0, ParticipantId::len)
         })
         .sum();
-    OVERHEAD + body.key.id.len() + body.sender.len() + body.content.len() + entries
+    let signature = body.signature.as_ref().map_or(0, |signature| SIGNATURE + signature.as_bytes().len());
+    OVERHEAD + body.key.id.len() + body.sender.len() + body.content.len() + entries + signature
 }
 
 fn stub_cost(key: &LogKey, sender: &ParticipantId) -> usize {

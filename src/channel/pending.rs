@@ -88,7 +88,9 @@ impl Channel {
         for body in naming {
             self.note_taken_out(&body);
             let causal_history = without(&body.causal_history, withdrawn, most);
-            let body = Arc::new(Body { causal_history, ..(*body).clone() });
+            let mut body = Body { causal_history, ..(*body).clone() };
+            body.signature = self.signed(&body);
+            let body = Arc::new(body);
             if let Some(logged) = self.log.replace(body, &mut self.known) {
                 self.note_logged(&logged.body.key);
                 self.keep_in_archive(&logged.body.key);

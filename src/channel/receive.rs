@@ -12,6 +12,7 @@ use crate::types::{
     Dialect, FilterField, HistoryEntry, Lamport, Message, MessageId, MessageKind, ParticipantId, millis,
 };
 
+use super::authentic::Word;
 use super::join::{Part, Way};
 use super::known::Standing;
 use super::{Channel, ChannelError, Event, Fate, Outcome, Received, TransmitKind, clock};
@@ -29,9 +30,15 @@ pub(super) enum Need {
 
 impl Channel {
     pub(super) fn receive(&mut self, message: Message, relay: bool) -> Result<Outcome, ChannelError> {
-        let live = relay || message.filter != FilterField::Absent;
         let mut message = self.as_spoken_here(message);
         let kind = self.check_received(&message).inspect_err(|_| self.note_refused(&message))?;
+        let word = self.authenticate(&mut message, kind)?;
+        if word == Word::Again {
+            self.stats.received += 1;
+            self.stats.duplicates += 1;
+            return Ok(self.received(message.id, Fate::Duplicate));
+        }
+        let live = relay || message.filter != FilterField::Absent;
         if kind == MessageKind::Frame {
             self.take_frame(&message);
             return Ok(self.received(message.id, Fate::Frame));
@@ -52,7 +59,7 @@ impl Channel {
         }
         if !echo {
             let random = self.now.random();
-            if !own {
+            if !own && word == Word::Sender {
                 self.company.heard(&message.sender, self.now.running);
             }
             // A sync message that does not name what ours would name is no reason to keep silent; one that names nothing
@@ -64,7 +71,7 @@ impl Channel {
                 }
                 MessageKind::Ephemeral | MessageKind::Frame => false,
             };
-            if speaks_for_us {
+            if speaks_for_us && word == Word::Sender {
                 self.sync.traffic(kind == MessageKind::Content, &self.config, self.now.running, random);
             }
             if !own && kind == MessageKind::Sync && message.causal_history.is_empty() {
@@ -75,8 +82,12 @@ impl Channel {
         } else if self.may_be_of_another_device(&message, kind) {
             self.review_requests(&message);
         }
-        let forward =
-            relay.then(|| Message { filter: FilterField::Absent, repair_request: Vec::new(), ..message.clone() });
+        let forward = relay.then(|| Message {
+            filter: FilterField::Absent,
+            repair_request: Vec::new(),
+            sender_signature: None,
+            ..message.clone()
+        });
         let fate = match kind {
             MessageKind::Frame => Fate::Frame,
             MessageKind::Ephemeral if echo => Fate::Echo,
@@ -249,11 +260,11 @@ impl Channel {
             self.gap.repaired(self.now.running);
         }
         let way = Way { live, new: self.is_new(lamport), asked };
-        let Message { sender, mut causal_history, content, .. } = message;
+        let Message { sender, mut causal_history, content, author_signature: signature, .. } = message;
         for entry in &mut causal_history {
             self.known.recognise(&mut entry.id);
         }
-        let body = Arc::new(Body { key: key.clone(), sender, causal_history, content });
+        let body = Arc::new(Body { key: key.clone(), sender, causal_history, content, signature });
         self.take_into_filter(&key.id);
         let parked = Parked { body, seen: self.now.wall, parked_at_age_ms: since };
         let part = self.part_of(&key, way);

@@ -169,13 +169,14 @@ impl Channel {
             sync,
             company: super::company::Company::default(),
             echoes: super::echoes::Echoes::new(keys),
+            heard: super::authentic::Heard::new(keys),
             acknowledgers: super::acknowledgers::Acknowledgers::new(keys, config.max_message_history),
             incarnations: super::incarnations::Incarnations::new(context),
             batches: super::batch::Batches::default(),
             catch_up: (config.catch_up && config.dialect.has_sync()).then(|| {
                 // No draw of its own: what is drawn after it stays as it was without catch-up.
                 let entropy = now.entropy.rotate_left(21);
-                Box::new(super::catchup::CatchUp::new(config.max_transmit_bytes, keys, entropy, now.running))
+                Box::new(super::catchup::CatchUp::new(config.max_unsigned_bytes(), keys, entropy, now.running))
             }),
             answers: super::waits::Answers::new(&config),
             joining: super::join::Joining::default(),

@@ -45,12 +45,16 @@ impl Channel {
         self.requests_went_out(&message);
 
         let key = LogKey { lamport, id: id.clone() };
-        let body = Arc::new(Body {
+        let mut body = Body {
             key: key.clone(),
             sender: self.participant.clone(),
             causal_history: message.causal_history.clone(),
             content: message.content.clone(),
-        });
+            signature: None,
+        };
+        body.signature = self.signed(&body);
+        message.author_signature.clone_from(&body.signature);
+        let body = Arc::new(body);
         let hash = self.take_into_filter(&id);
         self.append_own(body, &key, hash);
         self.stats.sent += 1;
@@ -115,6 +119,7 @@ impl Channel {
     pub(super) fn resend_message(&mut self, body: &Body) -> Message {
         let mut message = self.message_of(body);
         self.reseed_if_due();
+        message.sender_signature = self.config.room_for_signature();
         message.filter = self.filter.field();
         // nim-sds reads no request on what it knows already.
         if self.config.dialect.has_sync() {
@@ -130,6 +135,8 @@ impl Channel {
         Message {
             sender: body.sender.clone(),
             causal_history: body.causal_history.clone(),
+            author_signature: self.signature_of(body),
+            sender_signature: None,
             ..self.bare_message(body.key.id.clone(), Some(body.key.lamport), body.content.clone())
         }
     }
@@ -290,8 +297,12 @@ impl Channel {
         }
     }
 
+    /// An own message without history, filter and requests, with room for the signatures that it will get.
     pub(super) fn bare_message(&self, id: MessageId, lamport: Option<Lamport>, content: Bytes) -> Message {
+        let signature = self.config.room_for_signature();
         Message {
+            author_signature: signature.clone().filter(|_| lamport.is_some() && !content.is_empty()),
+            sender_signature: signature,
             id,
             sender: self.participant.clone(),
             channel: self.id.clone(),

@@ -210,7 +210,7 @@ impl Channel {
 
     /// Transmits a logged message for others who lack it.
     pub(super) fn rebroadcast(&mut self, body: &Body) {
-        let message = self.message_of(body);
+        let Some(message) = self.copy_of(body) else { return };
         debug_assert_eq!(message.filter, FilterField::Absent);
         self.pace.spend(message.encoded_len(self.config.dialect));
         let id = body.key.id.clone();

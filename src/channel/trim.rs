@@ -63,6 +63,8 @@ impl Config {
             repair_request: vec![request],
             content: if self.dialect.has_sync() { "".into() } else { "x".into() },
             catch_up: CatchUpField::Absent,
+            author_signature: None,
+            sender_signature: self.room_for_signature(),
         };
         let least = message.encoded_len(self.dialect);
         if max < least { Err(ConfigError::TransmitTooSmall { max, least }) } else { Ok(()) }

@@ -161,6 +161,8 @@ pub struct Stats {
     pub duplicates: u64,
     /// Received messages refused.
     pub refused: u64,
+    /// Messages that were not demonstrably of who they name: refused ones, and genuine ones with forged claims.
+    pub forgeries: u64,
     /// Own messages acknowledged.
     pub acknowledged: u64,
     /// Own messages given up.

@@ -113,6 +113,7 @@ fn options(bits: u16) -> Config {
             max_message_bytes: if dialect == Dialect::Lip109 { 1_200 } else { 32 << 10 },
             max_content_bytes: 500,
             max_hint_bytes: 16,
+            max_signature_bytes: 64,
             max_requests_per_message: 3,
             max_parked: 3,
             max_parked_bytes: 1_000,

@@ -183,6 +183,7 @@ fn saved(channel: &str, count: u64) -> ChannelData {
             sender: "bob".into(),
             causal_history: vec![HistoryEntry::new(format!("{channel}{}", at.saturating_sub(1)))],
             content: Bytes::from(vec![at as u8; 300]),
+            signature: None,
         })
     };
     let seen = WallTime::from_millis(1_700_000_000_000);

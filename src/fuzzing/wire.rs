@@ -16,6 +16,7 @@ const TIGHT: Limits = Limits {
     max_message_bytes: 256,
     max_content_bytes: 32,
     max_hint_bytes: 4,
+    max_signature_bytes: 8,
     max_requests_per_message: 2,
     max_parked: 4,
     max_parked_bytes: 1_024,

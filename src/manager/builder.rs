@@ -20,6 +20,7 @@ use super::observer::Observer;
 use super::pool::Pool;
 use super::shared::Shared;
 use super::timers::Timers;
+use crate::authenticity::SharedAuthenticator;
 use crate::channel::{Config, ConfigError};
 use crate::executor::{Common, OnSaveFailure, Options};
 use crate::store::{NoPersistence, Persistence};
@@ -39,6 +40,7 @@ const ROW_BYTES: usize = 4_096;
 pub struct ManagerBuilder {
     participant: ParticipantId,
     config: Config,
+    authenticator: Option<SharedAuthenticator>,
     store: Arc<dyn Persistence>,
     clock: Option<Arc<dyn Clock>>,
     callbacks: Callbacks,
@@ -59,6 +61,7 @@ impl ManagerBuilder {
         Self {
             participant,
             config: Config::default(),
+            authenticator: None,
             store: Arc::new(NoPersistence),
             clock: None,
             callbacks: Callbacks::default(),
@@ -78,6 +81,12 @@ impl ManagerBuilder {
     /// Options of every channel that is opened without its own, and the limits every received message is held to.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// Signs and checks the messages of every channel whose own options name no other ([`Config::authenticator`]). Default: none.
+    pub fn authenticator(mut self, authenticator: impl Into<SharedAuthenticator>) -> Self {
+        self.authenticator = Some(authenticator.into());
         self
     }
 
@@ -174,6 +183,9 @@ impl ManagerBuilder {
     /// [`ManagerError::Entropy`] where the system gives no random bits.
     pub fn build(mut self) -> Result<ReliabilityManager, ManagerError> {
         self.config.confirm_deliveries |= self.callbacks.hear_deliveries();
+        if let Some(authenticator) = self.authenticator {
+            self.config.authenticator = Some(authenticator);
+        }
         self.config.validate()?;
         let max = self.config.limits.max_id_bytes;
         let len = self.participant.len();

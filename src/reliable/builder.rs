@@ -14,6 +14,7 @@ use super::rate_limit::{Pacer, RateLimit};
 use super::router::Router;
 use super::segmentation::Segmentation;
 use super::{Inner, Node, NodeError};
+use crate::authenticity::SharedAuthenticator;
 use crate::channel::Config;
 use crate::manager::{Clock, ReliabilityManager, SystemClock};
 use crate::store::{NoPersistence, Persistence};
@@ -29,6 +30,7 @@ pub struct NodeBuilder {
     transport: Option<Arc<dyn Transport>>,
     store: Arc<dyn Persistence>,
     config: Config,
+    authenticator: Option<SharedAuthenticator>,
     clock: Option<Arc<dyn Clock>>,
     seed: Option<u64>,
     segmentation: Segmentation,
@@ -40,7 +42,8 @@ impl NodeBuilder {
         let store = Arc::new(NoPersistence);
         let segmentation = Segmentation::default();
         let config = Config::default();
-        Self { participant, transport: None, store, config, clock: None, seed: None, segmentation, rate_limit: None }
+        let (transport, authenticator, clock) = (None, None, None);
+        Self { participant, transport, store, config, authenticator, clock, seed: None, segmentation, rate_limit: None }
     }
 
     /// The network. There is no default.
@@ -58,6 +61,13 @@ impl NodeBuilder {
     /// Options of every channel that is joined without its own.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// Signs and checks the messages of every channel that is joined without an own one ([`Config::authenticator`]). Default:
+    /// none.
+    pub fn authenticator(mut self, authenticator: impl Into<SharedAuthenticator>) -> Self {
+        self.authenticator = Some(authenticator.into());
         self
     }
 
@@ -90,7 +100,10 @@ impl NodeBuilder {
     /// # Errors
     /// [`NodeError::NoTransport`]; [`NodeError::Manager`] for options that are refused and outside a runtime;
     /// [`NodeError::RateLimit`] for a limit of nothing, and a count that cannot be read.
-    pub fn build(self) -> Result<Node, NodeError> {
+    pub fn build(mut self) -> Result<Node, NodeError> {
+        if let Some(authenticator) = self.authenticator {
+            self.config.authenticator = Some(authenticator);
+        }
         let transport = self.transport.ok_or(NodeError::NoTransport)?;
         let router = Arc::new(Router::default());
         let mut manager = ReliabilityManager::builder(self.participant)
@@ -129,13 +142,22 @@ pub struct ChannelBuilder {
     channel: ChannelId,
     topic: Option<Topic>,
     config: Option<Config>,
+    authenticator: Option<SharedAuthenticator>,
     segmentation: Option<Segmentation>,
     keys: BTreeMap<u32, Arc<dyn Encryption>>,
 }
 
 impl ChannelBuilder {
     pub(super) fn new(node: Node, channel: ChannelId) -> Self {
-        Self { node, channel, topic: None, config: None, segmentation: None, keys: BTreeMap::new() }
+        Self {
+            node,
+            channel,
+            topic: None,
+            config: None,
+            authenticator: None,
+            segmentation: None,
+            keys: BTreeMap::new(),
+        }
     }
 
     /// Where the channel's messages travel. Default: under the channel's id. Several channels may share a topic.
@@ -147,6 +169,12 @@ impl ChannelBuilder {
     /// Options of this channel. Default: the node's.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Some(config);
+        self
+    }
+
+    /// Signs and checks the channel's messages. Default: what its options name, else the node's.
+    pub fn authenticator(mut self, authenticator: impl Into<SharedAuthenticator>) -> Self {
+        self.authenticator = Some(authenticator.into());
         self
     }
 
@@ -168,12 +196,14 @@ impl ChannelBuilder {
     /// # Errors
     /// As there.
     pub async fn join(self) -> Result<(ReliableChannel, Events), NodeError> {
-        let Self { node, channel, topic, config, segmentation, keys } = self;
+        let Self { node, channel, topic, config, authenticator, segmentation, keys } = self;
         let keys = Keys::new(keys);
         let inner = &node.inner;
         let topic = topic.unwrap_or_else(|| Topic::from(&channel));
         let segmentation = segmentation.unwrap_or(inner.segmentation);
-        let config = config.unwrap_or_else(|| inner.config.clone());
+        let mut config = config.unwrap_or_else(|| inner.config.clone());
+        let of_the_node = || inner.config.authenticator.clone();
+        config.authenticator = authenticator.or(config.authenticator).or_else(of_the_node);
         let config = fitted(config, &*inner.transport, &segmentation, keys.reserved());
         channel::join(inner, channel, Joining { topic, config, segmentation, keys }).await
     }

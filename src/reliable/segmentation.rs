@@ -6,7 +6,9 @@ use super::NodeError;
 use crate::channel::{ChannelError, Config};
 use crate::manager::ManagerError;
 use crate::segment::{Bounds, Mode, Options, SplitError, split};
-use crate::types::{CatchUpField, ChannelId, FilterField, HistoryEntry, Lamport, Message, MessageId, ParticipantId};
+use crate::types::{
+    CatchUpField, ChannelId, FilterField, HistoryEntry, Lamport, Message, MessageId, ParticipantId, Signature,
+};
 
 /// Bytes of segments that a channel's log keeps.
 const MAX_FILE_BYTES: usize = 64 << 20;
@@ -122,6 +124,7 @@ pub(super) fn room(config: &Config, channel: &ChannelId, participant: &Participa
     let id = MessageId::new([b'0'; ID_BYTES]);
     let longest = ParticipantId::new(vec![b'0'; ID_BYTES.max(participant.len())]);
     let entry = HistoryEntry { id: id.clone(), hint: None, sender: Some(longest) };
+    let signature = config.authenticator.as_ref().map(|it| Signature::new(vec![0; it.signature_bytes()]));
     let message = Message {
         id,
         sender: participant.clone(),
@@ -132,6 +135,8 @@ pub(super) fn room(config: &Config, channel: &ChannelId, participant: &Participa
         repair_request: Vec::new(),
         content: Bytes::new(),
         catch_up: CatchUpField::Absent,
+        author_signature: signature.clone(),
+        sender_signature: signature,
     };
     let limits = &config.limits;
     let max = config.max_transmit_bytes.unwrap_or(usize::MAX).min(limits.max_message_bytes);

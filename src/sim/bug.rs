@@ -63,6 +63,8 @@ pub enum Bug {
     ResendIgnored,
     /// A restart forgets the newest mark: of what was withdrawn, lost, or is history.
     LostMark,
+    /// Every signature counts as good, as where nobody checks.
+    StrangersBelieved,
 }
 
 impl Bug {
@@ -92,6 +94,7 @@ impl Bug {
         Self::WithdrawIgnored,
         Self::ResendIgnored,
         Self::LostMark,
+        Self::StrangersBelieved,
     ];
 
     /// Bugs that are a matter of options.

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
+use crate::filter::{IdHash, RollingFilter, RollingFilterConfig};
 use crate::types::{
     CatchUpField, Dialect, FilterField, HistoryEntry, JS_FILTER_BYTES, Lamport, Message, MessageId, ParticipantId,
+    RunningTime, Signature,
 };
 use crate::wire;
 
@@ -69,6 +71,8 @@ impl World {
             repair_request: Vec::new(),
             content: Bytes::from(format!("hostile {nonce:x}")),
             catch_up: CatchUpField::Absent,
+            author_signature: None,
+            sender_signature: None,
         };
         let known = some_known(&mut self.rng, &self.oracle.registry, 64);
         let entries = || known.iter().cloned().map(HistoryEntry::new).collect::<Vec<_>>();
@@ -132,8 +136,35 @@ impl World {
         }
     }
 
+    /// Sends a genuine message once more, as if its sender had everything and asked for everything.
+    pub fn replay(&mut self) {
+        let node = usize::try_from(self.rng.next_u64() % self.nodes().len().max(1) as u64).unwrap_or(0);
+        let mut said = self.node(node).own_messages();
+        // What a crash kept in has been heard by nobody.
+        said.retain(|message| self.oracle.registry.is_sent(&message.id));
+        let drawn = usize::try_from(self.rng.next_u64()).unwrap_or(0) % said.len().max(1);
+        let Some(mut message) = said.get(drawn).cloned() else { return };
+        let known = some_known(&mut self.rng, &self.oracle.registry, 64);
+        let mut filter = RollingFilter::new(RollingFilterConfig::of(self.dialect()));
+        for id in &known {
+            filter.insert(id, IdHash::in_dialect(id, self.dialect()), RunningTime::default());
+        }
+        filter.reseed(RunningTime::default(), self.rng.next_u64().to_be_bytes());
+        message.filter = filter.field();
+        message.repair_request = known.into_iter().map(HistoryEntry::new).collect();
+        message.sender_signature = Some(Signature::new([0x5A; 16]));
+        let bytes = self.encode(&message);
+        self.inject(bytes);
+    }
+
+    /// As it goes out; where members sign, some of what is hostile has signatures, too.
     pub(super) fn encode(&self, message: &Message) -> Bytes {
-        wire::encode(message, self.dialect()).expect("ids are text")
+        let mut message = message.clone();
+        if self.signs() && message.id.as_bytes().last().is_some_and(|last| last % 2 == 1) {
+            message.author_signature.get_or_insert_with(|| Signature::new([0xA5; 16]));
+            message.sender_signature.get_or_insert_with(|| Signature::new([0xA5; 16]));
+        }
+        wire::encode(&message, self.dialect()).expect("ids are text")
     }
 }
 

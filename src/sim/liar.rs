@@ -86,7 +86,9 @@ impl World {
                 (Lie::EndlessRounds, FrameBody::Reconcile { answer: false, .. }) => reconcile(true, &self.sums()),
                 (Lie::Gone, FrameBody::Fetch { rids }) => end(rids.clone(), Vec::new()),
                 (Lie::Gone, FrameBody::FetchIds { ids }) => {
-                    self.oracle.registry.say_gone(ids);
+                    if !self.signs() {
+                        self.oracle.registry.say_gone(ids);
+                    }
                     end(Vec::new(), ids.clone())
                 }
                 (Lie::Refusals, FrameBody::Fetch { .. } | FrameBody::Reconcile { answer: false, .. }) => {

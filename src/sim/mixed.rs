@@ -76,6 +76,16 @@ pub fn run_catching_up(seed: u64, bug: Option<Bug>) -> Report {
     live(seed, bug, Kind::CatchingUp)
 }
 
+/// The same with members that all sign, and strangers that forge and replay: nothing may come of it, and no invariant makes
+/// allowance for it.
+///
+/// # Panics
+/// When the drawn options are refused: a defect of this module.
+#[must_use]
+pub fn run_signed(seed: u64, bug: Option<Bug>) -> Report {
+    live(seed, bug, Kind::Signed)
+}
+
 /// What is drawn: each kind has what the one before has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -83,6 +93,7 @@ enum Kind {
     AsUsersDo,
     WithOrders,
     CatchingUp,
+    Signed,
 }
 
 fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
@@ -97,7 +108,10 @@ fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
     if kind >= Kind::WithOrders {
         mix.draw_orders(&mut orders);
     }
-    mix.draw_catch_up(kind == Kind::CatchingUp, &mut ChaCha8Rng::seed_from_u64(seed ^ 0xCA7C_5EED));
+    mix.draw_catch_up(kind >= Kind::CatchingUp, &mut ChaCha8Rng::seed_from_u64(seed ^ 0xCA7C_5EED));
+    if kind >= Kind::Signed {
+        mix.draw_strangers(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x516E_5EED));
+    }
     let options = Options {
         seed,
         participants: 0,
@@ -247,6 +261,9 @@ impl Life {
         if chance(&mut self.rng, self.mix.attack) {
             let attack = self.mix.attacks[usize::try_from(self.rng.next_u64()).unwrap_or(0) % self.mix.attacks.len()];
             self.world.attack(attack);
+        }
+        if chance(&mut self.orders, self.mix.replay) {
+            self.world.replay();
         }
         if chance(&mut self.rng, self.mix.sync) {
             let node = self.pick();

@@ -284,6 +284,8 @@ impl Node {
             repair_request: Vec::new(),
             content: logged.body.content.clone(),
             catch_up: crate::types::CatchUpField::Absent,
+            author_signature: logged.body.signature.clone(),
+            sender_signature: None,
         })
         .collect()
     }

@@ -23,6 +23,7 @@ mod past;
 mod quiet;
 mod registry;
 mod sessions;
+mod strangers;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -205,7 +206,7 @@ impl Oracle {
     #[must_use]
     pub fn full(config: &Config) -> Self {
         let mut oracle = Self::cheap();
-        oracle.invariants.extend::<[Box<dyn Invariant>; 11]>([
+        oracle.invariants.extend::<[Box<dyn Invariant>; 12]>([
             Box::new(answers::Answers::default()),
             Box::new(conflict::Conflict::default()),
             Box::new(bounds::Bounds::default()),
@@ -217,6 +218,7 @@ impl Oracle {
             Box::new(loss::Loss::default()),
             Box::new(quiet::Quiet::default()),
             Box::new(sessions::Sessions),
+            Box::new(strangers::Strangers),
         ]);
         oracle
     }

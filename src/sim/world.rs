@@ -12,13 +12,13 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use siphasher::sip::SipHasher13;
 
 use crate::channel::{ChannelError, Config, Event, Input, Outcome, TransmitKind};
-use crate::types::{CatchUpField, ChannelId, Dialect, MessageId};
+use crate::types::{CatchUpField, ChannelId, Dialect, MessageId, ParticipantId};
 use crate::wire;
 
 use super::driven::Carried;
 use super::net::{Queue, between, chance};
 use super::oracle::{Oracle, Seen};
-use super::{Bug, Clock, Crash, Lie, Network, Node, Options, Transmission};
+use super::{Bug, Clock, Crash, Lie, Network, Node, Options, Transmission, keys};
 
 /// Participants, network and time.
 #[derive(Debug)]
@@ -105,6 +105,11 @@ impl World {
         if let Some(bug) = self.bug {
             bug.configure(Arc::make_mut(&mut config));
         }
+        if config.authenticator.is_some() {
+            let believes = self.bug == Some(Bug::StrangersBelieved);
+            let keys = keys::of(&ParticipantId::from(name.as_str()), believes);
+            Arc::make_mut(&mut config).authenticator = Some(keys);
+        }
         let index = self.nodes.len();
         let clock = Clock { began_ms: self.now_ms, ..clock };
         let mut node = Node::new(self.channel.clone(), name, config, clock, self.now_ms, self.rng.next_u64());
@@ -114,6 +119,11 @@ impl World {
         self.nodes.push(node);
         self.arm(index);
         index
+    }
+
+    /// Whether its members sign what they say.
+    pub(super) fn signs(&self) -> bool {
+        self.config.authenticator.is_some()
     }
 
     /// What its members speak.
@@ -247,7 +257,8 @@ impl World {
     /// Hands bytes of a hostile member to the network.
     pub fn inject(&mut self, bytes: Bytes) {
         let message = wire::decode(&bytes, &self.config.limits).ok().map(|(message, _)| message);
-        if let Some(message) = &message {
+        // Where everybody signs, nothing may come of it: no invariant hears of it.
+        if let Some(message) = message.as_ref().filter(|_| !self.signs()) {
             self.show(&Seen::Hostile { message });
         }
         self.broadcast(Transmission { from: None, kind: None, bytes, message });

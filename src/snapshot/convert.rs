@@ -11,7 +11,7 @@ use crate::state::{
     Body, ChannelMeta, Evidence, Incarnation, LogKey, Logged, Mark, MarkKind, Outgoing, Parked, Place, Request,
     Response, Row, RowCounts, RowKey, Stub,
 };
-use crate::types::{Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
+use crate::types::{Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, Signature, WallTime};
 use crate::wire::generated::snapshot::{self as proto, row::Kind};
 
 /// A row without its key.
@@ -190,6 +190,7 @@ fn to_body(body: &Body) -> proto::Body {
         sender: Some(copy(body.sender.as_bytes())),
         causal_history: body.causal_history.iter().map(to_entry).collect(),
         content: body.content.clone(),
+        signature: body.signature.as_ref().map(|signature| copy(signature.as_bytes())),
     }
 }
 
@@ -200,6 +201,7 @@ fn from_body(key: LogKey, body: Option<proto::Body>) -> Result<Arc<Body>, String
         sender: from_sender(body.sender)?,
         causal_history: body.causal_history.into_iter().map(from_entry).collect::<Result<_, _>>()?,
         content: body.content,
+        signature: body.signature.map(Signature::new),
     }))
 }
 

@@ -4,7 +4,7 @@
 //! `channel` trims messages to a transport's size and may not import `wire`. How it moves: it does not; a
 //! property test in `tests/wire.rs` holds it equal to what `wire` writes.
 
-use crate::types::{CatchUpField, Dialect, FilterField, HistoryEntry, Message};
+use crate::types::{CatchUpField, Dialect, FilterField, HistoryEntry, Message, Signature};
 
 impl Message {
     /// Exact length of this message as `wire::encode` writes it.
@@ -32,6 +32,8 @@ impl Message {
             + unless_empty(20, self.content.len())
             + filter
             + self.catch_up.encoded_len()
+            + signature(103, self.author_signature.as_ref())
+            + signature(104, self.sender_signature.as_ref())
     }
 }
 
@@ -92,6 +94,10 @@ impl CatchUpField {
 
 /// Bytes of the one filter layout that js-waku takes: any other length makes it drop the message.
 pub const JS_FILTER_BYTES: usize = 18_752;
+
+fn signature(field: u64, signature: Option<&Signature>) -> usize {
+    signature.map_or(0, |signature| unless_empty(field, signature.as_bytes().len()))
+}
 
 /// A number that is left out when 0.
 pub(super) fn number(field: u64, value: u64) -> usize {

@@ -34,6 +34,14 @@ pub enum WireError {
         /// The limit.
         max: usize,
     },
+    /// A signature is over `Limits::max_signature_bytes`.
+    #[error("signature of {found} bytes, at most {max} are allowed")]
+    SignatureTooLarge {
+        /// Bytes received.
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
     /// More causal dependencies than `Limits::max_causal_entries`.
     #[error("{found} or more causal history entries, at most {max} are allowed")]
     TooManyCausalEntries {

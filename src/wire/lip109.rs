@@ -11,6 +11,7 @@ use super::scan::{Fields, at_most};
 use super::{IdRole, WireError, catchup, compact, filter};
 use crate::types::{
     CatchUpField, ChannelId, Dialect, FilterField, HistoryEntry, Lamport, Limits, Message, MessageId, ParticipantId,
+    Signature,
 };
 
 /// What the check of a packet found in it: of each scalar field the last one.
@@ -27,6 +28,8 @@ struct Parts<'a> {
     filter: Option<&'a [u8]>,
     digest: Option<(&'a [u8], usize)>,
     frame: Option<(&'a [u8], usize)>,
+    author_signature: &'a [u8],
+    sender_signature: &'a [u8],
 }
 
 /// Where the fields of one list lie in the packet, others perhaps between them.
@@ -59,6 +62,8 @@ pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireErr
         repair_request: decode_entries(packet, REPAIR, &parts.repair)?,
         content: compact(packet, parts.content),
         catch_up: catch_up(&parts, limits, packet)?,
+        author_signature: signature(parts.author_signature),
+        sender_signature: signature(parts.sender_signature),
     };
     if message.kind().is_none() {
         return Err(WireError::NoKind);
@@ -122,6 +127,11 @@ pub(super) fn encode(message: &Message, dialect: Dialect) -> Result<Bytes, WireE
         CatchUpField::Absent => {}
         CatchUpField::Digest(digest) => catchup::put_digest(&mut out, digest),
         CatchUpField::Frame(frame) => catchup::put_frame(&mut out, frame)?,
+    }
+    for (field, signature) in [(103, &message.author_signature), (104, &message.sender_signature)] {
+        if let Some(signature) = signature.as_ref().filter(|signature| !signature.as_bytes().is_empty()) {
+            put(&mut out, field, signature.as_bytes());
+        }
     }
     Ok(out.into())
 }
@@ -202,6 +212,8 @@ fn check<'a>(packet: &'a [u8], limits: &Limits) -> Result<Parts<'a>, WireError> 
             // As with the filter, their bodies are not looked into here.
             101 => parts.digest = Some(field.bytes()?),
             102 => parts.frame = Some(field.bytes()?),
+            103 => parts.author_signature = signature_within(field.bytes()?.0, limits)?,
+            104 => parts.sender_signature = signature_within(field.bytes()?.0, limits)?,
             _ => {}
         }
     }
@@ -229,6 +241,16 @@ fn check_entry((body, at): (&[u8], usize), limits: &Limits) -> Result<(), WireEr
 pub(super) fn id_within<'a>(id: &'a [u8], role: IdRole, limits: &Limits) -> Result<&'a [u8], WireError> {
     at_most(id.len(), limits.max_id_bytes).map_err(|(found, max)| WireError::IdTooLong { role, found, max })?;
     Ok(id)
+}
+
+fn signature_within<'a>(signature: &'a [u8], limits: &Limits) -> Result<&'a [u8], WireError> {
+    at_most(signature.len(), limits.max_signature_bytes)
+        .map_err(|(found, max)| WireError::SignatureTooLarge { found, max })?;
+    Ok(signature)
+}
+
+fn signature(bytes: &[u8]) -> Option<Signature> {
+    (!bytes.is_empty()).then(|| Signature::new(bytes))
 }
 
 pub(super) fn not_empty(len: usize, role: IdRole) -> Result<(), WireError> {

@@ -51,6 +51,8 @@ pub(super) fn decode(packet: &Bytes, limits: &Limits) -> Result<Message, WireErr
         repair_request,
         content: compact(packet, content),
         catch_up: CatchUpField::Absent,
+        author_signature: None,
+        sender_signature: None,
     })
 }
 

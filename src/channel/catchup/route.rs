@@ -49,6 +49,7 @@ impl Channel {
         self.catch_up.as_ref()?;
         let view = View {
             channel: &self.id,
+            config: &self.config,
             log: &self.log,
             incoming: &self.incoming,
             known: &self.known,
@@ -163,7 +164,7 @@ impl Channel {
         }
         let key = LogKey { lamport: message.lamport?, id: message.id.clone() };
         let (sender, content) = (message.sender.clone(), message.content.clone());
-        let body = Body { key, sender, causal_history: message.causal_history.clone(), content };
+        let body = Body { key, sender, causal_history: message.causal_history.clone(), content, signature: None };
         let rid = set::item_of(&self.id, &body).rid;
         Some((body.key, rid))
     }
@@ -231,14 +232,14 @@ impl Channel {
                     self.effects.transmit_to(TransmitKind::CatchUp, message, Some(to));
                 }
                 Act::SendArchived(body, to) => {
-                    let message = self.message_of(&body);
+                    let Some(message) = self.copy_of(&body) else { continue };
                     self.effects.transmit_to(TransmitKind::CatchUp, message, Some(to));
                 }
                 Act::Read(read) => self.effects.archive.push(ForArchive::Read(*read)),
                 Act::Keep(key) => self.keep_in_archive(&key),
                 Act::Send(key, to) => {
                     let Some(body) = self.log.get(&key).map(|logged| logged.body.clone()) else { continue };
-                    let message = self.message_of(&body);
+                    let Some(message) = self.copy_of(&body) else { continue };
                     self.end_response(&key.id);
                     self.effects.transmit_to(TransmitKind::CatchUp, message, Some(to));
                 }

@@ -106,7 +106,7 @@ impl CatchUp {
         let mut archived = Vec::new();
         let mut left = self.serve.bytes.left(view.now).min(MAX_FRAME as u64);
         for rid in rids.iter().take(FETCHED) {
-            let key = self.set.key(&Rid(*rid)).filter(|key| view.log.get(key).is_some());
+            let key = self.set.key(&Rid(*rid)).filter(|key| view.holds(key));
             match key.cloned() {
                 None => match self.set.archived_item(&Rid(*rid)) {
                     Some(item) => archived.push(item),
@@ -130,7 +130,7 @@ impl CatchUp {
         let (mut sent, mut more, mut evicted) = (0, ids.len() > MAX_IDS, Vec::new());
         let mut left = self.serve.bytes.left(view.now).min(MAX_FRAME as u64);
         for id in ids.iter().take(MAX_IDS) {
-            match view.known.key(id).filter(|key| view.log.get(key).is_some()) {
+            match view.known.key(id).filter(|key| view.holds(key)) {
                 Some(_) if left == 0 => more = true,
                 Some(key) => {
                     left = left.saturating_sub(self.send_one(view, by, key));
@@ -155,6 +155,9 @@ impl CatchUp {
         let taken: Vec<Rid> = rids.iter().filter(|rid| !self.peers.lacks(to, rid)).copied().collect();
         for rid in &taken {
             let Some(key) = self.set.key(rid).filter(|key| view.log.get(key).is_some()).cloned() else { break };
+            if !view.holds(&key) {
+                continue;
+            }
             if left == 0 {
                 break;
             }

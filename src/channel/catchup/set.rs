@@ -234,7 +234,13 @@ mod tests {
         fn put(&mut self, lamport: u64, content: usize) -> Arc<Body> {
             let key = LogKey { lamport: Lamport(lamport), id: MessageId::from(format!("m{lamport}")) };
             let content = vec![b'x'; content].into();
-            let body = Arc::new(Body { key: key.clone(), sender: "s".into(), causal_history: Vec::new(), content });
+            let body = Arc::new(Body {
+                key: key.clone(),
+                sender: "s".into(),
+                causal_history: Vec::new(),
+                content,
+                signature: None,
+            });
             let logged = Logged {
                 body: body.clone(),
                 delivery: Some(1),

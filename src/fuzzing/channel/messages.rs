@@ -109,6 +109,8 @@ fn bare(id: MessageId, op: Op, channel: &Channel) -> Message {
         },
         content: Bytes::new(),
         catch_up: CatchUpField::Absent,
+        author_signature: None,
+        sender_signature: None,
     }
 }
 

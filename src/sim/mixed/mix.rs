@@ -55,6 +55,7 @@ pub struct Mix {
     pub back_up: f64,
     pub restore: f64,
     pub lies: Vec<Lie>,
+    pub replay: f64,
 }
 
 impl Mix {
@@ -142,6 +143,7 @@ impl Mix {
             back_up: 0.0,
             restore: 0.0,
             lies: Vec::new(),
+            replay: 0.0,
         }
     }
 
@@ -226,6 +228,18 @@ impl Mix {
         if always && chance(rng, 0.5) {
             self.lies = Lie::ALL.iter().copied().filter(|_| chance(rng, 0.4)).collect();
         }
+    }
+
+    /// Members that sign, and strangers that attack all the time, from a seventh stream.
+    pub(super) fn draw_strangers(&mut self, rng: &mut ChaCha8Rng) {
+        // Each member gets its own when it joins.
+        self.config.authenticator = Some(super::super::keys::of(&"nobody".into(), false));
+        if self.attacks.is_empty() {
+            self.attacks = Attack::ALL.to_vec();
+        }
+        self.attack = 0.1 + part(rng, 1.0, 0.3);
+        self.lies = Lie::ALL.iter().copied().filter(|_| chance(rng, 0.5)).collect();
+        self.replay = part(rng, 0.7, 0.2);
     }
 
     /// Options of one participant.

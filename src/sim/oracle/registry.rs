@@ -249,16 +249,22 @@ impl Registry {
             }
             Seen::Received { node, transmission, fate } => {
                 let Some(message) = &transmission.message else { return };
+                // Where everybody signs, what a stranger says is no excuse for anything.
+                let signs = nodes[*node].channel().config().authenticator.is_some();
+                let stranger = transmission.from.is_none();
+                if stranger && signs && fate.is_none() {
+                    return;
+                }
                 self.hear_of(*node, &message.id, transmission.kind == Some(TransmitKind::Content), now_ms);
                 message.causal_history.iter().for_each(|entry| self.hear_of(*node, &entry.id, false, now_ms));
                 let hostile = self.find(&message.id).is_some_and(|index| self.messages[index].hostile);
-                if transmission.from.is_none() || hostile {
+                if stranger && !signs || hostile {
                     for entry in &message.causal_history {
                         let index = self.intern(&entry.id);
                         self.forged.insert((*node, message.sender.clone(), index));
                     }
                 }
-                if transmission.from.is_none() && may_be_worth_something(&message.filter) {
+                if stranger && !signs && may_be_worth_something(&message.filter) {
                     self.vouched.insert((*node, message.sender.clone()));
                 }
                 if let Some(fate) = fate

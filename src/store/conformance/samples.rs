@@ -12,7 +12,7 @@ use crate::state::{
     Request, Response, Row, RowCounts, Stub,
 };
 use crate::store::{Persistence, PersistenceError, PersistenceErrorKind};
-use crate::types::{ChannelId, Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, WallTime};
+use crate::types::{ChannelId, Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, Signature, WallTime};
 
 /// 2025-07-31T18:40:00.123456789Z
 pub(super) const NOW: WallTime = WallTime::from_nanos(1_753_987_200_123_456_789);
@@ -32,6 +32,7 @@ pub(super) fn body(key: LogKey, content: impl Into<Bytes>) -> Arc<Body> {
         sender: "alice".into(),
         causal_history: vec![HistoryEntry::new("bare"), named],
         content: content.into(),
+        signature: Some(Signature::new(b"signature")),
     })
 }
 

@@ -45,6 +45,12 @@ pub struct Message {
     /// is skipped.
     #[prost(bytes = "bytes", optional, tag = "102")]
     pub frame: ::core::option::Option<::prost::bytes::Bytes>,
+    /// Signatures (docs/protocol.md section 14). The author's, of what is kept of a content message; it goes with every copy.
+    #[prost(bytes = "bytes", optional, tag = "103")]
+    pub author_signature: ::core::option::Option<::prost::bytes::Bytes>,
+    /// The sender's, of this whole message.
+    #[prost(bytes = "bytes", optional, tag = "104")]
+    pub sender_signature: ::core::option::Option<::prost::bytes::Bytes>,
 }
 /// Extension of this library; src/filter/compact.rs defines what the bits mean.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

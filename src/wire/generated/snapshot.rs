@@ -53,6 +53,9 @@ pub struct Body {
     pub causal_history: ::prost::alloc::vec::Vec<HistoryEntry>,
     #[prost(bytes = "bytes", tag = "3")]
     pub content: ::prost::bytes::Bytes,
+    /// The author's signature; absent where there is none.
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    pub signature: ::core::option::Option<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Message {

@@ -38,6 +38,8 @@ fn by_prost(packet: &Bytes) -> Option<Message> {
         repair_request: decoded.repair_request.into_iter().map(entry).collect::<Option<_>>()?,
         content: decoded.content.unwrap_or_default(),
         catch_up: CatchUpField::Absent,
+        author_signature: decoded.author_signature.filter(|it| !it.is_empty()).map(Signature::new),
+        sender_signature: decoded.sender_signature.filter(|it| !it.is_empty()).map(Signature::new),
     };
     message.kind().map(|_| message)
 }
@@ -69,6 +71,8 @@ fn written_by_prost(message: &Message) -> Vec<u8> {
         compact_filter,
         digest: None,
         frame: None,
+        author_signature: message.author_signature.as_ref().map(|it| bytes(it.as_bytes())),
+        sender_signature: message.sender_signature.as_ref().map(|it| bytes(it.as_bytes())),
     };
     message.encode_to_vec()
 }
