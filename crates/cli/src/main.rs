@@ -8,6 +8,7 @@ mod backup;
 mod chat;
 mod demo;
 mod inspect;
+mod key;
 mod migrate;
 mod peer;
 mod screen;

@@ -17,8 +17,9 @@ mod told;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reliable_channel::authenticity::SharedAuthenticator;
 use reliable_channel::channel::{Config, Join};
-use reliable_channel::types::Dialect;
+use reliable_channel::types::{Dialect, ParticipantId};
 
 use crate::screen::Screen;
 use crate::store::StoreArgs;
@@ -38,6 +39,10 @@ pub(crate) struct Args {
     /// Who this participant is
     #[arg(long, value_name = "ID")]
     sender: String,
+    /// Sign what is said with the key in this file, 32 bytes, made where it is missing, and take in what is signed alone; the
+    /// key becomes part of our id, as in SENDER/KEY, and others' ids must end with theirs
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Which peers' conventions to speak
     #[arg(long, default_value = "lip109", value_parser = ["lip109", "js", "nim"])]
     dialect: String,
@@ -99,6 +104,17 @@ fn say(screen: &mut Screen, told: &[Told]) -> anyhow::Result<()> {
 }
 
 impl Args {
+    /// Who this participant is, and what it signs with.
+    fn identity(&self) -> anyhow::Result<(ParticipantId, Option<SharedAuthenticator>)> {
+        match &self.key {
+            None => Ok((self.sender.as_str().into(), None)),
+            Some(file) => {
+                let keys = crate::key::keys(file)?;
+                Ok((keys.public_key().name(&self.sender), Some(keys.into())))
+            }
+        }
+    }
+
     fn dialect(&self) -> Dialect {
         match self.dialect.as_str() {
             "js" => Dialect::JsWaku,

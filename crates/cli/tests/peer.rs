@@ -401,3 +401,46 @@ fn what_was_missed_is_fetched_on_command_and_read_page_by_page() {
     let told = bob.ask(json!({"cmd": "history", "before": "nobody said it", "limit": 1}));
     assert_eq!(only(&told, "error")["message"], "before is not in the log");
 }
+
+#[test]
+fn who_has_a_key_believes_whoever_has_one_and_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (alice_key, bob_key) = (key("alice"), key("bob"));
+    let (mut alice, mut bob) = (peer("alice", &["--key", &alice_key]), peer("bob", &["--key", &bob_key]));
+    let hex = out(&alice.tell(send("hi")), "content");
+    let told = bob.tell(receive(&hex));
+    let sender = only(&told, "delivered")["sender"].as_str().unwrap().to_owned();
+    assert_eq!((&sender[..6], sender.len()), ("alice/", 6 + 43));
+
+    // Under alice's name, without her key and with another one.
+    let mut stranger = peer(&sender, &[]);
+    let forged = out(&stranger.tell(send("it is me")), "content");
+    let told = bob.ask(receive(&forged));
+    let refused = json!({"ev": "not_authentic", "id": only(&told, "not_authentic")["id"], "sender": sender,
+        "why": "not signed", "count": 1});
+    assert_eq!((only(&told, "not_authentic"), all(&told, "error").len()), (&refused, 1));
+    assert_eq!(bob.state()["log"].as_array().unwrap().len(), 1);
+
+    // The key is kept, for its owner alone.
+    let mut again = peer("alice", &["--key", &alice_key]);
+    let hex = out(&again.tell(send("again")), "content");
+    assert_eq!(only(&bob.tell(receive(&hex)), "delivered")["sender"], sender);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_key_is_made_for_its_owner_alone_and_refused_where_others_may_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    let args = ["peer", "--channel", "lobby", "--sender", "alice", "--key", path.to_str().unwrap()];
+    assert_eq!(common::run(&args, b"").code, 0);
+    let made = std::fs::metadata(&path).unwrap();
+    assert_eq!((made.len(), made.permissions().mode() & 0o777), (32, 0o600));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    common::run(&args, b"").failed(1, "others may read the key");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(&path, [7; 31]).unwrap();
+    common::run(&args, b"").failed(1, "it has 31 bytes, a key has 32");
+}

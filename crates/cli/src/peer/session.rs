@@ -31,19 +31,21 @@ pub(super) struct Session {
 impl Session {
     /// The channel as it was saved, and what there is to say of it.
     pub(super) fn open(args: &Args) -> anyhow::Result<(Self, Vec<Told>)> {
+        let (sender, authenticator) = args.identity()?;
         let mut time = match args.now {
-            Some(now) => Time::stopped(now, &[args.channel.as_bytes(), args.sender.as_bytes()]),
+            Some(now) => Time::stopped(now, &[args.channel.as_bytes(), sender.as_bytes()]),
             None => Time::machine(),
         };
         let id = ChannelId::from(args.channel.as_str());
         let store = Store::open(args.data.as_deref(), args.store, id.clone())?;
         let data = store.load()?;
         let context = time.context()?;
-        let (config, sender) = (Arc::new(args.config()), args.sender.as_str().into());
-        let (channel, step) = Channel::restore(id, sender, config, data, &context)?;
+        let mut config = args.config();
+        config.authenticator = authenticator;
+        let (channel, step) = Channel::restore(id, sender.clone(), Arc::new(config), data, &context)?;
         let ready = Told::Ready {
             channel: args.channel.clone(),
-            sender: args.sender.clone(),
+            sender: sender.to_string(),
             dialect: told::dialect(args.dialect()),
         };
         let mut session = Self { channel, dialect: args.dialect(), store, time, foreign: false, told: vec![ready] };

@@ -110,6 +110,15 @@ pub(super) enum Told {
         #[serde(flatten)]
         sender: Named,
     },
+    /// Messages that are not demonstrably of who they name.
+    NotAuthentic {
+        #[serde(flatten)]
+        id: Named,
+        #[serde(flatten)]
+        sender: Named,
+        why: String,
+        count: u64,
+    },
     SyncReceived {
         #[serde(flatten)]
         sender: Named,
@@ -286,6 +295,9 @@ impl From<Event> for Told {
             Event::IdConflict { id, sender } => Self::IdConflict { id: Named::id(&id), sender: Named::sender(&sender) },
             Event::EphemeralReceived { sender, content, .. } => {
                 Self::Ephemeral { content: Content::new(&content), sender: Named::sender(&sender) }
+            }
+            Event::NotAuthentic { id, sender, why, count } => {
+                Self::NotAuthentic { id: Named::id(&id), sender: Named::sender(&sender), why: why.to_string(), count }
             }
             Event::SyncReceived { sender } => Self::SyncReceived { sender: Named::sender(&sender) },
             Event::RepairRequested { id, by } => Self::RepairRequested { id: Named::id(&id), by: Named::by(&by) },

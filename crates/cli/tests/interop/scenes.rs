@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::bytes::{CAUSAL_HISTORY, FILTER, with_filter, without};
 use crate::common::lines::{Program, all, only, out};
-use crate::js::{JS, NOW, driver, member, peer};
+use crate::js::{JS, LIP109, NOW, driver, member, peer};
 
 /// The two, at the same time.
 struct Pair {
@@ -195,6 +195,31 @@ fn ephemeral_messages_are_heard_in_both_directions() {
     let hex = out(&js.tell(typing), "ephemeral");
     assert_eq!(receive(&mut ours, &hex), [told("js")]);
     assert_eq!((&ours.state()["log"], &js.state()["log"]), (&json!([]), &json!([])));
+}
+
+/// js skips the two fields that it does not know. What it says has none, and is refused.
+#[test]
+fn js_reads_signed_messages_and_we_refuse_what_it_does_not_sign() {
+    let Some(mut js) = driver(&[]) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key");
+    for dialect in [JS, LIP109] {
+        let mut ours = member("rust", dialect, NOW, &["--key", key.to_str().unwrap()]);
+        let (_, first) = send(&mut ours, &format!("first in {dialect}"));
+        let (_, second) = send(&mut ours, &format!("second in {dialect}"));
+        // Field 103, of 64 bytes.
+        assert!(first.contains("ba0640") && second.contains("ba0640"), "{first}");
+        assert_eq!(texts(&receive(&mut js, &first)), [format!("first in {dialect}")]);
+        assert_eq!(texts(&receive(&mut js, &second)), [format!("second in {dialect}")]);
+        let typing = out(&ours.tell(json!({"cmd": "ephemeral", "text": "typing"})), "ephemeral");
+        assert_eq!(only(&receive(&mut js, &typing), "ephemeral")["text"], "typing");
+        let sync = sync(&mut ours);
+        assert!(only(&receive(&mut js, &sync), "sync_received")["sender"].as_str().unwrap().starts_with("rust/"));
+        let (_, answer) = send(&mut js, &format!("answer in {dialect}"));
+        let told = ours.ask(json!({"cmd": "receive", "hex": answer}));
+        assert_eq!(only(&told, "not_authentic")["why"], "not signed");
+        assert_eq!((texts(&told), all(&told, "error").len()), (vec![], 1));
+    }
 }
 
 /// Faults of js that the lossy conversation counts, and the one that no message of ours may wake.
