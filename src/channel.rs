@@ -80,6 +80,7 @@ mod timeout;
 mod trim;
 mod unconfirmed;
 mod waits;
+mod wide_map;
 mod widening;
 mod witnesses;
 

@@ -1,12 +1,11 @@
 //! Retrieval hints by message id, and what they take.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 
 use crate::types::MessageId;
 
-use super::known::{IdMap, Keyed};
+use super::known::Keyed;
+use super::wide_map::WideMap;
 
 /// Bookkeeping charged for each hint.
 const OVERHEAD: usize = 128;
@@ -14,13 +13,13 @@ const OVERHEAD: usize = 128;
 /// Hints that the application gave (LIP-173).
 #[derive(Debug)]
 pub(super) struct Hints {
-    map: IdMap<MessageId, Bytes>,
+    map: WideMap<MessageId, Bytes>,
     bytes: usize,
 }
 
 impl Hints {
     pub(super) fn new(keys: Keyed) -> Self {
-        Self { map: HashMap::with_hasher(keys), bytes: 0 }
+        Self { map: WideMap::new(keys), bytes: 0 }
     }
 
     pub(super) fn len(&self) -> usize {

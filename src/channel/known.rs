@@ -2,7 +2,7 @@
 //!
 //! One lookup answers "is this a duplicate", "is this dependency met" and "is this a head".
 
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 
 use siphasher::sip::SipHasher13;
@@ -10,7 +10,9 @@ use siphasher::sip::SipHasher13;
 use crate::state::LogKey;
 use crate::types::{Lamport, MessageId};
 
-/// A map from ids that peers choose: keyed, so that they cannot aim at one bucket. Never iterated.
+use super::wide_map::WideMap;
+
+/// A map from ids that peers choose: keyed, so that they cannot aim at one bucket.
 pub(super) type IdMap<K, V> = HashMap<K, V, Keyed>;
 
 /// Builds hashers from keys that came in as entropy.
@@ -73,12 +75,12 @@ struct Entry {
 /// The index of ids.
 #[derive(Debug)]
 pub(super) struct Known {
-    entries: IdMap<MessageId, Entry>,
+    entries: WideMap<MessageId, Entry>,
 }
 
 impl Known {
     pub(super) fn new(keys: Keyed) -> Self {
-        Self { entries: HashMap::with_hasher(keys) }
+        Self { entries: WideMap::new(keys) }
     }
 
     /// Makes room for so many more ids at once.
@@ -106,24 +108,24 @@ impl Known {
     /// Says where the body is now; returns how many logged messages refer to it.
     pub(super) fn set(&mut self, key: &LogKey, standing: Standing) -> u32 {
         let unknown = Entry { standing, lamport: key.lamport, references: 0 };
-        let entry = self.entries.entry(key.id.clone()).or_insert(unknown);
+        let entry = self.entries.or_insert(key.id.clone(), unknown);
         (entry.standing, entry.lamport) = (standing, key.lamport);
         entry.references
     }
 
     /// Forgets where the body is; references to it stay counted.
     pub(super) fn forget(&mut self, id: &MessageId) {
-        let hash_map::Entry::Occupied(mut found) = self.entries.entry(id.clone()) else { return };
-        found.get_mut().standing = Standing::Unknown;
-        if found.get().references == 0 {
-            found.remove();
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        entry.standing = Standing::Unknown;
+        if entry.references == 0 {
+            self.entries.remove(id);
         }
     }
 
     /// Counts one more logged message that refers to this id; returns its log key if its body is somewhere.
     pub(super) fn refer(&mut self, id: &MessageId) -> Option<LogKey> {
         let unknown = Entry { standing: Standing::Unknown, lamport: Lamport(0), references: 0 };
-        let entry = self.entries.entry(id.clone()).or_insert(unknown);
+        let entry = self.entries.or_insert(id.clone(), unknown);
         entry.references += 1;
         (entry.standing != Standing::Unknown).then(|| LogKey { lamport: entry.lamport, id: id.clone() })
     }

@@ -4,9 +4,10 @@
 //! the set; of those above, the log alone says what is here: what only the archive has there was never delivered, as after
 //! a restored backup, and is still fetched.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use crate::channel::known::{IdMap, Keyed};
+use crate::channel::known::Keyed;
+use crate::channel::wide_map::WideMap;
 use crate::reconcile::{Item, Rid};
 use crate::state::LogKey;
 use crate::types::Lamport;
@@ -19,7 +20,7 @@ pub(super) const MAX_ARCHIVED: usize = 100_000;
 /// What an archive has.
 #[derive(Debug)]
 pub(super) struct Archived {
-    places: IdMap<Rid, Lamport>,
+    places: WideMap<Rid, Lamport>,
     /// Those of them that lie above the log's floor.
     above: BTreeSet<Item>,
     /// Those of them that are in the set lie above this time.
@@ -28,7 +29,7 @@ pub(super) struct Archived {
 
 impl Archived {
     fn new(keys: Keyed, low: Lamport) -> Self {
-        Self { places: HashMap::with_hasher(keys), above: BTreeSet::new(), low }
+        Self { places: WideMap::new(keys), above: BTreeSet::new(), low }
     }
 
     pub(super) fn low(&self) -> Lamport {
@@ -50,7 +51,7 @@ impl Held {
     /// The archive has these. The first call, also without any, says that there is one.
     pub(super) fn add_archived(&mut self, items: &[Item], floor: Lamport) {
         self.move_floor(floor);
-        let keys = *self.keys.hasher();
+        let keys = self.keys.keys();
         self.archived.get_or_insert_with(|| Archived::new(keys, floor));
         items.iter().for_each(|item| self.add_one(*item));
     }

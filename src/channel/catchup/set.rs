@@ -5,13 +5,13 @@
 //! when a digest or a frame needs the index. What enters the log above the place that the walk has come to is only
 //! counted, what enters below it is noted. What leaves at the lower end is dropped by its time alone.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::channel::known::{IdMap, Keyed};
+use crate::channel::known::Keyed;
 use crate::channel::log::Log;
+use crate::channel::wide_map::WideMap;
 use crate::reconcile::{Item, Rid, SetIndex, Summary, rid_of};
 use crate::state::{Body, LogKey};
 use crate::types::{ChannelId, DigestRange, Lamport, MessageId};
@@ -31,7 +31,7 @@ const MANY: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) index: SetIndex,
-    pub(super) keys: IdMap<Rid, LogKey>,
+    pub(super) keys: WideMap<Rid, LogKey>,
     /// What is logged at or below this time is not in it.
     pub(super) floor: Lamport,
     /// What an archive keeps below; none without one.
@@ -48,7 +48,7 @@ impl Held {
     pub(super) fn new(keys: Keyed) -> Self {
         Self {
             index: SetIndex::new(),
-            keys: HashMap::with_hasher(keys),
+            keys: WideMap::new(keys),
             floor: Lamport(0),
             archived: None,
             walked: before_all(Lamport(0)),
