@@ -9,11 +9,11 @@ use std::time::Duration;
 use crate::types::{ParticipantId, RunningTime};
 
 /// Tests that every filter may cause.
-const PER_FILTER: u64 = 1_024;
+const PER_FILTER: u64 = 512;
 /// And for each of its bytes.
 const PER_BYTE: u64 = 64;
 /// But no more than these: they are one step.
-const MOST: u64 = 1 << 17;
+const MOST: u64 = 1 << 16;
 /// Tests that all filters of a second may cause: about a hundredth of the time there is.
 const PER_SECOND: u64 = 1 << 20;
 /// Changes of evidence that every filter may cause, and one more for each of its bytes: it holds no more ids than that.
@@ -80,22 +80,22 @@ mod tests {
     #[test]
     fn a_filter_may_cause_tests_by_its_size() {
         let (mut budget, now) = (Budget::default(), RunningTime::from_millis(5));
-        assert_eq!(budget.allow(&name(1), 1, now), Allowance { tests: 1_024 + 64, changes: 65 });
-        assert_eq!(budget.allow(&name(1), 300, now), Allowance { tests: 1_024 + 19_200, changes: 364 });
-        assert_eq!(budget.allow(&name(1), 60_000, now).tests, 131_072, "one step");
+        assert_eq!(budget.allow(&name(1), 1, now), Allowance { tests: 512 + 64, changes: 65 });
+        assert_eq!(budget.allow(&name(1), 300, now), Allowance { tests: 512 + 19_200, changes: 364 });
+        assert_eq!(budget.allow(&name(1), 60_000, now).tests, 65_536, "one step");
     }
 
     #[test]
     fn a_sender_has_a_quarter_of_a_second_and_all_of_them_the_whole() {
         let (mut budget, now) = (Budget::default(), RunningTime::from_millis(5));
         for sender in 0..4 {
-            assert_eq!(budget.allow(&name(sender), 60_000, now).tests, 131_072);
+            assert_eq!(budget.allow(&name(sender), 60_000, now).tests, 65_536);
             budget.spend(&name(sender), 262_143);
             assert_eq!(budget.allow(&name(sender), 60_000, now).tests, 1);
         }
         assert_eq!(budget.allow(&name(9), 60_000, now).tests, 4, "the others spent the rest");
         let later = RunningTime::from_millis(1_005);
-        assert_eq!(budget.allow(&name(1), 60_000, later).tests, 131_072);
+        assert_eq!(budget.allow(&name(1), 60_000, later).tests, 65_536);
     }
 
     #[test]
@@ -107,6 +107,6 @@ mod tests {
         }
         budget.spend(&name(5_000), 262_144);
         assert_eq!(budget.allow(&name(9_999), 1, now).tests, 0, "they share one account");
-        assert_eq!(budget.allow(&name(1), 1, now).tests, 1_088);
+        assert_eq!(budget.allow(&name(1), 1, now).tests, 576);
     }
 }
