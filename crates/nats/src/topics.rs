@@ -1,0 +1,96 @@
+//! [`Topics`]: one subscription on the server for each topic that is read here, however many read it.
+//!
+//! What: a task a topic, which empties the client's queue into those of the readers. Why not the client's own queues: those
+//! count messages and not bytes. How it moves: [`begin`](Topics::begin) with the first reader, and it ends with the last.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use async_nats::Subscriber;
+use futures_util::{Stream, StreamExt as _};
+use reliable_channel::transport::{Incoming, Subscription, Topic, TransportError};
+use tokio::task::AbortHandle;
+
+use crate::shared::Shared;
+
+#[derive(Debug)]
+pub(crate) struct Topics {
+    shared: Arc<Shared>,
+    read: Mutex<BTreeMap<Topic, Read>>,
+}
+
+#[derive(Debug)]
+struct Read {
+    readers: usize,
+    task: AbortHandle,
+}
+
+impl Topics {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, read: Mutex::default() }
+    }
+
+    /// A further reader of this topic, and a subscription to it, which is not needed where there is one.
+    pub(crate) fn begin(self: &Arc<Self>, topic: &Topic, subscriber: Subscriber) -> Subscription {
+        let inner = self.shared.subscribers.subscribe(topic);
+        let mut read = self.lock();
+        match read.get_mut(topic) {
+            Some(read) => read.readers += 1,
+            None => {
+                let task = tokio::spawn(forward(self.shared.clone(), topic.clone(), subscriber)).abort_handle();
+                read.insert(topic.clone(), Read { readers: 1, task });
+            }
+        }
+        drop(read);
+        Subscription::new(Reading { inner, topic: topic.clone(), topics: self.clone() })
+    }
+
+    /// Ends all of them.
+    pub(crate) fn end(&self) {
+        self.lock().values().for_each(|read| read.task.abort());
+        self.shared.subscribers.end();
+    }
+
+    fn leave(&self, topic: &Topic) {
+        let mut read = self.lock();
+        let Some(one) = read.get_mut(topic) else { return };
+        one.readers -= 1;
+        if one.readers == 0 {
+            one.task.abort();
+            read.remove(topic);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Topic, Read>> {
+        // Nothing under this lock panics halfway.
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn forward(shared: Arc<Shared>, topic: Topic, mut subscriber: Subscriber) {
+    while let Some(message) = subscriber.next().await {
+        shared.take_in(&topic, message);
+    }
+}
+
+struct Reading {
+    inner: Subscription,
+    topic: Topic,
+    topics: Arc<Topics>,
+}
+
+impl Stream for Reading {
+    type Item = Result<Incoming, TransportError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.inner).poll_next(context)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.topics.leave(&self.topic);
+    }
+}

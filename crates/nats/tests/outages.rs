@@ -1,0 +1,175 @@
+//! Servers that are killed, restarted and emptied lose nothing that a member has.
+//!
+//! The long versions are run by hand: `cargo test --release -p reliable-channel-nats --test outages -- --ignored --nocapture`.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // tests, of real servers that take real time
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use reliable_channel_nats::{ConnectionStatus, History, HistoryStatus, Nats, Options};
+
+use common::group::{Member, agree, config};
+use common::{BOTH, Generation, Server};
+
+/// How the servers do not behave.
+struct Plan {
+    members: usize,
+    /// How often one is killed.
+    rounds: usize,
+    /// How long it is there before.
+    up: Duration,
+    /// How long it is gone.
+    down: Duration,
+    /// Between two lines of one member.
+    pace: Duration,
+}
+
+/// Members talk while one of the servers is killed and comes back, in turn; then all stores are deleted, and each member says
+/// a last word. All logs must be equal, with all that was said.
+async fn survive(mut servers: Vec<Server>, options: Options, plan: Plan) {
+    let mut members = Vec::new();
+    for number in 0..plan.members {
+        members.push(Member::start(&format!("m{number}"), options.clone(), config()).await);
+    }
+    let mut said = BTreeSet::new();
+    let until = Instant::now() + (plan.up + plan.down) * plan.rounds as u32;
+    let killing = async {
+        for round in 0..plan.rounds {
+            tokio::time::sleep(plan.up).await;
+            // Any order that is not always the same one.
+            let at = (round * 7 + round / 3) % servers.len();
+            servers[at].kill();
+            tokio::time::sleep(plan.down).await;
+            servers[at].up();
+        }
+    };
+    let talking = futures_util::future::join_all(members.iter().map(|member| member.talk(plan.pace, until)));
+    let (lines, ()) = tokio::join!(talking, killing);
+    said.extend(lines.into_iter().flatten());
+    let before = agree(&members, &said, Duration::from_secs(120)).await;
+    println!("{} lines of {} members, equal {before:?} after the last restart", said.len(), members.len());
+
+    servers.iter_mut().for_each(Server::kill);
+    servers.iter().for_each(Server::forget);
+    for server in &mut servers {
+        server.spawn();
+    }
+    servers.iter().for_each(Server::wait);
+    for member in &members {
+        let line = format!("{} after all was deleted", member.name);
+        member.say(&line).await;
+        said.insert(line);
+    }
+    let after = agree(&members, &said, Duration::from_secs(120)).await;
+    println!("equal {after:?} after all stores were deleted, 0 of {} lost", said.len());
+    let breaks = |member: &Member| member.breaks.load(Ordering::Relaxed);
+    assert!(members.iter().any(|member| breaks(member) > 0), "nobody noticed");
+    for member in &members {
+        assert_eq!(member.nats.status().borrow().connection, ConnectionStatus::Up);
+    }
+}
+
+fn short() -> Plan {
+    let ms = Duration::from_millis;
+    Plan { members: 4, rounds: 3, up: ms(700), down: ms(300), pace: ms(50) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_and_emptied_loses_nothing() {
+    for generation in BOTH {
+        let server = Server::start(&program_or_skip!(generation));
+        let options = server.options();
+        survive(vec![server], options, short()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_which_one_is_killed_loses_nothing() {
+    let (servers, options) = cluster(&program_or_skip!(Generation::Newer)).await;
+    survive(servers, options, short()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "two minutes"]
+async fn twenty_members_and_a_server_killed_every_ten_seconds() {
+    for generation in BOTH {
+        let server = Server::start(&program_or_skip!(generation));
+        let options = server.options();
+        let (up, down) = (Duration::from_secs(8), Duration::from_secs(2));
+        let plan = Plan { members: 20, rounds: 12, up, down, pace: Duration::from_secs(1) };
+        println!("{generation:?}");
+        survive(vec![server], options, plan).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "two minutes"]
+async fn twenty_members_and_a_cluster_of_which_one_is_killed() {
+    for generation in BOTH {
+        let (servers, options) = cluster(&program_or_skip!(generation)).await;
+        let (up, down) = (Duration::from_secs(7), Duration::from_secs(3));
+        let plan = Plan { members: 20, rounds: 12, up, down, pace: Duration::from_secs(1) };
+        println!("{generation:?}");
+        survive(servers, options, plan).await;
+    }
+}
+
+/// A cluster of three, once it keeps a stream in three replicas.
+async fn cluster(program: &std::path::Path) -> (Vec<Server>, Options) {
+    let servers = Server::cluster(program);
+    let url = servers.iter().map(Server::url).collect::<Vec<_>>().join(",");
+    let history = Some(History { replicas: 3, ..History::default() });
+    let options = Options { url, history, ..Options::default() };
+    let nats = Nats::connect(options.clone()).await.unwrap();
+    let mut status = nats.status();
+    let kept = status.wait_for(|status| matches!(status.history, HistoryStatus::Kept { .. }));
+    let kept = tokio::time::timeout(Duration::from_secs(30), kept).await;
+    assert!(kept.is_ok(), "no stream in the cluster: {}", nats.status().borrow().clone());
+    (servers, options)
+}
+
+/// Who comes late, when nobody else is there, hears the newest hundred from the stream; who was away, all that it missed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stream_has_what_was_said_when_nobody_is_there() {
+    for generation in BOTH {
+        let server = Server::start(&program_or_skip!(generation));
+        let lines = talk_and_leave(&server, 300).await;
+        let start = Instant::now();
+        let late = Member::start("late", server.options(), config()).await;
+        let newest = &lines[200..];
+        let log = until(&late, "the newest hundred", |log| log.ends_with(newest)).await;
+        println!("{generation:?}: {} of 300 lines {:?} after joining", log.len(), start.elapsed());
+    }
+}
+
+/// So many lines of two who then leave.
+async fn talk_and_leave(server: &Server, count: usize) -> Vec<String> {
+    let alice = Member::start("alice", server.options(), config()).await;
+    let bob = Member::start("bob", server.options(), config()).await;
+    let lines: Vec<String> = (0..count).map(|number| format!("line {number}")).collect();
+    for line in &lines {
+        alice.say(line).await;
+    }
+    until(&bob, "all lines", |log| log == lines).await;
+    for member in [alice, bob] {
+        member.node.shutdown().await;
+    }
+    lines
+}
+
+async fn until(member: &Member, what: &str, is_so: impl Fn(&[String]) -> bool) -> Vec<String> {
+    let start = Instant::now();
+    loop {
+        let log = member.log();
+        if is_so(&log) {
+            return log;
+        }
+        let status = member.nats.status().borrow().clone();
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}: not among {} lines; {status}", log.len());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
