@@ -8,7 +8,7 @@ verify:
 ci:
     bash .ci/run
 
-# One or more sections: commits lock format lint docs features test package examples demo interop sim crash ffi counts fuzz deny.
+# One or more sections: commits lock format lint docs features test package examples demo interop nats sim crash ffi python counts fuzz deny.
 check +sections:
     bash .ci/run {{ sections }}
 

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, non_camel_case_types, reason = "names and types that C programs know")]
 
 use std::cell::RefCell;
+use std::error::Error;
 use std::ffi::{CStr, CString, c_char};
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -117,6 +118,19 @@ impl Failed {
     }
 }
 
+/// An error, and what led to it.
+pub(crate) fn told(error: &dyn Error) -> String {
+    let (mut text, mut source) = (error.to_string(), error.source());
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
 impl From<ManagerError> for Failed {
     fn from(error: ManagerError) -> Self {
         let code = match &error {
@@ -134,7 +148,7 @@ impl From<ManagerError> for Failed {
                 _ => RC_ERR_DEFECT,
             },
         };
-        Self::new(code, error)
+        Self::new(code, told(&error))
     }
 }
 
@@ -156,7 +170,7 @@ impl From<NodeError> for Failed {
 
 impl From<PersistenceError> for Failed {
     fn from(error: PersistenceError) -> Self {
-        Self::new(RC_ERR_STORE, error)
+        Self::new(RC_ERR_STORE, told(&error))
     }
 }
 

@@ -14,6 +14,7 @@ use reliable_channel::reliable::ChannelEvent;
 use reliable_channel::state::{Body, Logged};
 use reliable_channel::types::{ChannelId, HistoryEntry, MessageId};
 
+use crate::rc::code::told as told_error;
 use crate::rc::types::rc_bytes;
 
 /// What happened. Later versions may tell more: pass over what you do not know.
@@ -294,7 +295,7 @@ impl Shown {
                     ManagerEvent::Channel { event: told, .. } => show_event(event, missing, text, told),
                     ManagerEvent::PersistenceFailed { error, .. } => {
                         event.kind = RC_EVENT_STORE_FAILED;
-                        *text = error.to_string();
+                        *text = told_error(&**error);
                     }
                     ManagerEvent::PersistenceRecovered { .. } => event.kind = RC_EVENT_STORE_RECOVERED,
                     other => *text = format!("{other:?}"),
@@ -417,7 +418,7 @@ fn show_channel_event(shown: &mut rc_event, missing: &mut Vec<rc_dependency>, te
         }
         ChannelEvent::PersistenceFailed(error) => {
             shown.kind = RC_EVENT_STORE_FAILED;
-            *text = error.to_string();
+            *text = told_error(&**error);
         }
         ChannelEvent::PersistenceRecovered => shown.kind = RC_EVENT_STORE_RECOVERED,
         ChannelEvent::Other(event) => show_event(shown, missing, text, event),
