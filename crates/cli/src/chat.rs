@@ -1,6 +1,6 @@
 //! `chat`: a chat in the terminal, with whoever else chats in this network.
 //!
-//! One [`Node`] over UDP multicast, with a store. It asks for nothing: two terminals, and people talk. [`Place`] says who
+//! One [`Node`] over UDP multicast or a server, with a store. It asks for nothing: two terminals, and people talk. [`Place`] says who
 //! chats here and where it is kept. In a terminal it takes the whole screen ([`terminal`]); otherwise lines of stdin are
 //! said, and all that is told becomes a line ([`Told`]). At the end it stays until somebody has what was said, for some
 //! seconds.
@@ -17,6 +17,7 @@ mod view;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -25,6 +26,7 @@ use reliable_channel::reliable::{ChannelEvent, Events, Node, ReliableChannel, Re
 use reliable_channel_udp::{Options, Udp, UdpError};
 
 use crate::demo::Interrupted;
+use crate::network::{NatsArgs, Network};
 use crate::screen::{self, Screen};
 use file::Files;
 use heard::Heard;
@@ -66,8 +68,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = Options::default().port, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// The address of the network interface to use [default: the system's choice]
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", conflicts_with = "nats")]
     interface: Option<Ipv4Addr>,
+    #[command(flatten)]
+    nats: NatsArgs,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -77,27 +81,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 async fn chat(args: &Args) -> anyhow::Result<()> {
     let place = Place::find(args.name.as_deref(), args.data.as_deref())?;
-    let options = Options { port: args.port, interface: args.interface, ..Options::default() };
-    let network = Udp::join(options).await.map_err(|error| match error {
-        UdpError::NoMulticast { .. } => anyhow::anyhow!("{error}; bring a network up, or choose another --interface"),
-        error => anyhow::anyhow!("cannot join the network: {error}"),
-    })?;
-    let mut notes = Vec::new();
-    let asked_for = args.interface.is_some_and(|interface| interface.is_loopback());
-    if network.is_local() && !asked_for {
-        notes.push("no network here carries multicast: only chats on this machine are reached".to_owned());
-    }
+    let mut network = match &args.nats.nats {
+        Some(url) => Network::nats(url, &args.nats).await?,
+        None => udp(args).await?,
+    };
+    let mut notes = std::mem::take(&mut network.notes);
     notes.push(format!("you are {} in {}, kept in {}", place.name, args.channel, place.dir.display()));
     let mut config = Config::default();
     config.max_message_history = KEPT;
-    let node = Node::builder(place.name.as_str()).transport(network).persistence(place.store.clone()).config(config);
+    let node =
+        Node::builder(place.name.as_str()).transport(network.transport).persistence(place.store.clone()).config(config);
     let node = node.build()?;
     let (lobby, mut events) = node.join(args.channel.as_str()).await?;
     let files = Files::new(place.dir.join("files"), lobby.id().clone());
     let left = if args.plain || !terminal::is_there() {
-        on_lines(&lobby, &files, &mut events, &notes).await?
+        on_lines(&lobby, &files, &mut events, &notes, &mut network.notices).await?
     } else {
-        on_screen(&node, &lobby, &files, &mut events, &notes).await?
+        on_screen(&node, &lobby, &files, &mut events, &notes, &mut network.notices).await?
     };
     if left.open {
         screen::note("nobody is known to have all that you said yet; it is sent again when you chat again");
@@ -109,6 +109,24 @@ async fn chat(args: &Args) -> anyhow::Result<()> {
     }
     if left.interrupted { Err(Interrupted.into()) } else { Ok(()) }
 }
+
+/// The local network.
+async fn udp(args: &Args) -> anyhow::Result<Network> {
+    let options = Options { port: args.port, interface: args.interface, ..Options::default() };
+    let network = Udp::join(options).await.map_err(|error| match error {
+        UdpError::NoMulticast { .. } => anyhow::anyhow!("{error}; bring a network up, or choose another --interface"),
+        error => anyhow::anyhow!("cannot join the network: {error}"),
+    })?;
+    let mut notes = Vec::new();
+    let asked_for = args.interface.is_some_and(|interface| interface.is_loopback());
+    if network.is_local() && !asked_for {
+        notes.push("no network here carries multicast: only chats on this machine are reached".to_owned());
+    }
+    Ok(Network::new(Arc::new(network), notes))
+}
+
+/// What the network has to say.
+type Notices = tokio::sync::mpsc::UnboundedReceiver<String>;
 
 /// How a chat was left.
 struct Left {
@@ -125,6 +143,7 @@ async fn on_screen(
     files: &Files,
     events: &mut Events,
     notes: &[String],
+    notices: &mut Notices,
 ) -> anyhow::Result<Left> {
     let mut view = View::new(node.participant(), &lobby.id().to_string(), Times::here());
     for entry in lobby.entries()? {
@@ -135,7 +154,7 @@ async fn on_screen(
         }
     }
     notes.iter().for_each(|note| view.notice(note));
-    let output = terminal::chat(node, lobby, files, events, &mut view).await;
+    let output = terminal::chat(node, lobby, files, events, notices, &mut view).await;
     let mut interrupted = false;
     if output.is_ok() && view.is_open() {
         screen::note("waiting some seconds until somebody has what you said; Ctrl-C ends at once");
@@ -153,6 +172,7 @@ async fn on_lines(
     files: &Files,
     events: &mut Events,
     notes: &[String],
+    notices: &mut Notices,
 ) -> anyhow::Result<Left> {
     let mut told = Told::new(Screen::new());
     let mut entries = lobby.entries()?;
@@ -172,6 +192,7 @@ async fn on_lines(
                 None => break,
             },
             Some(event) = events.next() => told.event(event, lobby, files),
+            Some(notice) = notices.recv() => told.notice(format_args!("{notice}")),
             Ok(()) = tokio::signal::ctrl_c() => {
                 interrupted = true;
                 break;

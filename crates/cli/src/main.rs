@@ -10,6 +10,7 @@ mod demo;
 mod inspect;
 mod key;
 mod migrate;
+mod network;
 mod peer;
 mod screen;
 mod simulate;

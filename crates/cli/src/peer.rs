@@ -10,6 +10,7 @@ mod clock;
 mod command;
 mod help;
 mod lines;
+mod online;
 mod session;
 mod store;
 mod told;
@@ -21,6 +22,7 @@ use reliable_channel::authenticity::SharedAuthenticator;
 use reliable_channel::channel::{Config, Join};
 use reliable_channel::types::{Dialect, ParticipantId};
 
+use crate::network::NatsArgs;
 use crate::screen::Screen;
 use crate::store::StoreArgs;
 use command::Request;
@@ -73,9 +75,14 @@ pub(crate) struct Args {
     /// once and asks for nothing older; without this, it is shown at once and 100 older ones follow as history
     #[arg(long, value_name = "N")]
     backfill: Option<u64>,
+    #[command(flatten)]
+    nats: NatsArgs,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(url) = &args.nats.nats {
+        return online::run(args, url);
+    }
     let (mut session, opened) = Session::open(args)?;
     let mut lines = Lines::new(std::io::stdin().lock());
     let mut screen = Screen::new();

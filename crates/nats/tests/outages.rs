@@ -7,12 +7,16 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use reliable_channel_nats::{ConnectionStatus, History, HistoryStatus, Nats, Options};
+use reliable_channel::reliable::ChannelEvent;
+use reliable_channel::store::MemoryPersistence;
+use reliable_channel::transport::Topic;
+use reliable_channel_nats::{ConnectionStatus, History, HistoryStatus, Nats, Options, Replay};
 
-use common::group::{Member, agree, config};
+use common::group::{CHANNEL, Member, agree, config};
 use common::{BOTH, Generation, Server};
 
 /// How the servers do not behave.
@@ -144,6 +148,57 @@ async fn the_stream_has_what_was_said_when_nobody_is_there() {
         let log = until(&late, "the newest hundred", |log| log.ends_with(newest)).await;
         println!("{generation:?}: {} of 300 lines {:?} after joining", log.len(), start.elapsed());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_away_reads_what_was_said_from_the_stream() {
+    for generation in BOTH {
+        away(&Server::start(&program_or_skip!(generation)), 300).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a minute"]
+async fn who_was_away_for_ten_thousand_messages_reads_them_from_the_stream() {
+    for generation in BOTH {
+        println!("{generation:?}");
+        away(&Server::start(&program_or_skip!(generation)), 10_000).await;
+    }
+}
+
+/// Bob leaves, so many lines are said, everybody leaves, and bob comes back to the stream alone.
+async fn away(server: &Server, count: usize) {
+    let store = Arc::new(MemoryPersistence::new());
+    let alice = Member::start("alice", server.options(), config()).await;
+    let (bob, _) = Member::join("bob", server.options(), config(), store.clone()).await;
+    alice.say("before").await;
+    until(&bob, "what was said before", |log| log == ["before"]).await;
+    bob.node.shutdown().await;
+    drop(bob);
+    let left = SystemTime::now();
+    let carol = Member::start("carol", server.options(), config()).await;
+    for number in 0..count {
+        alice.say(&format!("line {number}")).await;
+    }
+    let last = format!("line {}", count - 1);
+    until(&carol, "the last line", |log| log.last() == Some(&last)).await;
+    for member in [alice, carol] {
+        member.node.shutdown().await;
+    }
+
+    let start = Instant::now();
+    let (bob, mut events) = Member::join("bob", server.options(), config(), store).await;
+    let nats = bob.nats.clone();
+    let replay = tokio::spawn(async move { nats.replay(&Topic::from(CHANNEL), Replay::Since(left)).await });
+    let mut first = None;
+    while first.is_none() {
+        let event = tokio::time::timeout(Duration::from_secs(30), events.next()).await.unwrap();
+        first = matches!(event, Some(ChannelEvent::Received(_))).then(|| start.elapsed());
+    }
+    let log = until(&bob, "all lines", |log| log.len() == count + 1).await;
+    println!("{count} lines: the first after {:?}, all after {:?}", first.unwrap(), start.elapsed());
+    assert!(log[1..].iter().enumerate().all(|(number, line)| *line == format!("line {number}")));
+    assert!(replay.await.unwrap().unwrap() as usize >= count);
 }
 
 /// So many lines of two who then leave.

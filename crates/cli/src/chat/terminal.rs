@@ -22,8 +22,8 @@ use tui_input::{Input, InputRequest};
 use super::draw::{Scroll, draw, scroll};
 use super::file::Files;
 use super::heard::Heard;
-use super::said;
 use super::view::{Tick, View};
+use super::{Notices, said};
 
 /// How long what happens may wait to be shown.
 const FRAME: Duration = Duration::from_millis(30);
@@ -49,6 +49,7 @@ pub(super) async fn chat(
     lobby: &ReliableChannel,
     files: &Files,
     events: &mut Events,
+    notices: &mut Notices,
     view: &mut View,
 ) -> anyhow::Result<()> {
     let mut screen = Screen::open(view)?;
@@ -75,6 +76,10 @@ pub(super) async fn chat(
             event = events.next() => {
                 let Some(event) = event else { return Ok(()) };
                 take_in(screen.view, event, files, screen.now);
+                is_old = true;
+            }
+            Some(notice) = notices.recv() => {
+                screen.view.notice(&notice);
                 is_old = true;
             }
             _ = looks.tick() => {

@@ -65,6 +65,12 @@ impl Session {
         Ok((std::mem::take(&mut self.told), ended))
     }
 
+    /// Takes in what came over a network. Gives what to say.
+    pub(super) fn incoming(&mut self, bytes: &Bytes) -> anyhow::Result<Vec<Told>> {
+        self.receive(bytes)?;
+        Ok(std::mem::take(&mut self.told))
+    }
+
     /// Saves what waited for the next change, and frees the store.
     pub(super) fn close(mut self) -> anyhow::Result<()> {
         self.input(Input::Checkpoint)?;
