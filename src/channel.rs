@@ -60,6 +60,7 @@ mod known;
 mod laggards;
 mod log;
 mod marks;
+mod members;
 mod missing;
 mod names;
 mod outgoing;
@@ -141,6 +142,8 @@ pub struct Channel {
     batches: batch::Batches,
     /// None where it is off.
     catch_up: Option<Box<catchup::CatchUp>>,
+    /// None where the application has said none.
+    members: Option<Box<members::Members>>,
     answers: waits::Answers,
     joining: join::Joining,
     gap: gap::Gap,
@@ -218,6 +221,7 @@ impl Channel {
                 self.shrink(log_bytes, parked_bytes);
                 Ok(Outcome::Done)
             }
+            Input::SetMembers { epoch, members } => self.set_members(epoch, &members),
             Input::CatchUp => {
                 self.catch_up_now();
                 Ok(Outcome::Done)
@@ -259,9 +263,11 @@ impl Channel {
         self.stats.limits_hit += u64::from(outcome.as_ref().is_err_and(ChannelError::is_limit));
         self.sign_transmissions();
         self.refresh_meta();
-        let waiting = self.meta != self.saved || self.requests.is_unsaved();
+        let members = self.members.as_ref().is_some_and(|members| members.is_unsaved());
+        let waiting = self.meta != self.saved || self.requests.is_unsaved() || members;
         let save = if self.effects.saves() || self.meta_changed() || checkpoint && waiting {
             self.save_requests(if checkpoint { usize::MAX } else { REQUEST_BYTES });
+            self.save_members();
             self.saved = self.meta.clone();
             self.stored = true;
             self.effects.commit(Some(self.meta.clone()))
@@ -282,6 +288,12 @@ impl Channel {
         }
     }
 
+    /// What is known of members goes with what must be saved anyway.
+    fn save_members(&mut self) {
+        let rows = self.members.as_mut().map(|members| members.take_unsaved()).unwrap_or_default();
+        rows.into_iter().for_each(|row| self.effects.put(row));
+    }
+
     /// Copies into the meta what the parts know.
     fn refresh_meta(&mut self) {
         self.meta.counts = RowCounts {
@@ -297,6 +309,7 @@ impl Channel {
         if !self.config.confirm_deliveries {
             self.meta.told = self.meta.next_delivery.saturating_sub(1);
         }
+        self.meta.members = self.members.as_ref().map(|members| members.set());
         self.meta.oldest = self.log.oldest().cloned();
         self.meta.newest = self.log.newest().cloned();
     }

@@ -81,10 +81,9 @@ pub fn parse_row_key(bytes: &[u8]) -> Result<RowKey, SnapshotError> {
     let Some((&[place, a, b, c, d, e, f, g, h], id)) = bytes.split_first_chunk::<KEY_HEADER>() else {
         return Err(damaged("too short"));
     };
-    let place = [Place::Body, Place::Outgoing, Place::Request, Place::Response, Place::Mark, Place::Incarnation]
-        .into_iter()
-        .find(|known| *known as u8 == place)
-        .ok_or_else(|| damaged("unknown place"))?;
+    let places =
+        [Place::Body, Place::Outgoing, Place::Request, Place::Response, Place::Mark, Place::Incarnation, Place::Member];
+    let place = places.into_iter().find(|known| *known as u8 == place).ok_or_else(|| damaged("unknown place"))?;
     let lamport = Lamport(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
     if lamport != Lamport(0) && !matches!(place, Place::Body | Place::Outgoing) {
         return Err(damaged("a Lamport time where none belongs"));

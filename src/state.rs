@@ -5,6 +5,7 @@
 //! and `store` both know these types and nothing of each other. How it moves: `channel` fills a
 //! [`Commit`] in every step; a store keeps it; `channel::restore` rebuilds a channel from [`ChannelData`].
 
+mod members;
 mod row;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use self::members::{Member, MemberSet};
 pub use self::row::{Place, Row, RowKey};
 use crate::types::{Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, Signature, WallTime};
 
@@ -64,13 +66,15 @@ pub struct Logged {
     pub below_floor: bool,
     /// Dependencies that were lost when it was delivered.
     pub missing: Vec<MessageId>,
+    /// It came after all at its place had been told as stable (docs/protocol.md section 15).
+    pub below_stable: bool,
 }
 
 impl Logged {
     /// An own message: without a delivery number.
     #[must_use]
     pub fn new(body: Arc<Body>, seen: WallTime) -> Self {
-        Self { body, delivery: None, seen, late: false, below_floor: false, missing: Vec::new() }
+        Self { body, delivery: None, seen, late: false, below_floor: false, missing: Vec::new(), below_stable: false }
     }
 }
 
@@ -311,6 +315,8 @@ pub struct ChannelMeta {
     pub oldest: Option<LogKey>,
     /// Highest key in the log.
     pub newest: Option<LogKey>,
+    /// The set of members; `None` where the application has given none.
+    pub members: Option<MemberSet>,
 }
 
 /// How many rows of each kind a channel has.
@@ -454,7 +460,8 @@ impl ChannelData {
                 Row::Response(_) => &mut counts.responses,
                 Row::Mark(_) => &mut counts.marks,
                 // Where one is missing, cursors are doubted, and that is all.
-                Row::Incarnation(_) => continue,
+                // What becomes of members that are missing, a channel decides.
+                Row::Incarnation(_) | Row::Member(_) => continue,
             } += 1;
             if let Row::Message(logged) = row
                 && !logged.below_floor

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use common::{every_kind, meta_for};
 use proptest::prelude::*;
 use reliable_channel::snapshot::{self, SnapshotError};
-use reliable_channel::state::{ChannelMeta, Evidence, Incarnation, MarkKind, Place, Request, Row, RowKey, Stub};
+use reliable_channel::state::{
+    ChannelMeta, Evidence, Incarnation, MarkKind, Member, MemberSet, Place, Request, Row, RowKey, Stub,
+};
 use reliable_channel::types::{ChannelId, Dialect, HistoryEntry, Lamport, MessageId, ParticipantId};
 use tap::Tap as _;
 
@@ -286,4 +288,34 @@ fn a_request_keeps_when_it_was_named() {
     let asked = Row::Request(asked.tap_mut(|it| it.named_at_age_ms = 3_700_000));
     let bytes = snapshot::encode_row(&channel(), &asked);
     assert_eq!(snapshot::decode_row(&channel(), &asked.key(), bytes.into()).unwrap(), asked);
+}
+
+#[test]
+fn a_member_lies_in_a_place_of_its_own() {
+    let agreed = Some((Lamport(4), Lamport(300)));
+    let member = Member::new(&"bob".into(), Lamport(2)).tap_mut(|it| (it.base, it.agreed) = (Some(Lamport(3)), agreed));
+    let row = Row::Member(member);
+    let (key, value) = (snapshot::row_key(&row.key()), snapshot::encode_row(&channel(), &row));
+    assert_eq!(key, [&[6][..], &[0; 8], b"bob"].concat(), "place 6, which 0.1 did not write");
+    assert!(value.ends_with(&[0x52, 9, 0x08, 2, 0x10, 3, 0x18, 4, 0x20, 0xac, 2]), "{value:x?}");
+    assert_eq!(snapshot::parse_row_key(&key), Ok(row.key()));
+    assert_eq!(snapshot::decode_row(&channel(), &row.key(), value.into()), Ok(row));
+}
+
+#[test]
+fn a_meta_may_say_what_is_stable_of_which_set() {
+    let set = MemberSet::new(7, 3).tap_mut(|it| it.stable = Some(Lamport(5)));
+    let meta = ChannelMeta::default().tap_mut(|it| it.members = Some(set));
+    let value = snapshot::encode_meta(&channel(), &meta);
+    assert!(value.ends_with(&[0x92, 1, 6, 0x08, 7, 0x10, 3, 0x18, 5]), "field 18, which 0.1 did not write: {value:x?}");
+    assert_eq!(snapshot::decode_meta(&channel(), value.into()), Ok(meta));
+}
+
+#[test]
+fn a_message_may_say_that_it_came_below_what_was_stable() {
+    let Row::Message(logged) = common::message(1, "m") else { unreachable!() };
+    let row = Row::Message(logged.tap_mut(|it| it.below_stable = true));
+    let value = snapshot::encode_row(&channel(), &row);
+    assert!(value.ends_with(&[0x38, 1]), "field 7, which 0.1 did not write: {value:x?}");
+    assert_eq!(snapshot::decode_row(&channel(), &row.key(), value.into()), Ok(row));
 }

@@ -120,13 +120,15 @@ impl Fields {
         match catch_up {
             CatchUpField::Absent => self.number(0),
             CatchUpField::Digest(digest) => {
-                let Digest { upper, short, long, frames, archive } = &**digest;
+                let Digest { upper, short, long, frames, archive, stable } = &**digest;
                 self.number(1);
                 self.number(upper.0);
                 self.range(short);
                 self.optional(long.as_ref(), Self::range);
                 self.number(u64::from(*frames));
                 self.number(u64::from(*archive));
+                // On the wire a time of 0 is none.
+                self.number(stable.map_or(0, |stable| stable.0));
             }
             CatchUpField::Frame(frame) => {
                 let Frame { session, to, floor, body } = &**frame;

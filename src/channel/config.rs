@@ -109,6 +109,13 @@ pub struct Config {
     /// Members with and without it get on, but only those with it catch up with each other.
     pub catch_up: bool,
 
+    /// Something outside of this library makes sure that a message is of whom it names as its sender: encryption of a group
+    /// whose members are known and sign, for one. Without it, and without `authenticator`, neither `DeliveredToAll` nor `Stable` is ever told, for a digest
+    /// can be computed by anybody who holds the messages (docs/protocol.md section 15). Default false.
+    pub authenticated_senders: bool,
+    /// A member that keeps stability waiting for so long is named in an event. Default 10 min.
+    pub stability_timeout: Duration,
+
     /// T_min of SDS-R at most. Default 2 s: see `docs/reliability.md` for what other values do.
     pub t_min: Duration,
     /// T_max of SDS-R at most; it keeps its proportion to T_min. Default 10 s.
@@ -197,6 +204,8 @@ impl Default for Config {
             max_sync_interval: Duration::from_secs(15 * 60),
             answer_laggards: true,
             catch_up: true,
+            authenticated_senders: false,
+            stability_timeout: Duration::from_secs(10 * 60),
             t_min: Duration::from_secs(2),
             t_max: Duration::from_secs(10),
             fastest_t_min: Duration::from_millis(300),
@@ -282,6 +291,7 @@ impl Config {
             ("repair_bytes_per_second", self.repair_bytes_per_second == 0),
             ("wait_timeout", self.wait_timeout.is_zero()),
             ("lost_timeout", self.lost_timeout.is_zero()),
+            ("stability_timeout", self.stability_timeout.is_zero()),
             ("max_log_age", self.max_log_age.is_some_and(|age| age.is_zero())),
             ("limits.max_id_bytes", limits.max_id_bytes == 0),
             ("limits.max_causal_entries", limits.max_causal_entries == 0),

@@ -1,5 +1,6 @@
 //! What goes into a channel and what comes out: inputs, steps, answers, refusals.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -63,6 +64,14 @@ pub enum Input {
     /// ends is told with [`Event::SyncStatus`]. Nothing happens where [`Config::catch_up`] is off, where nobody was heard
     /// who could be asked, or while it is going on (docs/protocol.md section 13.4).
     CatchUp,
+    /// From now on these are the members of the channel, in the application's count of such sets (docs/protocol.md section 15):
+    /// a sender id each, `user/device` where users have several. Saved. A later set has a higher epoch; an empty one ends it.
+    SetMembers {
+        /// Not below that of the set before.
+        epoch: u64,
+        /// Up to 1,024, with or without this participant.
+        members: BTreeSet<ParticipantId>,
+    },
     /// Take in another participant's message and pass it on unchanged (for bridges); in a dialect without sync messages
     /// with our own repair requests, which have no other way out.
     Relay(Message),
@@ -273,6 +282,14 @@ pub enum ChannelError {
     /// The caller's fault: another participant has the message already.
     #[error("message {0} is acknowledged already")]
     AcknowledgedAlready(MessageId),
+    /// The caller's fault: members are set already, of this epoch or a later one.
+    #[error("members of epoch {epoch} come after those of epoch {current}")]
+    EpochPassed {
+        /// As given.
+        epoch: u64,
+        /// That of the present members.
+        current: u64,
+    },
     /// The caller's fault: the channel's dialect has no such messages (nim-sds: ephemeral ones).
     #[error("the channel's dialect has no {what}")]
     NotInDialect {

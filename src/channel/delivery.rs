@@ -60,8 +60,20 @@ impl Channel {
             None => Position::Newest,
             Some(successor) => Position::Before(successor.clone()),
         };
-        let logged =
-            Logged { body: body.clone(), delivery: Some(number), seen, late, below_floor, missing: missing.clone() };
+        let from_member = self.is_member(&body.sender);
+        let below_stable = self.stable_up_to() >= Some(key.lamport);
+        if below_stable && self.members.as_ref().is_some_and(|members| members.vouched(&key, &body.sender)) {
+            self.effects.tell(Event::StabilityBroken { id: key.id.clone(), sender: body.sender.clone() });
+        }
+        let logged = Logged {
+            body: body.clone(),
+            delivery: Some(number),
+            seen,
+            late,
+            below_floor,
+            missing: missing.clone(),
+            below_stable,
+        };
         self.keep(logged);
         self.stats.delivered += 1;
         let (named, met) = (body.causal_history.len() as u64, self.incoming.met(&key.id) as u64);
@@ -77,6 +89,8 @@ impl Channel {
             late,
             missing,
             history,
+            from_member,
+            below_stable,
         }));
     }
 
@@ -96,7 +110,7 @@ impl Channel {
             self.late.insert(key.clone(), logged);
         } else {
             self.log.insert(logged, &mut self.known);
-            self.note_logged(&key);
+            self.note_logged(&key, false);
             self.keep_in_archive(&key);
         }
         if let Some(number) = untold {

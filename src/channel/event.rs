@@ -30,6 +30,10 @@ pub struct Delivery {
     pub missing: Vec<MessageId>,
     /// It is from before this participant joined: no news.
     pub history: bool,
+    /// Its sender is a member; true where no members are set (docs/protocol.md section 15).
+    pub from_member: bool,
+    /// It came after all at its place had been told as stable.
+    pub below_stable: bool,
 }
 
 impl Delivery {
@@ -188,6 +192,33 @@ pub enum Event {
     RepairAnswered {
         /// The message.
         id: MessageId,
+    },
+    /// An own message has come to every user among the members to whom it is due, on one device at least. After a restart it
+    /// may be told once more. Told where senders are authenticated alone: by
+    /// [`Config::authenticator`](super::Config::authenticator), or [outside](super::Config::authenticated_senders).
+    DeliveredToAll {
+        /// The message.
+        id: MessageId,
+    },
+    /// At or below this Lamport time the log will not change any more: every member holds the same messages. Told as
+    /// [`DeliveredToAll`](Self::DeliveredToAll) is.
+    Stable {
+        /// That time.
+        up_to: Lamport,
+    },
+    /// For [`Config::stability_timeout`](super::Config::stability_timeout) nothing has become stable, for this member has not
+    /// been seen to hold what is here. Only a set without it lets stability go on before it comes.
+    StabilityWaits {
+        /// The member.
+        member: ParticipantId,
+    },
+    /// A member has sent a message where it had vouched that there is none: it lies at or below what was told as stable. It
+    /// is delivered, marked `below_stable`.
+    StabilityBroken {
+        /// The message.
+        id: MessageId,
+        /// Its sender.
+        sender: ParticipantId,
     },
     /// Catching up has begun, goes on, or has ended. Told at most once a second while it goes on.
     SyncStatus(SyncStatus),

@@ -92,7 +92,7 @@ impl Channel {
             body.signature = self.signed(&body);
             let body = Arc::new(body);
             if let Some(logged) = self.log.replace(body, &mut self.known) {
-                self.note_logged(&logged.body.key);
+                self.note_logged(&logged.body.key, true);
                 self.keep_in_archive(&logged.body.key);
                 self.effects.put(crate::state::Row::Message(logged));
             }

@@ -145,6 +145,7 @@ impl Channel {
         rows.extend(self.responses.iter().map(|(_, response)| Row::Response(response)));
         rows.extend(self.marks.iter().map(Row::Mark));
         rows.extend(self.incarnations.rows());
+        rows.extend(self.members.iter().flat_map(|members| members.rows()));
         rows.sort_by_cached_key(Row::key);
         let mut hints: Vec<_> = self.hints.iter().map(|(id, hint)| (id.clone(), hint.clone())).collect();
         hints.sort();

@@ -98,6 +98,7 @@ impl Channel {
             }
             MessageKind::Sync => {
                 self.take_digest(&message);
+                self.member_said(&message);
                 self.take_sync(&message, echo);
                 self.settle();
                 Fate::Sync

@@ -178,6 +178,7 @@ impl Channel {
                 let entropy = now.entropy.rotate_left(21);
                 Box::new(super::catchup::CatchUp::new(config.max_unsigned_bytes(), keys, entropy, now.running))
             }),
+            members: None,
             answers: super::waits::Answers::new(&config),
             joining: super::join::Joining::default(),
             laggards: super::laggards::Laggards::default(),
@@ -199,7 +200,7 @@ impl Channel {
 
     fn load(&mut self, rows: Vec<Row>) {
         self.known.reserve(rows.len());
-        let mut parked = Vec::new();
+        let (mut parked, mut members) = (Vec::new(), Vec::new());
         let mut open = Vec::new();
         for row in rows {
             match row {
@@ -230,6 +231,7 @@ impl Channel {
                         self.effects.delete(RowKey::by_id(Place::Incarnation, &row.id));
                     }
                 }
+                Row::Member(row) => members.push(row),
                 Row::Outgoing(_) | Row::Request(_) | Row::Response(_) => open.push(row),
             }
         }
@@ -238,6 +240,7 @@ impl Channel {
         if let Some(newest) = self.log.newest().filter(|newest| newest.lamport <= limit) {
             self.meta.lamport = self.meta.lamport.max(newest.lamport);
         }
+        self.load_members(members);
         let asked = open
             .iter()
             .filter_map(|row| if let Row::Request(request) = row { Some(request.entry.id.clone()) } else { None })
@@ -465,6 +468,7 @@ impl Channel {
             Some(successor) => Position::Before(successor.clone()),
         };
         let (body, missing) = (logged.body.clone(), logged.missing.clone());
+        let from_member = self.is_member(&body.sender);
         let incarnation = self.incarnations.of(number);
         Some(Delivery {
             number,
@@ -474,6 +478,8 @@ impl Channel {
             late: logged.late,
             missing,
             history: self.is_history(key),
+            from_member,
+            below_stable: logged.below_stable,
         })
     }
 
@@ -486,7 +492,7 @@ impl Channel {
         self.now.running.after(Duration::from_millis((due - wall).min(millis(longest))))
     }
 
-    fn mended(&mut self, what: String) {
+    pub(super) fn mended(&mut self, what: String) {
         self.effects.tell(Event::StateMended { what });
     }
 }

@@ -31,6 +31,9 @@ impl Channel {
                 let (id, by) = (entry.id.clone(), message.sender.clone());
                 self.effects.tell(Event::AlsoAcknowledged { id, by });
             }
+            if self.members.is_some() {
+                self.member_named(&entry.id, &message.sender);
+            }
         }
         self.review_filter(message);
         self.review_requests(message);
@@ -133,10 +136,14 @@ impl Channel {
     }
 
     /// Who is known to have received an own message that was acknowledged since the opening, first who was known first: up to
-    /// 32, of the last 1,024 such messages, or as many as the log has if it has fewer.
+    /// 32, of the last 1,024 such messages, or as many as the log has if it has fewer. Then the members that were seen to
+    /// have a message of the log, where members are set (docs/protocol.md section 15).
     #[must_use]
-    pub fn acknowledged_by(&self, id: &MessageId) -> &[ParticipantId] {
-        self.acknowledgers.of(id)
+    pub fn acknowledged_by(&self, id: &MessageId) -> Vec<ParticipantId> {
+        let mut names = self.acknowledgers.of(id).to_vec();
+        let members = self.members_having(id).into_iter().filter(|name| !names.contains(name));
+        names.extend(members.collect::<Vec<_>>());
+        names
     }
 
     /// Whether this participant has sent a message here, and not only received it under its own name.

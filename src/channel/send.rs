@@ -332,10 +332,11 @@ impl Channel {
             late: false,
             below_floor: false,
             missing: Vec::new(),
+            below_stable: false,
         };
         self.effects.put(Row::Message(logged.clone()));
         self.log.insert(logged, &mut self.known);
-        self.note_logged(key);
+        self.note_logged(key, true);
         // A caller's id may have been missed by others' messages already.
         self.arrived(&key.id);
         self.marks_forget(&key.id);

@@ -51,7 +51,10 @@ impl Channel {
         self.retain();
         if self.config.dialect.has_sync() {
             let (now, requests) = (self.now.running, self.next_request());
-            if self.laggards.is_due(now) {
+            if self.member_digest_is_due() {
+                self.send_sync();
+                self.put_member_digest_off();
+            } else if self.laggards.is_due(now) {
                 self.answer_laggard();
             } else if self.sync.due(now, requests) {
                 self.send_sync();
@@ -59,6 +62,7 @@ impl Channel {
             let random = self.now.random();
             self.sync.turn(&self.config, self.now.running, random);
         }
+        self.members_in_time();
         self.effects.released.clear();
         if let Some(catch_up) = &mut self.catch_up {
             catch_up.rest(self.now.running);
@@ -89,6 +93,7 @@ impl Channel {
             self.refill.at,
             self.next_joining(),
             self.next_catch_up(),
+            self.next_of_members(),
             self.slice.next_due(),
         ]
         .into_iter()

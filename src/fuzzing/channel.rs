@@ -84,6 +84,7 @@ fn options(bits: u16) -> Config {
             _ => Join::Backfill(u64::MAX),
         },
         max_transmit_bytes: bit(4).then_some(400),
+        authenticated_senders: true,
         max_log_age: bit(5).then_some(Duration::from_secs(60)),
         response_groups: if bit(6) { 3 } else { 1 },
         filter_evidence: if bit(7) { FilterEvidence::Hits(1) } else { FilterEvidence::Chance(1e-6) },
@@ -177,6 +178,11 @@ impl Run {
             }
             8 => self.input(Input::Send { content: content(), id: op.bit(0).then(|| messages::id(op.id)) }),
             9 if op.bit(7) => self.archive(op),
+            9 if op.bit(2) => {
+                let name = |n: u8| messages::sender(n);
+                let members = (0..op.names % 4).map(name).collect();
+                self.input(Input::SetMembers { epoch: u64::from(op.extra), members });
+            }
             9 => self.input(Input::SendSync),
             10 => self.input(Input::DependenciesMet(named())),
             11 => {

@@ -194,6 +194,7 @@ fn saved(channel: &str, count: u64) -> ChannelData {
         late: false,
         below_floor: false,
         missing: Vec::new(),
+        below_stable: false,
     };
     let mut rows: Vec<Row> = vec![Row::Stub(Stub { key: key(1, "stub".into()), sender: "bob".into() })];
     rows.extend((1..=count).map(|at| Row::Message(logged(at))));

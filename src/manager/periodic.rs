@@ -5,7 +5,7 @@ use super::{EventStream, ManagerError, ReliabilityManager, TransmitStream, callb
 use super::{OnSaveFailure, Transmission};
 use crate::channel::Input;
 use crate::executor::{ExecutorError, Order};
-use crate::types::ChannelId;
+use crate::types::{ChannelId, ParticipantId};
 
 impl ReliabilityManager {
     /// Starts the task that resends, syncs, repairs and retries failed saves when that is due. It ends with the
@@ -76,6 +76,22 @@ impl ReliabilityManager {
     /// [`ManagerError::UnknownChannel`]; [`ManagerError::Persistence`] with [`OnSaveFailure::Fail`].
     pub async fn catch_up(&self, channel: impl Into<ChannelId>) -> Result<(), ManagerError> {
         self.call(&channel.into(), Input::CatchUp).await.map(|_| ())
+    }
+
+    /// Says who is in the channel from now on: a sender id each, `user/device` where users have several devices. Saved. A
+    /// later set has a higher epoch; an empty one ends it (docs/members.md).
+    ///
+    /// # Errors
+    /// [`ManagerError::UnknownChannel`]; [`ManagerError::Channel`] for an epoch that has passed, and for names that are no
+    /// ids or more than 1,024; [`ManagerError::Persistence`] with [`OnSaveFailure::Fail`].
+    pub async fn set_members(
+        &self,
+        channel: impl Into<ChannelId>,
+        epoch: u64,
+        members: impl IntoIterator<Item = impl Into<ParticipantId>>,
+    ) -> Result<(), ManagerError> {
+        let members = members.into_iter().map(Into::into).collect();
+        self.call(&channel.into(), Input::SetMembers { epoch, members }).await.map(|_| ())
     }
 
     /// All events from now on. A reader that is too slow is told how many it missed.

@@ -12,7 +12,7 @@ use crate::channel::{
 };
 use crate::state::{ChannelData, Logged};
 use crate::store::PersistenceError;
-use crate::types::{ChannelId, MessageId, ParticipantId};
+use crate::types::{ChannelId, Lamport, MessageId, ParticipantId};
 
 /// Looking at channels: every method fails with [`ManagerError::UnknownChannel`] for a channel that is not open.
 #[allow(clippy::missing_errors_doc)]
@@ -40,9 +40,31 @@ impl ReliabilityManager {
     }
 
     /// Who is known to have received an own message that was acknowledged since the channel was opened, first who was known
-    /// first: up to 32 participants, of the last 1,024 such messages.
+    /// first: up to 32 participants, of the last 1,024 such messages. Then the members that were seen to have it.
     pub fn acknowledged_by(&self, channel: &ChannelId, id: &MessageId) -> Result<Vec<ParticipantId>, ManagerError> {
-        self.cell(channel)?.read(|channel| channel.acknowledged_by(id).to_vec())
+        self.cell(channel)?.read(|channel| channel.acknowledged_by(id))
+    }
+
+    /// The epoch and the members of the channel, as [`set_members`](Self::set_members) has said them.
+    pub fn members(&self, channel: &ChannelId) -> Result<Option<(u64, Vec<ParticipantId>)>, ManagerError> {
+        self.cell(channel)?.read(|channel| channel.members())
+    }
+
+    /// Members to whom a message of the log is due and who were not seen to have it: see
+    /// [`Channel::missing_members`](crate::channel::Channel::missing_members).
+    pub fn missing_members(&self, channel: &ChannelId, id: &MessageId) -> Result<Vec<ParticipantId>, ManagerError> {
+        self.cell(channel)?.read(|channel| channel.missing_members(id))
+    }
+
+    /// Users to whom a message of the log is due and who were not seen to have it on any device.
+    pub fn missing_users(&self, channel: &ChannelId, id: &MessageId) -> Result<Vec<ParticipantId>, ManagerError> {
+        self.cell(channel)?.read(|channel| channel.missing_users(id))
+    }
+
+    /// Up to which Lamport time the log will not change any more: see
+    /// [`Channel::stable_up_to`](crate::channel::Channel::stable_up_to).
+    pub fn stable_up_to(&self, channel: &ChannelId) -> Result<Option<Lamport>, ManagerError> {
+        self.cell(channel)?.read(|channel| channel.stable_up_to())
     }
 
     /// How far catching up is, as the last [`Event::SyncStatus`](crate::channel::Event::SyncStatus) told it.

@@ -284,6 +284,8 @@ mod tests {
             late: false,
             missing: Vec::new(),
             history: false,
+            from_member: true,
+            below_stable: false,
         })
     }
 

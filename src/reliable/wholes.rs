@@ -162,6 +162,8 @@ pub(super) fn delivered(logged: &Logged) -> Delivery {
         late: logged.late,
         missing: logged.missing.clone(),
         history: false,
+        from_member: true,
+        below_stable: logged.below_stable,
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::state::{
-    Body, ChannelMeta, Evidence, Incarnation, LogKey, Logged, Mark, MarkKind, Outgoing, Parked, Place, Request,
-    Response, Row, RowCounts, RowKey, Stub,
+    Body, ChannelMeta, Evidence, Incarnation, LogKey, Logged, Mark, MarkKind, Member, MemberSet, Outgoing, Parked,
+    Place, Request, Response, Row, RowCounts, RowKey, Stub,
 };
 use crate::types::{Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, Signature, WallTime};
 use crate::wire::generated::snapshot::{self as proto, row::Kind};
@@ -24,6 +24,7 @@ pub(super) fn to_kind(row: &Row) -> Kind {
             late: row.late,
             below_floor: row.below_floor,
             missing: row.missing.iter().map(|id| copy(id.as_bytes())).collect(),
+            below_stable: row.below_stable,
         }),
         Row::Parked(row) => Kind::Parked(proto::Parked {
             body: Some(to_body(&row.body)),
@@ -62,6 +63,12 @@ pub(super) fn to_kind(row: &Row) -> Kind {
             Kind::Mark(proto::Mark { kind: kind.into(), sequence: row.sequence })
         }
         Row::Incarnation(row) => Kind::Incarnation(proto::Incarnation { first: row.first }),
+        Row::Member(row) => Kind::Member(proto::Member {
+            since: row.since.0,
+            base: row.base.map(|base| base.0),
+            agreed_above: row.agreed.map(|(lower, _)| lower.0),
+            agreed_up_to: row.agreed.map(|(_, upper)| upper.0),
+        }),
     }
 }
 
@@ -77,6 +84,7 @@ pub(super) fn from_kind(key: &RowKey, kind: Option<Kind>) -> Result<Row, String>
             late: row.late,
             below_floor: row.below_floor,
             missing: row.missing.iter().map(MessageId::new).collect(),
+            below_stable: row.below_stable,
         }),
         (Place::Body, Kind::Parked(row)) => Row::Parked(Parked {
             body: from_body(log_key, row.body)?,
@@ -116,6 +124,12 @@ pub(super) fn from_kind(key: &RowKey, kind: Option<Kind>) -> Result<Row, String>
             Row::Mark(Mark { id, kind, sequence: row.sequence })
         }
         (Place::Incarnation, Kind::Incarnation(row)) => Row::Incarnation(Incarnation { id, first: row.first }),
+        (Place::Member, Kind::Member(row)) => Row::Member(Member {
+            id,
+            since: Lamport(row.since),
+            base: row.base.map(Lamport),
+            agreed: row.agreed_above.map(Lamport).zip(row.agreed_up_to.map(Lamport)),
+        }),
         (_, kind) => return Err(format!("it holds a row of another place ({})", name(&kind))),
     })
 }
@@ -141,6 +155,11 @@ pub(super) fn to_meta(schema: u32, meta: &ChannelMeta) -> proto::Meta {
         newest: meta.newest.as_ref().map(to_log_key),
         told: meta.told,
         dialect: to_dialect(meta.dialect).into(),
+        members: meta.members.map(|set| proto::MemberSet {
+            epoch: set.epoch,
+            members: set.members,
+            stable: set.stable.map(|stable| stable.0),
+        }),
     }
 }
 
@@ -165,6 +184,11 @@ pub(super) fn from_meta(meta: proto::Meta) -> Result<ChannelMeta, String> {
         newest: meta.newest.map(from_log_key).transpose()?,
         told: meta.told,
         dialect: from_dialect(meta.dialect)?,
+        members: meta.members.map(|set| MemberSet {
+            epoch: set.epoch,
+            members: set.members,
+            stable: set.stable.map(Lamport),
+        }),
     })
 }
 
@@ -265,5 +289,6 @@ fn name(kind: &Kind) -> &'static str {
         Kind::Response(_) => "response",
         Kind::Mark(_) => "mark",
         Kind::Incarnation(_) => "incarnation",
+        Kind::Member(_) => "member",
     }
 }

@@ -1,6 +1,6 @@
 //! A saved value, and the key under which it is kept.
 
-use super::{Incarnation, LogKey, Logged, Mark, Outgoing, Parked, Request, Response, Stub};
+use super::{Incarnation, LogKey, Logged, Mark, Member, Outgoing, Parked, Request, Response, Stub};
 use crate::types::{Lamport, MessageId};
 
 /// One saved value.
@@ -23,6 +23,8 @@ pub enum Row {
     Mark(Mark),
     /// To which opening delivery numbers belong.
     Incarnation(Incarnation),
+    /// A member of the channel.
+    Member(Member),
 }
 
 /// The kinds of place a row can take; a message, a parked message and a stub share one.
@@ -42,6 +44,8 @@ pub enum Place {
     Mark = 4,
     /// [`Row::Incarnation`]; its Lamport time is 0.
     Incarnation = 5,
+    /// [`Row::Member`]; its Lamport time is 0.
+    Member = 6,
 }
 
 /// The sortable key of a row.
@@ -94,6 +98,7 @@ impl Row {
             Self::Response(row) => (Place::Response, Lamport(0), &row.id),
             Self::Mark(row) => (Place::Mark, Lamport(0), &row.id),
             Self::Incarnation(row) => (Place::Incarnation, Lamport(0), &row.id),
+            Self::Member(row) => (Place::Member, Lamport(0), &row.id),
         }
     }
 }

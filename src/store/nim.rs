@@ -157,7 +157,7 @@ impl Reader<'_> {
                 *deliveries
             });
             let seen = WallTime::from_millis(body.key.lamport.0);
-            Row::Message(Logged { body, delivery, seen, late: false, below_floor: false, missing: vec![] })
+            Row::Message(Logged { delivery, ..Logged::new(body, seen) })
         });
     }
 
@@ -268,7 +268,7 @@ impl Reader<'_> {
                 Row::Outgoing(_) => counts.outgoing += 1,
                 Row::Request(_) => counts.requests += 1,
                 Row::Response(_) => counts.responses += 1,
-                Row::Stub(_) | Row::Mark(_) | Row::Incarnation(_) => {}
+                Row::Stub(_) | Row::Mark(_) | Row::Incarnation(_) | Row::Member(_) => {}
             }
         }
         let meta = ChannelMeta {

@@ -35,6 +35,8 @@ pub struct Digest {
     pub frames: bool,
     /// Its sender serves from an archive, also what its log has no more.
     pub archive: bool,
+    /// All at or below is stable, as its sender sees it; where members are set (docs/protocol.md section 15).
+    pub stable: Option<Lamport>,
 }
 
 /// What a participant holds above one Lamport time, up to that of its [`Digest`].
@@ -119,7 +121,7 @@ impl Digest {
     /// A digest up to this Lamport time.
     #[must_use]
     pub fn new(upper: Lamport, short: DigestRange, long: Option<DigestRange>, frames: bool) -> Self {
-        Self { upper, short, long, frames, archive: false }
+        Self { upper, short, long, frames, archive: false, stable: None }
     }
 
     /// Both ranges, the short one first.
@@ -135,6 +137,7 @@ impl Digest {
             + self.long.as_ref().map_or(0, |long| range(3, long))
             + number(4, u64::from(!self.frames))
             + number(5, u64::from(self.archive))
+            + number(6, self.stable.map_or(0, |stable| stable.0))
     }
 }
 

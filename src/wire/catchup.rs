@@ -23,7 +23,7 @@ pub(super) fn digest(part: Part<'_>) -> Option<Digest> {
 }
 
 fn read_digest((body, at): Part<'_>) -> Result<Option<Digest>, WireError> {
-    let (mut upper, mut short, mut long, mut no_frames, mut archive) = (0, None, None, 0, 0);
+    let (mut upper, mut short, mut long, mut no_frames, mut archive, mut stable) = (0, None, None, 0, 0, 0);
     let mut fields = Fields::new(body, at);
     while let Some(field) = fields.next()? {
         match field.number {
@@ -32,6 +32,7 @@ fn read_digest((body, at): Part<'_>) -> Result<Option<Digest>, WireError> {
             3 => long = Some(field.bytes()?),
             4 => no_frames = field.varint()?,
             5 => archive = field.varint()?,
+            6 => stable = field.varint()?,
             _ => {}
         }
     }
@@ -46,6 +47,7 @@ fn read_digest((body, at): Part<'_>) -> Result<Option<Digest>, WireError> {
     };
     let mut digest = Digest::new(Lamport(upper), short, long, no_frames == 0);
     digest.archive = archive != 0;
+    digest.stable = Some(Lamport(stable)).filter(|stable| *stable > Lamport(0));
     Ok(Some(digest))
 }
 
@@ -168,6 +170,7 @@ pub(super) fn put_digest(out: &mut Vec<u8>, digest: &Digest) {
     }
     put_some(out, 4, u64::from(!digest.frames));
     put_some(out, 5, u64::from(digest.archive));
+    put_some(out, 6, digest.stable.map_or(0, |stable| stable.0));
 }
 
 fn put_range(out: &mut Vec<u8>, field: u32, range: &DigestRange, upper: Lamport) {

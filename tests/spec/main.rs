@@ -39,3 +39,5 @@ mod section_11_limits;
 mod section_12_events;
 mod section_13_archive;
 mod section_13_catch_up;
+mod section_15_members;
+mod section_15_stability;

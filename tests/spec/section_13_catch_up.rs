@@ -25,13 +25,13 @@ pub(crate) struct Net {
     /// By arrival.
     queue: BTreeMap<(u64, u64), (usize, Message)>,
     packets: u64,
-    now: u64,
+    pub(crate) now: u64,
     /// Nothing of theirs gets through, in either direction.
     pub(crate) away: Vec<bool>,
     /// What went out: by whom, when.
-    sent: Vec<(usize, u64, Transmit)>,
+    pub(crate) sent: Vec<(usize, u64, Transmit)>,
     /// What is lost, of what goes out.
-    lost: fn(&Transmit, u64) -> bool,
+    pub(crate) lost: fn(&Transmit, u64) -> bool,
 }
 
 impl Net {
@@ -94,7 +94,7 @@ impl Net {
     }
 
     /// Alice says so much, one message a second.
-    fn talk(&mut self, messages: usize) {
+    pub(crate) fn talk(&mut self, messages: usize) {
         for n in 0..messages {
             self.say(0, &format!("{n} of {}", self.now));
             self.run_for(1_000);

@@ -19,8 +19,9 @@ impl CatchUp {
             return None;
         }
         let upper = self.settled_upper(view)?;
-        // What only the archive has is left out: it lies below where others can compare.
-        let floor = self.set.log_floor();
+        // What only the archive has is left out: it lies below where others can compare. What is stable with all members
+        // need not be compared again.
+        let floor = self.set.log_floor().max(view.from.unwrap_or(Lamport(0))).min(upper);
         let places = self.set.places(floor, upper);
         let below = places.len().checked_sub(SHORT + 1).and_then(|more| self.set.index().get(places.start + more));
         let lower = below.map_or(floor, |item| item.lamport);
@@ -28,6 +29,7 @@ impl CatchUp {
         (self.syncs, self.owed, self.digest_sent) = (0, false, Some(view.now));
         let mut digest = Digest::new(upper, self.set.range(lower, upper), long, self.max_frame > 0);
         digest.archive = self.set.has_archive();
+        digest.stable = view.stable;
         Some(digest)
     }
 
@@ -38,6 +40,18 @@ impl CatchUp {
         let lowest = view.incoming.iter().take(SHORT).find(lately).map(|waiting| waiting.parked.body.key.lamport);
         let upper = lowest.map_or(upper, |lowest| upper.min(Lamport(lowest.0.saturating_sub(1))));
         (upper > self.set.log_floor()).then_some(upper)
+    }
+
+    /// Above which time a digest equals our set exactly; `None` inside where it does not, and outside where our set is not
+    /// ready yet.
+    pub(in crate::channel) fn agreement(&mut self, view: &View<'_>, digest: &Digest) -> Option<Option<Lamport>> {
+        if !self.set.advance(view.channel, view.log, view.floor) {
+            return None;
+        }
+        let ranges = [digest.long.as_ref(), Some(&digest.short)].into_iter().flatten();
+        let mut comparable = ranges.filter(|range| range.lower >= self.set.log_floor());
+        let equal = comparable.find(|range| self.set.range(range.lower, digest.upper) == **range);
+        Some(equal.map(|range| range.lower))
     }
 
     /// A digest was received. Where it equals our set, its sender holds all of ours above this time, up to the digest's,

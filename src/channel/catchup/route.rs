@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::channel::{Channel, Event, Fate, ForArchive, SyncStatus, TransmitKind, clock};
 use crate::reconcile::Rid;
 use crate::state::{Body, LogKey};
-use crate::types::{CatchUpField, Lamport, Message, MessageKind, RunningTime, millis};
+use crate::types::{CatchUpField, Digest, Lamport, Message, MessageKind, RunningTime, millis};
 
 use super::{Act, CatchUp, View, set};
 
@@ -55,6 +55,8 @@ impl Channel {
             known: &self.known,
             requests: &self.requests,
             floor: self.set_floor(),
+            stable: self.members.as_ref().and_then(|members| members.stable()),
+            from: self.members.as_ref().and_then(|members| members.said_by_all()),
             parked_since: self.meta.age_ms.saturating_sub(PARKED_LATELY_MS),
             has_gap: self.gap_to_catch_up(),
             catches_up: self.catches_up(),
@@ -98,10 +100,13 @@ impl Channel {
         }
     }
 
-    /// A message has entered the log.
-    pub(in crate::channel) fn note_logged(&mut self, key: &LogKey) {
+    /// A message has entered the log; `own` if it was sent here.
+    pub(in crate::channel) fn note_logged(&mut self, key: &LogKey, own: bool) {
         if let Some(catch_up) = &mut self.catch_up {
             catch_up.entered(key, self.now.running, self.log.len());
+        }
+        if self.members.is_some() {
+            self.member_logged(key, own);
         }
     }
 
@@ -110,6 +115,13 @@ impl Channel {
         if let Some(catch_up) = &mut self.catch_up {
             catch_up.taken_out(&self.id, body);
         }
+        self.member_taken_out(&body.key);
+    }
+
+    /// Above which time a digest equals our set, or that it does not; nothing where that cannot be said now.
+    pub(in crate::channel) fn agreement(&mut self, digest: &Digest) -> Option<Option<Lamport>> {
+        let (catch_up, view) = self.catching_up()?;
+        catch_up.agreement(&view, digest)
     }
 
     /// A sync message takes its digest along, where there is one and room for it.
@@ -118,12 +130,21 @@ impl Channel {
             return;
         }
         let max = self.config.max_transmit_bytes.unwrap_or(usize::MAX).min(self.config.limits.max_message_bytes);
-        let digest = self.catching_up().and_then(|(catch_up, view)| catch_up.digest(&view));
-        let Some(digest) = digest else { return };
+        let owed = self.owes_digest();
+        let digest = self.catching_up().and_then(|(catch_up, view)| {
+            if owed {
+                catch_up.owe_digest();
+            }
+            catch_up.digest(&view)
+        });
+        let Some(digest) = digest else { return self.member_digest_sent(None) };
+        let upper = digest.upper;
         message.catch_up = CatchUpField::Digest(Box::new(digest));
         if message.encoded_len(self.config.dialect) > max {
             message.catch_up = CatchUpField::Absent;
+            return self.member_digest_sent(None);
         }
+        self.member_digest_sent(Some(upper));
     }
 
     /// Takes a digest in: an equal one acknowledges what it covers.

@@ -248,6 +248,7 @@ mod tests {
                 late: false,
                 below_floor: false,
                 missing: Vec::new(),
+                below_stable: false,
             };
             self.log.insert(logged, &mut self.known);
             self.set.note(&key);

@@ -118,7 +118,7 @@ fn id_of_own(channel: &Channel, at: usize) -> MessageId {
     channel.log().nth(at).map_or_else(|| id(15), |logged| logged.body.key.id.clone())
 }
 
-fn sender(n: u8) -> ParticipantId {
+pub(super) fn sender(n: u8) -> ParticipantId {
     ["bob", "carol", "dave", OWN][usize::from(n % 4)].into()
 }
 

@@ -66,9 +66,9 @@ pub(super) async fn rows_come_in_key_order(place: &dyn Place) -> Outcome {
     let store = place.open()?;
     let mut expected = every_kind();
     expected.extend([1, 255, 256, 65_536, 1 << 40].map(|lamport| message(lamport, "m")));
-    for step in [7, 5, 1] {
+    for step in [5, 3, 1] {
         let channel = ChannelId::from(format!("step {step}"));
-        // 7 and 5 are coprime to the number of rows: each row is put once, in another order.
+        // 5 and 3 are coprime to the number of rows: each row is put once, in another order.
         for at in (0..expected.len()).map(|at| at * step % expected.len()) {
             store.update_history(&channel, &put([expected[at].clone()])).await?;
         }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::state::{
-    Body, ChannelData, ChannelMeta, Commit, Evidence, HistoryUpdate, LogKey, Logged, Mark, MarkKind, Outgoing, Parked,
-    Request, Response, Row, RowCounts, Stub,
+    Body, ChannelData, ChannelMeta, Commit, Evidence, HistoryUpdate, LogKey, Logged, Mark, MarkKind, Member, MemberSet,
+    Outgoing, Parked, Request, Response, Row, RowCounts, Stub,
 };
 use crate::store::{Persistence, PersistenceError, PersistenceErrorKind};
 use crate::types::{ChannelId, Dialect, HistoryEntry, Lamport, MessageId, ParticipantId, Signature, WallTime};
@@ -48,6 +48,7 @@ pub(super) fn content(lamport: u64, id: &str, content: impl Into<Bytes>) -> Row 
         late: true,
         below_floor: false,
         missing: vec!["lost".into(), MessageId::new([0, 255])],
+        below_stable: true,
     })
 }
 
@@ -96,6 +97,11 @@ pub(super) fn mark(id: &str, kind: MarkKind) -> Row {
     Row::Mark(Mark { id: id.into(), kind, sequence: 12 })
 }
 
+pub(super) fn member(name: &str) -> Row {
+    let agreed = Some((Lamport(4), Lamport(6)));
+    Row::Member(Member { base: Some(Lamport(3)), agreed, ..Member::new(&name.into(), Lamport(2)) })
+}
+
 /// One row of every kind, in key order.
 pub(super) fn every_kind() -> Vec<Row> {
     vec![
@@ -107,6 +113,7 @@ pub(super) fn every_kind() -> Vec<Row> {
         response("message"),
         mark("declared", MarkKind::DeclaredMet),
         mark("lost", MarkKind::Lost),
+        member("bob"),
     ]
 }
 
@@ -147,6 +154,7 @@ pub(super) fn meta_for(rows: &[Row]) -> ChannelMeta {
         },
         oldest: log.first().map(|key| (*key).clone()),
         newest: log.last().map(|key| (*key).clone()),
+        members: Some(MemberSet { epoch: 4, members: 1, stable: Some(Lamport(6)) }),
     }
 }
 

@@ -80,6 +80,9 @@ pub struct Digest {
     /// its sender serves from an archive, also what its log has no more
     #[prost(bool, tag = "5")]
     pub archive: bool,
+    /// all at or below is stable with all members, as its sender sees it; 0: nothing is known
+    #[prost(uint64, tag = "6")]
+    pub stable: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DigestRange {

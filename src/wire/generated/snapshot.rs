@@ -11,7 +11,7 @@ pub struct Versioned {
 pub struct Row {
     #[prost(uint32, tag = "1")]
     pub schema: u32,
-    #[prost(oneof = "row::Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "row::Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub kind: ::core::option::Option<row::Kind>,
 }
 /// Nested message and enum types in `Row`.
@@ -34,6 +34,8 @@ pub mod row {
         Mark(super::Mark),
         #[prost(message, tag = "9")]
         Incarnation(super::Incarnation),
+        #[prost(message, tag = "10")]
+        Member(super::Member),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -71,6 +73,9 @@ pub struct Message {
     pub below_floor: bool,
     #[prost(bytes = "bytes", repeated, tag = "6")]
     pub missing: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// It came after all at its place had been told as stable.
+    #[prost(bool, tag = "7")]
+    pub below_stable: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Parked {
@@ -155,6 +160,21 @@ pub struct Incarnation {
     #[prost(uint64, tag = "1")]
     pub first: u64,
 }
+/// Its name is in the key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Member {
+    /// The clock when it became a member.
+    #[prost(uint64, tag = "1")]
+    pub since: u64,
+    /// Its set began above this time when it was first heard as a member.
+    #[prost(uint64, optional, tag = "2")]
+    pub base: ::core::option::Option<u64>,
+    /// It holds what the log holds above the first time, up to the second.
+    #[prost(uint64, optional, tag = "3")]
+    pub agreed_above: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub agreed_up_to: ::core::option::Option<u64>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LogKey {
     #[prost(uint64, tag = "1")]
@@ -220,6 +240,19 @@ pub struct Meta {
     /// Absent where the horizon was not set yet, or by a version before this field.
     #[prost(uint64, optional, tag = "17")]
     pub joined_at_age_ms: ::core::option::Option<u64>,
+    /// Absent where the application has given no members.
+    #[prost(message, optional, tag = "18")]
+    pub members: ::core::option::Option<MemberSet>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberSet {
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// Rows of members.
+    #[prost(uint64, tag = "2")]
+    pub members: u64,
+    #[prost(uint64, optional, tag = "3")]
+    pub stable: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Hint {

@@ -68,6 +68,18 @@ fn print_channel(channel: &ChannelView, screen: &mut Screen) {
         }
     }
 
+    if let Some(set) = &channel.members {
+        let stable = set.stable.map_or("nothing".to_owned(), |stable| format!("up to {stable}"));
+        section(screen, &format!("members of epoch {}, stable {stable}", set.epoch), set.members.len());
+        for member in &set.members {
+            let agreed = match (member.agreed_above, member.agreed_up_to) {
+                (Some(lower), Some(upper)) => format!("has what is here above {lower} up to {upper}"),
+                _ => "not seen to have what is here".to_owned(),
+            };
+            screen.line(format!("    {}  since {}, {agreed}", member.sender, member.since));
+        }
+    }
+
     section(screen, "repair requests", channel.repair_out.len());
     for request in &channel.repair_out {
         let sender = request.sender.as_ref().map_or(String::new(), |sender| format!("{sender}  "));

@@ -56,6 +56,8 @@ pub(super) struct ChannelView {
     pub(super) repair_out: Vec<RequestView>,
     pub(super) repair_in: Vec<ResponseView>,
     pub(super) marks: Vec<MarkView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) members: Option<MembersView>,
     pub(super) stubs: usize,
     pub(super) hints: usize,
 }
@@ -147,6 +149,25 @@ pub(super) struct MarkView {
     pub(super) kind: &'static str,
 }
 
+/// The members that were set.
+#[derive(Debug, Serialize)]
+pub(super) struct MembersView {
+    pub(super) epoch: u64,
+    pub(super) stable: Option<u64>,
+    pub(super) members: Vec<MemberView>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct MemberView {
+    #[serde(flatten)]
+    pub(super) sender: Sender,
+    /// What was sent before is not due to it.
+    pub(super) since: u64,
+    /// It holds what the log holds above the one Lamport time, up to the other.
+    pub(super) agreed_above: Option<u64>,
+    pub(super) agreed_up_to: Option<u64>,
+}
+
 impl Damaged {
     pub(crate) fn new(channel: &ChannelId, error: &anyhow::Error) -> Self {
         Self { id: Id(channel.as_bytes().to_vec()), error: format!("{error:#}") }
@@ -180,6 +201,11 @@ impl ChannelView {
             repair_out: Vec::new(),
             repair_in: Vec::new(),
             marks: Vec::new(),
+            members: meta.members.map(|set| MembersView {
+                epoch: set.epoch,
+                stable: set.stable.map(|stable| stable.0),
+                members: Vec::new(),
+            }),
             stubs: 0,
             hints: data.hints.len(),
         };
@@ -235,6 +261,17 @@ impl ChannelView {
                 self.marks.push(MarkView { id: Id::new(&mark.id), kind });
             }
             Row::Stub(_) => self.stubs += 1,
+            Row::Member(member) => {
+                let view = MemberView {
+                    sender: Sender::new(&member.name()),
+                    since: member.since.0,
+                    agreed_above: member.agreed.map(|(lower, _)| lower.0),
+                    agreed_up_to: member.agreed.map(|(_, upper)| upper.0),
+                };
+                if let Some(set) = &mut self.members {
+                    set.members.push(view);
+                }
+            }
             // An incarnation is of use to cursors alone.
             _ => {}
         }

@@ -4,8 +4,10 @@
 //! nobody watches a pipe. How it moves: [`parse`] gives a [`Request`], or [`Wrong`], which carries the `seq` where one
 //! could be read.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
-use reliable_channel::types::MessageId;
+use reliable_channel::types::{MessageId, ParticipantId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -36,6 +38,15 @@ pub(super) enum Command {
     Online,
     /// Compare with another participant, and fetch what is missing.
     CatchUp,
+    /// Who is in the channel.
+    Members {
+        epoch: u64,
+        members: BTreeSet<ParticipantId>,
+    },
+    /// Who has a message.
+    Who {
+        id: MessageId,
+    },
     Status,
     History {
         before: Option<MessageId>,
@@ -110,6 +121,14 @@ enum Raw {
     Sync {},
     Online {},
     CatchUp {},
+    Members {
+        epoch: u64,
+        members: Vec<String>,
+    },
+    Who {
+        id: Option<String>,
+        id_hex: Option<String>,
+    },
     Status {},
     History {
         before: Option<String>,
@@ -161,6 +180,10 @@ impl Raw {
             Self::Sync {} => Command::Sync,
             Self::Online {} => Command::Online,
             Self::CatchUp {} => Command::CatchUp,
+            Self::Members { epoch, members } => {
+                Command::Members { epoch, members: members.into_iter().map(ParticipantId::from).collect() }
+            }
+            Self::Who { id, id_hex } => Command::Who { id: the_id(id, id_hex)? },
             Self::Status {} => Command::Status,
             Self::History { before, before_hex, limit } => Command::History {
                 before: either("before", before, before_hex)?.map(|id| MessageId::new(&id)),

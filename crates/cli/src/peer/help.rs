@@ -12,7 +12,7 @@ mod tests {
     use serde_json::Value;
 
     use super::super::command;
-    use super::super::told::{Content, Entry, Kept, Named, Place, Plain, RepairIn, RepairOut, State, Told};
+    use super::super::told::{Content, Entry, Kept, Members, Named, Place, Plain, RepairIn, RepairOut, State, Told};
     use super::HELP;
 
     /// What stands in braces behind a name, as it is written; `None` where the name begins no line.
@@ -41,7 +41,14 @@ mod tests {
         Some(match told {
             Told::Ready { .. } => Told::Out { kind: "sync", id: id(), to: Some(Named::to(&"bob".into())), hex: text() },
             Told::Out { .. } => Told::Joined { id: id(), history: 100 },
-            Told::Joined { .. } => Told::Delivered { message: kept(), late: true, history: false, missing: ids() },
+            Told::Joined { .. } => Told::Delivered {
+                message: kept(),
+                late: true,
+                history: false,
+                missing: ids(),
+                from_member: false,
+                below_stable: true,
+            },
             Told::Delivered { .. } => Told::Duplicate { id: id() },
             Told::Duplicate { .. } => Told::Echo { id: id() },
             Told::Echo { .. } => Told::Acked { id: id(), by: by() },
@@ -71,7 +78,12 @@ mod tests {
             Told::SharedIdentity { .. } => Told::StateMended { what: text() },
             Told::StateMended { .. } => Told::ForeignDialect { heard: "js" },
             Told::ForeignDialect { .. } => Told::SyncStatus { state: "syncing", received: Some(1), missing: Some(1) },
-            Told::SyncStatus { .. } => Told::History { messages: vec![kept()], more: true },
+            Told::SyncStatus { .. } => Told::DeliveredToAll { id: id() },
+            Told::DeliveredToAll { .. } => Told::Stable { up_to: 1 },
+            Told::Stable { .. } => Told::StabilityWaits { member: Named::member(&"bob".into()) },
+            Told::StabilityWaits { .. } => Told::StabilityBroken { id: id(), sender: sender() },
+            Told::StabilityBroken { .. } => Told::Who { id: id(), by: ids(), missing: ids(), missing_users: ids() },
+            Told::Who { .. } => Told::History { messages: vec![kept()], more: true },
             Told::History { .. } => Told::Other { what: text() },
             Told::Other { .. } => Told::State(Box::new(State {
                 log: ids(),
@@ -81,6 +93,8 @@ mod tests {
                 repair_in: vec![RepairIn { id: id(), t_resp: 1 }],
                 lamport: 1,
                 floor: Some(Place::new(&LogKey { lamport: Lamport(1), id: "a".into() })),
+                members: Some(Members::from((1, vec!["bob".into()]))),
+                stable: Some(1),
             })),
             Told::State(_) => Told::error("wrong"),
             Told::Error { .. } => Told::Done { seq: Some(1) },
@@ -120,7 +134,7 @@ mod tests {
     #[test]
     fn every_command_is_documented_with_its_fields() {
         let commands = expected(r#"{"cmd":"nope"}"#);
-        assert_eq!(commands.len(), 15, "{commands:?}");
+        assert_eq!(commands.len(), 17, "{commands:?}");
         for command in commands {
             let documented = documented(parts().0, &command).unwrap_or_else(|| panic!("{command} is not in the help"));
             let documented: BTreeSet<_> =

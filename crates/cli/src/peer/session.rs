@@ -85,6 +85,11 @@ impl Session {
             Command::Sync => self.input(Input::SendSync).map(drop),
             Command::Online => self.input(Input::Online).map(drop),
             Command::CatchUp => self.input(Input::CatchUp).map(drop),
+            Command::Members { epoch, members } => self.input(Input::SetMembers { epoch, members }).map(drop),
+            Command::Who { id } => {
+                self.told.push(Told::who(&self.channel, &id));
+                Ok(())
+            }
             Command::Status => {
                 self.told.push(Told::from(self.channel.sync_status()));
                 Ok(())
@@ -203,6 +208,8 @@ impl Session {
                 .collect(),
             lamport: channel.meta().lamport.0,
             floor: channel.meta().floor.as_ref().map(Place::new),
+            members: channel.members().map(told::Members::from),
+            stable: channel.stable_up_to().map(|stable| stable.0),
         }
     }
 }

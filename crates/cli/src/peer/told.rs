@@ -4,7 +4,7 @@
 //! and must not change with the library's inner ones. How it moves: serialised as it is. Times are Unix milliseconds;
 //! what is not UTF-8 is hex, under a name that ends in `_hex`.
 
-use reliable_channel::channel::{Event, SyncStatus, TransmitKind};
+use reliable_channel::channel::{Channel, Event, SyncStatus, TransmitKind};
 use reliable_channel::state::{Body, LogKey};
 use reliable_channel::types::{Dialect, HistoryEntry, MessageId, ParticipantId};
 use serde::ser::SerializeMap;
@@ -33,6 +33,10 @@ pub(super) enum Told {
         late: bool,
         history: bool,
         missing: Vec<Plain>,
+        #[serde(skip_serializing_if = "is_usual")]
+        from_member: bool,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        below_stable: bool,
     },
     Joined {
         #[serde(flatten)]
@@ -163,6 +167,33 @@ pub(super) enum Told {
         #[serde(skip_serializing_if = "Option::is_none")]
         missing: Option<u64>,
     },
+    /// Our message has come to every user.
+    DeliveredToAll {
+        #[serde(flatten)]
+        id: Named,
+    },
+    /// All with such a Lamport time, or a lower one, is stable.
+    Stable {
+        up_to: u64,
+    },
+    StabilityWaits {
+        #[serde(flatten)]
+        member: Named,
+    },
+    StabilityBroken {
+        #[serde(flatten)]
+        id: Named,
+        #[serde(flatten)]
+        sender: Named,
+    },
+    /// Who has a message, and who of the members was not seen to have it.
+    Who {
+        #[serde(flatten)]
+        id: Named,
+        by: Vec<Plain>,
+        missing: Vec<Plain>,
+        missing_users: Vec<Plain>,
+    },
     /// A page of the log, newest first.
     History {
         messages: Vec<Kept>,
@@ -204,6 +235,17 @@ pub(super) struct State {
     pub(super) repair_in: Vec<RepairIn>,
     pub(super) lamport: u64,
     pub(super) floor: Option<Place>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) members: Option<Members>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stable: Option<u64>,
+}
+
+/// The members, as they were set.
+#[derive(Debug, Serialize)]
+pub(super) struct Members {
+    epoch: u64,
+    names: Vec<Plain>,
 }
 
 #[derive(Debug, Serialize)]
@@ -263,6 +305,16 @@ impl Told {
     pub(super) fn error(message: impl ToString) -> Self {
         Self::Error { message: message.to_string() }
     }
+
+    pub(super) fn who(channel: &Channel, id: &MessageId) -> Self {
+        let named = |names: Vec<ParticipantId>| names.iter().map(Plain::name).collect();
+        Self::Who {
+            id: Named::id(id),
+            by: named(channel.acknowledged_by(id)),
+            missing: named(channel.missing_members(id)),
+            missing_users: named(channel.missing_users(id)),
+        }
+    }
 }
 
 impl From<Event> for Told {
@@ -273,6 +325,8 @@ impl From<Event> for Told {
                 late: delivery.late,
                 history: delivery.history,
                 missing: delivery.missing.iter().map(Plain::new).collect(),
+                from_member: delivery.from_member,
+                below_stable: delivery.below_stable,
             },
             Event::MessageAcknowledged { id, by, .. } => Self::Acked { id: Named::id(&id), by: Named::by(&by) },
             Event::MessagePossiblyAcknowledged { id, by, chance } => {
@@ -310,6 +364,12 @@ impl From<Event> for Told {
             Event::SharedIdentity { id } => Self::SharedIdentity { id: Named::id(&id) },
             Event::ClockReset { from, to } => Self::ClockReset { from: from.0, to: to.0 },
             Event::SyncStatus(status) => status.into(),
+            Event::DeliveredToAll { id } => Self::DeliveredToAll { id: Named::id(&id) },
+            Event::Stable { up_to } => Self::Stable { up_to: up_to.0 },
+            Event::StabilityWaits { member } => Self::StabilityWaits { member: Named::member(&member) },
+            Event::StabilityBroken { id, sender } => {
+                Self::StabilityBroken { id: Named::id(&id), sender: Named::sender(&sender) }
+            }
             Event::StateMended { what } => Self::StateMended { what },
             other => Self::Other { what: format!("{other:?}") },
         }
@@ -366,6 +426,10 @@ impl Named {
         Self { name: "to", name_hex: "to_hex", bytes: to.as_bytes().to_vec() }
     }
 
+    pub(super) fn member(member: &ParticipantId) -> Self {
+        Self { name: "member", name_hex: "member_hex", bytes: member.as_bytes().to_vec() }
+    }
+
     pub(super) fn by(by: &ParticipantId) -> Self {
         Self { name: "by", name_hex: "by_hex", bytes: by.as_bytes().to_vec() }
     }
@@ -375,6 +439,22 @@ impl Plain {
     pub(super) fn new(id: &MessageId) -> Self {
         Self(Named::id(id))
     }
+
+    fn name(name: &ParticipantId) -> Self {
+        Self(Named::id(&MessageId::new(name.as_bytes())))
+    }
+}
+
+impl From<(u64, Vec<ParticipantId>)> for Members {
+    fn from((epoch, names): (u64, Vec<ParticipantId>)) -> Self {
+        Self { epoch, names: names.iter().map(Plain::name).collect() }
+    }
+}
+
+/// Where nothing is to be said of it.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual(from_member: &bool) -> bool {
+    *from_member
 }
 
 impl Entry {
