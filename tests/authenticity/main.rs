@@ -7,4 +7,6 @@ mod attacks;
 mod copies;
 mod covered;
 mod harness;
+#[cfg(feature = "manager")]
+mod node;
 mod sizes;

@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn run_mixed(args: &Args, seeds: &mut Seeds, seed: u64) {
-    let report = mixed::run(seed, None);
+    let report = if args.signed { mixed::run_signed(seed, None) } else { mixed::run(seed, None) };
     if args.json {
         let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
         let line = serde_json::json!({
@@ -74,7 +74,8 @@ fn run_mixed(args: &Args, seeds: &mut Seeds, seed: u64) {
         seeds.bar.suspend(|| screen::note(&format!("seed {seed}: {violation}")));
     }
     if !report.violations.is_empty() {
-        seeds.is_bad(seed, &format!("reliable-channel simulate --mixed --seed {seed}"));
+        let signed = if args.signed { " --signed" } else { "" };
+        seeds.is_bad(seed, &format!("reliable-channel simulate --mixed{signed} --seed {seed}"));
     }
 }
 

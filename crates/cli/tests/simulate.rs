@@ -152,6 +152,10 @@ fn a_mixed_world_takes_no_options_of_a_group() {
         assert_eq!(run.code, 2, "{option:?}: {}", run.stderr);
         assert!(run.stderr.contains("cannot be used with"), "{option:?}: {}", run.stderr);
     }
-    let run = run(&["simulate", "--mixed", "--seed", "1", "--json"], b"");
-    assert_eq!((run.code, run.json()["seed"].as_u64()), (0, Some(1)), "{}", run.stderr);
+    let mixed = run(&["simulate", "--mixed", "--seed", "1", "--json"], b"");
+    assert_eq!((mixed.code, mixed.json()["seed"].as_u64()), (0, Some(1)), "{}", mixed.stderr);
+    let signed = run(&["simulate", "--mixed", "--signed", "--seed", "1", "--json"], b"");
+    assert_eq!((signed.code, signed.json()["violations"].to_string()), (0, "[]".to_owned()), "{}", signed.stderr);
+    assert_ne!(signed.json()["trace"], mixed.json()["trace"]);
+    assert_eq!(run(&["simulate", "--signed"], b"").code, 2);
 }

@@ -146,6 +146,9 @@ pub struct Args {
     /// Instead of a group: worlds of crashes, partitions, wrong clocks and hostile members, drawn from the seed alone.
     #[arg(long, conflicts_with_all = OF_A_GROUP)]
     pub mixed: bool,
+    /// With --mixed: every member signs what it says, and strangers forge, lie and replay all the time.
+    #[arg(long, requires = "mixed")]
+    pub signed: bool,
     /// One JSON object per seed.
     #[arg(long)]
     pub json: bool,
