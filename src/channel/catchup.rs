@@ -105,6 +105,8 @@ pub(super) enum Act {
     Say(Frame),
     /// A logged message goes out again, for this participant.
     Send(LogKey, ParticipantId),
+    /// A sync message goes out now, with a digest.
+    Announce,
     /// A message from the archive goes out again, for this participant.
     SendArchived(Arc<Body>, ParticipantId),
     /// Messages are to be read from the archive.
@@ -292,6 +294,7 @@ impl CatchUp {
             return;
         }
         if frame.to != *own {
+            self.show_archive(view, &frame.body);
             return self.overhear(view, &frame.body);
         }
         match &frame.body {
@@ -299,17 +302,6 @@ impl CatchUp {
                 self.serve(view, by, frame)
             }
             _ => self.take_answer(view, by, frame),
-        }
-    }
-
-    /// Others are being helped with what we may lack too.
-    fn overhear(&mut self, view: &View<'_>, body: &FrameBody) {
-        if let FrameBody::Reconcile { answer: true, .. } = body
-            && let Some(wanted) = self.wanted.as_mut().filter(|wanted| wanted.turns < MOST_TURNS)
-        {
-            let wait = Duration::from_millis(OTHERS_TURN_MS + view.random % OTHERS_TURN_MS);
-            wanted.turns += 1;
-            wanted.at = wanted.at.max(view.now.after(wait));
         }
     }
 

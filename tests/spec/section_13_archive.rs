@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use reliable_channel::channel::{ArchiveRead, ForArchive, Input, item_of};
+use reliable_channel::channel::{ArchiveRead, Event, ForArchive, Input, item_of};
 use reliable_channel::reconcile::Item;
 use reliable_channel::state::Body;
 use reliable_channel::types::{FrameBody, ParticipantId};
@@ -117,6 +117,46 @@ fn what_has_left_all_logs_comes_from_an_archive() {
     net.say(2, "back?");
     run(&mut net, &mut kept, 20_000);
     assert_eq!(net.peers[1].delivered().len(), 341);
+}
+
+#[test]
+fn who_does_not_know_of_an_archive_hears_of_it_before_a_gap_is_told() {
+    let names = ["alice", "bob", "carol", "dave", "erin"];
+    let mut net = Net::new(&names, |config| config.max_message_history = 50);
+    let mut kept = Kept::new();
+    says_that_there_is_one(&mut net.peers[0]);
+    let run = |net: &mut Net, kept: &mut Kept, millis: u64| {
+        for _ in 0..millis / 10 {
+            net.run_for(10);
+            while !net.peers[0].archive.is_empty() {
+                serve(&mut net.peers[0], kept);
+                net.collect(0);
+            }
+        }
+    };
+    for n in 0..60 {
+        net.say(2 + n % 3, &format!("early {n}"));
+        run(&mut net, &mut kept, 1_000);
+    }
+    net.away[1] = true;
+    for n in 0..300 {
+        net.say(2 + n % 3, &format!("missed {n}"));
+        run(&mut net, &mut kept, 1_000);
+    }
+    // A new process knows nobody.
+    net.peers[1].now = net.now;
+    net.peers[1].restart();
+    net.away[1] = false;
+    for _ in 0..3 {
+        net.peers[2].now = net.now;
+        net.peers[2].input(Input::SendSync).unwrap();
+        net.collect(2);
+    }
+    run(&mut net, &mut kept, 20_000);
+    let told = net.peers[1].take_events();
+    let delivered = told.iter().filter(|event| matches!(event, Event::MessageDelivered(_))).count();
+    let gaps = told.iter().filter(|event| matches!(event, Event::HistoryGap { .. })).count();
+    assert_eq!((delivered, gaps), (300, 0));
 }
 
 #[test]

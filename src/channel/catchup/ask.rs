@@ -110,6 +110,11 @@ impl CatchUp {
         if session.has_witness(&session.source) {
             let next = sources.into_iter().find(|name| !session.has_witness(name) && !session.tried.contains(name));
             match next.filter(|_| session.witnesses() < MOST_WITNESSES) {
+                // What it has is found by comparing with it.
+                Some(next) if self.peers.is_archive(&next) => {
+                    session.turn_to(next);
+                    return self.compare_anew(view);
+                }
                 Some(next) => session.ask_also(next),
                 None => return self.go_ahead(view),
             }

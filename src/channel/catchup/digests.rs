@@ -12,7 +12,7 @@ impl CatchUp {
     /// The digest of a sync message that goes out now, if it has one.
     pub(in crate::channel) fn digest(&mut self, view: &View<'_>) -> Option<Digest> {
         self.syncs += 1;
-        if !self.owed && self.syncs < DIGEST_EVERY {
+        if !self.owed && !self.set.has_archive() && self.syncs < DIGEST_EVERY {
             return None;
         }
         if !self.set.advance(view.channel, view.log, view.floor) {

@@ -33,6 +33,15 @@ impl CatchUp {
         self.set.has_archive()
     }
 
+    /// Somebody asks others for what they may not have any more, and may not know that there is an archive here.
+    pub(super) fn show_archive(&mut self, view: &View<'_>, body: &FrameBody) {
+        let asks = matches!(body, FrameBody::Reconcile { answer: false, .. } | FrameBody::FetchIds { .. });
+        if asks && self.has_archive() && self.serve.announcements.take(view.now) {
+            self.owed = true;
+            self.acts.push(Act::Announce);
+        }
+    }
+
     /// What the archive lacks of the log is given to it, in slices.
     pub(super) fn sweep(&mut self, view: &View<'_>) {
         let Some(after) = self.sweep else { return };

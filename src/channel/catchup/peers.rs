@@ -95,6 +95,11 @@ impl Peers {
         sources.into_iter().map(|(name, _)| name.clone()).collect()
     }
 
+    /// Whether it serves from an archive.
+    pub(super) fn is_archive(&self, name: &ParticipantId) -> bool {
+        self.0.get(name).is_some_and(|peer| peer.digest.archive)
+    }
+
     /// Takes a digest in; says whether it is reason to compare further.
     pub(super) fn hear(
         &mut self,

@@ -252,6 +252,7 @@ impl Channel {
                     message.catch_up = CatchUpField::Frame(Box::new(frame));
                     self.effects.transmit_to(TransmitKind::CatchUp, message, Some(to));
                 }
+                Act::Announce => self.send_sync(),
                 Act::SendArchived(body, to) => {
                     let Some(message) = self.copy_of(&body) else { continue };
                     self.effects.transmit_to(TransmitKind::CatchUp, message, Some(to));

@@ -11,7 +11,9 @@ use crate::types::{Frame, FrameBody, Lamport, MessageId, ParticipantId, RunningT
 
 use super::bucket::Bucket;
 use super::session::FETCHED;
-use super::{Act, CatchUp, MAX_FRAME, MAX_IDS, MAX_LACKING, OTHER_RULES, RULES, View, WELCOME, Why};
+use super::{
+    Act, CatchUp, MAX_FRAME, MAX_IDS, MAX_LACKING, MOST_TURNS, OTHER_RULES, OTHERS_TURN_MS, RULES, View, WELCOME, Why,
+};
 
 /// Frames answered a second, and at once.
 const FRAMES: (u64, u64) = (16, 64);
@@ -33,6 +35,7 @@ pub(super) struct Serve {
     /// Bytes of messages sent from the archive, and questions to it that are not answered yet.
     pub(super) archived: Bucket,
     pub(super) reading: usize,
+    pub(super) announcements: Bucket,
 }
 
 impl Serve {
@@ -43,11 +46,23 @@ impl Serve {
             bytes: Bucket::new(BYTES.0, BYTES.1, now),
             archived: Bucket::new(ARCHIVED_BYTES.0, ARCHIVED_BYTES.1, now),
             reading: 0,
+            announcements: Bucket::new(1, 1, now),
         }
     }
 }
 
 impl CatchUp {
+    /// Others are being helped with what we may lack too.
+    pub(super) fn overhear(&mut self, view: &View<'_>, body: &FrameBody) {
+        if let FrameBody::Reconcile { answer: true, .. } = body
+            && let Some(wanted) = self.wanted.as_mut().filter(|wanted| wanted.turns < MOST_TURNS)
+        {
+            let wait = Duration::from_millis(OTHERS_TURN_MS + view.random % OTHERS_TURN_MS);
+            wanted.turns += 1;
+            wanted.at = wanted.at.max(view.now.after(wait));
+        }
+    }
+
     /// Answers a question.
     pub(super) fn serve(&mut self, view: &View<'_>, by: &ParticipantId, frame: &Frame) {
         let ready = self.set.advance(view.channel, view.log, view.floor);
