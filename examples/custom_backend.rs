@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reliable_channel::manager::ReliabilityManager;
 use reliable_channel::store::blocking::{
-    BlockingPersistence, BlockingStore, Change, Failure, Raw, Table, Write, channel_of_key,
+    BlockingPersistence, BlockingStore, Change, Failure, Raw, SCAN_BYTES, Scan, Scanned, Table, Write, channel_of_key,
 };
 use reliable_channel::store::{Capabilities, Durability, PersistenceError};
 use reliable_channel::types::ChannelId;
@@ -62,9 +62,25 @@ impl BlockingStore for MyDatabase {
                 Table::Meta => raw.meta = Some(value.clone().into()),
                 Table::Rows => raw.rows.push((key.to_vec(), value.clone().into())),
                 Table::Hints => raw.hints.push((key.to_vec(), value.clone().into())),
+                Table::Archive => {} // may be large: it is read by `scan` alone
             }
         }
         Ok(raw)
+    }
+
+    fn scan(&mut self, scan: &Scan) -> Result<Scanned, Failure> {
+        let map = self.lock();
+        let key = |key: &Vec<u8>| (Table::Archive, key.clone());
+        let mut range = map.range(key(&scan.from)..key(&scan.to));
+        let (mut found, mut bytes) = (Scanned::new(), 0);
+        while found.len() < scan.limit && bytes < SCAN_BYTES {
+            let Some(((_, key), value)) = (if scan.backwards { range.next_back() } else { range.next() }) else {
+                break;
+            };
+            bytes += value.len();
+            found.push((key.clone(), value.clone().into()));
+        }
+        Ok(found)
     }
 
     fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {

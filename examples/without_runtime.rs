@@ -149,6 +149,8 @@ impl Node {
                     self.outbox.extend(encoded.filter_map(Result::ok));
                 }
                 Effect::Answer { result, .. } => self.answer = Some(result),
+                // Without an archive in the options there is none.
+                Effect::Archive { .. } => {}
                 // Without callbacks in the options there are none.
                 Effect::CallBack { .. } => {}
                 Effect::ShutDown { report, .. } => println!("{} ends, unsaved: {}", self.name, report.unsaved.len()),

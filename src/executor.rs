@@ -11,6 +11,7 @@
 //! - At most one call to the store runs for a lane at a time, and at most one callback.
 //! - Whoever closes, removes or shuts down from inside a callback does not wait for callbacks, and holds up nobody else.
 
+mod archiving;
 mod effect;
 mod ending;
 mod lane;
@@ -26,8 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use effect::{
-    Answer, CallId, Caller, Common, Effect, ExecutorError, Generation, Input, Moment, OnSaveFailure, Options, Order,
-    Report, Unfinished, Wants,
+    Answer, ArchiveAnswer, ArchiveCall, CallId, Caller, Common, Effect, ExecutorError, Generation, Input, Moment,
+    OnSaveFailure, Options, Order, Report, Unfinished, Wants,
 };
 pub use lane::Lane;
 pub use memory::{Footprint, Memory};

@@ -22,6 +22,7 @@
 //! [`deliveries_since`](ReliabilityManager::deliveries_since) it: each delivery reaches it at least once. Where the store
 //! is an older copy, the answer says from where on nobody can tell what was dealt with.
 
+mod archiving;
 mod builder;
 mod callbacks;
 mod calls;
@@ -30,6 +31,7 @@ mod clock;
 mod directory;
 mod error;
 mod events;
+mod history;
 mod observer;
 mod periodic;
 mod pool;

@@ -11,6 +11,7 @@ pub mod group;
 pub mod mixed;
 pub mod oracle;
 
+mod archive;
 mod bug;
 mod clock;
 mod driven;
@@ -24,6 +25,7 @@ mod world;
 
 use crate::channel::{Config, Join};
 
+pub use archive::{Archive, Faults as ArchiveFaults};
 pub use bug::Bug;
 pub use clock::{Clock, EPOCH_MS};
 pub use hostile::Attack;

@@ -11,6 +11,7 @@
 //! - `RedbPersistence` (feature `redb`): the default on disk
 //! - `SledPersistence` (feature `sled`), `SqlitePersistence` (feature `sqlite`): two more; docs/persistence.md compares
 //! - [`nim`]: reads what nim-sds saved
+//! - [`archive`]: where messages are kept that the log has no more
 //! - `FaultyPersistence` (feature `testing`): fails on command
 //! - `conformance` (feature `testing`): the rules below, each as a test for a store of your own
 
@@ -35,6 +36,7 @@
 //! A store on disk is opened with its directory: `RedbPersistence::open("chat")?`. One of your own is
 //! in `examples/custom_backend.rs`.
 
+pub mod archive;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 #[cfg(feature = "testing")]
@@ -65,6 +67,7 @@ mod sled;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub use self::archive::{Archive, MemoryArchive};
 #[cfg(feature = "blocking")]
 pub use self::engine_thread::StoreStatistics;
 #[cfg(feature = "testing")]

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use super::memory::Memory;
 use super::told::Telling;
 use crate::channel::{self, ChannelError, Config, Outcome, RestoreError};
-use crate::state::{ChannelData, Commit};
+use crate::reconcile::{Item, Rid};
+use crate::state::{Body, ChannelData, Commit, LogKey};
 use crate::store::PersistenceError;
 use crate::types::{ChannelId, Dialect, Message, ParticipantId, RunningTime, WallTime, split_mix};
 
@@ -91,6 +92,13 @@ pub enum Input {
         /// Whether it was saved.
         result: Result<(), Arc<PersistenceError>>,
     },
+    /// How [`Effect::Archive`] ended.
+    Archived {
+        /// Of which opening.
+        generation: Generation,
+        /// What the archive answered.
+        result: Result<ArchiveAnswer, Arc<PersistenceError>>,
+    },
     /// How [`Effect::Drop`] ended.
     Dropped {
         /// Of which wiping.
@@ -138,7 +146,16 @@ pub enum Effect {
         /// What to save.
         commit: Arc<Commit>,
     },
-    /// Wipe a channel from the store, and hand in [`Input::Dropped`].
+    /// Call the archive, and hand in [`Input::Archived`]. Only where [`Options::archive`] says that there is one.
+    Archive {
+        /// The channel.
+        channel: ChannelId,
+        /// To be handed in with the result.
+        generation: Generation,
+        /// What is wanted of it.
+        call: ArchiveCall,
+    },
+    /// Wipe a channel from the store and from the archive, and hand in [`Input::Dropped`].
     Drop {
         /// The channel.
         channel: ChannelId,
@@ -178,6 +195,40 @@ pub enum Effect {
         calls: Vec<CallId>,
         /// What could not be saved.
         report: Report,
+    },
+}
+
+/// What is wanted of an archive. One call at a time for a channel.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ArchiveCall {
+    /// Keep these messages, each with what stands for it; some may be there already.
+    Put(Vec<(Rid, Arc<Body>)>),
+    /// Name what is there behind this message, in order.
+    List {
+        /// From the beginning where there is none.
+        after: Option<LogKey>,
+        /// So many at most; fewer are the last ones.
+        limit: usize,
+    },
+    /// Read these messages.
+    Get(Vec<Item>),
+}
+
+/// What an archive answered.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ArchiveAnswer {
+    /// They are kept.
+    Put,
+    /// These are there, in order.
+    Listed(Vec<(LogKey, Rid)>),
+    /// What is there of the first `looked` messages.
+    Got {
+        /// In any order.
+        bodies: Vec<Arc<Body>>,
+        /// So many were looked for.
+        looked: usize,
     },
 }
 
@@ -289,6 +340,8 @@ pub struct Options {
     pub participant: ParticipantId,
     /// What happens to an operation that cannot be saved.
     pub on_save_failure: OnSaveFailure,
+    /// There is an archive, for what the logs have no more.
+    pub archive: bool,
     /// Channels open at a time.
     pub max_channels: usize,
     /// Which callbacks there are.
@@ -308,6 +361,7 @@ impl Options {
         Self {
             participant: participant.into(),
             on_save_failure: OnSaveFailure::default(),
+            archive: false,
             max_channels: 10_000,
             callbacks: Wants::default(),
             max_log_bytes: 256 << 20,

@@ -5,6 +5,8 @@
 //! a callback: while such a caller is in the line, nothing waits for callbacks, and the channel is closed as soon as
 //! everything is saved. The callers from outside are answered once the callback that was running has returned.
 
+#[cfg(test)]
+mod archive_tests;
 mod giving_up;
 #[cfg(test)]
 mod tests;
@@ -120,6 +122,13 @@ impl Lane {
                     && live.generation == generation
                 {
                     live.saved(turn, result);
+                }
+            }
+            Input::Archived { generation, result } => {
+                if let Phase::Open(live) = phase
+                    && live.generation == generation
+                {
+                    live.archived(turn, result);
                 }
             }
             Input::Dropped { generation, result } => self.dropped(generation, result, effects),
@@ -255,6 +264,7 @@ impl Lane {
                 live.pump(turn);
                 live.admit(turn);
                 live.pump(turn);
+                live.call_archive(turn);
             }
             if !self.go_on_ending(common, moment, effects) && !self.begin_next(common, moment, effects) {
                 break;
@@ -272,14 +282,19 @@ impl Lane {
         if live.is_busy() {
             return false;
         }
+        let (keeping, calling) = (live.is_keeping_in_archive(), live.is_calling_archive());
         let Some(ending) = live.ending.as_mut().filter(|ending| !ending.done) else { return false };
         if ending.kind == End::Remove {
+            // What is being kept would outlive what is wiped.
+            if calling {
+                return false;
+            }
             let callers = std::mem::take(&mut ending.callers);
             self.wipe(common, callers, effects);
             return true;
         }
         let hurry = ending.hurry || impatient || ending.callers.iter().any(|caller| caller.inside);
-        if !hurry && self.callbacks.are_busy() {
+        if !hurry && (self.callbacks.are_busy() || keeping) {
             return false;
         }
         if !std::mem::replace(&mut ending.checkpointed, true) {

@@ -4,6 +4,7 @@
 //! channel pays one sync for many operations; they are the oldest ones, without a gap, so that the store has the state
 //! after one of them. What a step tells is told once it is saved.
 
+mod archive;
 mod room;
 mod settling;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use tracing::{error, trace};
 
+use super::archiving::Archiving;
 use super::effect::{Answer, CallId, Caller, Common, Effect, ExecutorError, Generation, OnSaveFailure};
 use super::ending::{End, Ending};
 use super::memory::{Footprint, Memory};
@@ -58,6 +60,7 @@ pub(super) struct Live {
     retry_queued: bool,
     /// With [`OnSaveFailure::Fail`]: what steps that could not be saved would have told.
     held: Vec<Telling>,
+    archiving: Option<Archiving>,
     /// Before this the timer does not look at the channel.
     not_before: RunningTime,
     pub(super) ending: Option<Ending>,
@@ -80,7 +83,7 @@ struct Saving {
 impl Live {
     /// The channel with this saved state. The step that restoring took is queued for these callers.
     pub(super) fn restore(
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
         generation: Generation,
         config: Arc<Config>,
         data: ChannelData,
@@ -117,10 +120,14 @@ impl Live {
             failing: None,
             retry_queued: false,
             held: Vec::new(),
+            archiving: common.options.archive.then(|| Archiving::new(turn.id.clone(), common.memory.clone())),
             not_before: RunningTime::default(),
             ending: None,
         };
         live.steps.push(Pending { others: callers, ..Pending::new(step, dialect, false) });
+        if live.archiving.is_some() {
+            live.enter_alone(turn, Archiving::first_word());
+        }
         live.measure(turn);
         Ok(live)
     }
@@ -156,6 +163,7 @@ impl Live {
         }
         // However the channel's own deadline moves: not again within the same millisecond.
         self.not_before = RunningTime::from_millis(now.as_millis().saturating_add(1));
+        self.archive_in_time(turn);
         if self.has_room(turn) {
             self.begin(turn, Waiting { caller: None, input: channel::Input::Timeout, heard: None });
         } else {
@@ -366,6 +374,8 @@ impl Live {
         let retry = self.failing.as_ref().filter(|_| !self.retry_queued).map(|failing| failing.retry_at);
         let deadline =
             if self.fails(common) { retry } else { [self.channel.poll_timeout(), retry].into_iter().flatten().min() };
+        let archive = self.archiving.as_ref().and_then(Archiving::deadline);
+        let deadline = deadline.into_iter().chain(archive).min();
         deadline.map(|deadline| deadline.max(self.not_before))
     }
 

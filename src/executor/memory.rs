@@ -12,6 +12,9 @@ use crate::channel::{Input, Stats};
 /// Bytes that steps and callbacks of all channels together may keep while they wait.
 const MAX_QUEUED: u64 = 256 << 20;
 
+/// Bytes that may wait to be kept by archives.
+const MAX_ARCHIVE: u64 = 64 << 20;
+
 /// Bytes one channel takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
@@ -33,6 +36,7 @@ pub struct Memory {
     log: Sum,
     parked: Sum,
     queued: Sum,
+    archive: Sum,
     channels: AtomicUsize,
 }
 
@@ -42,6 +46,7 @@ impl Memory {
             log: Sum::new(max_log),
             parked: Sum::new(max_parked),
             queued: Sum::new(MAX_QUEUED),
+            archive: Sum::new(MAX_ARCHIVE),
             channels: AtomicUsize::new(0),
         }
     }
@@ -60,6 +65,16 @@ impl Memory {
     pub(super) fn change(&self, from: Footprint, to: Footprint) {
         self.log.change(from.log, to.log);
         self.parked.change(from.parked, to.parked);
+    }
+
+    /// What waits to be kept by an archive changes, in bytes.
+    pub(super) fn archive_changes(&self, from: usize, to: usize) {
+        self.archive.change(from as u64, to as u64);
+    }
+
+    /// Whether no more may wait to be kept by an archive.
+    pub(super) fn is_archive_full(&self) -> bool {
+        self.archive.excess(self.archive.max) > 0
     }
 
     /// Whether what is queued in all channels exceeds its bound: channels that have something queued take no more.

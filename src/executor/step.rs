@@ -119,7 +119,7 @@ impl Pending {
         let content = own.as_ref().filter(|own| own.kind == TransmitKind::Content);
         let hint_for = content.filter(|_| hints).map(|own| own.message.id.clone());
         let told = step.events.into_iter().map(Told::Event).collect();
-        let telling = Telling { dialect, transmit: step.transmit, told, hint_for };
+        let telling = Telling { dialect, transmit: step.transmit, told, hint_for, archive: step.archive };
         let messages = own.as_ref().map(|own| &own.message).into_iter().chain(&further);
         let (content, rest) = messages.fold((0, 0), |(sum, rest), message| {
             let content = message.content.len();

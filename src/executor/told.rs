@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Answer;
 use super::effect::{CallId, Effect, ExecutorError, Generation, Wants};
 use super::step::ITEM_BYTES;
-use crate::channel::{Event, Transmit};
+use crate::channel::{Event, ForArchive, Transmit};
 use crate::store::PersistenceError;
 use crate::types::{ChannelId, Dialect, MessageId};
 
@@ -20,6 +20,10 @@ pub enum Told {
     PersistenceFailed(Arc<PersistenceError>),
     /// Everything owed to the store was saved.
     PersistenceRecovered,
+    /// The archive could not be used. Told once, until [`ArchiveRecovered`](Self::ArchiveRecovered).
+    ArchiveFailed(Arc<PersistenceError>),
+    /// The archive works again.
+    ArchiveRecovered,
     /// Somebody speaks a dialect of another family.
     ForeignDialect {
         /// The dialect heard.
@@ -40,11 +44,13 @@ pub struct Telling {
     pub told: Vec<Told>,
     /// An own message whose retrieval hint the callback is asked for.
     pub hint_for: Option<MessageId>,
+    /// What the archive has to do; taken out before the rest is told.
+    pub(super) archive: Vec<ForArchive>,
 }
 
 impl Telling {
     pub(super) fn is_empty(&self) -> bool {
-        self.transmit.is_empty() && self.told.is_empty() && self.hint_for.is_none()
+        self.transmit.is_empty() && self.told.is_empty() && self.hint_for.is_none() && self.archive.is_empty()
     }
 
     fn concerns(&self, wants: Wants) -> bool {
@@ -61,7 +67,8 @@ impl Telling {
             Told::Event(Event::EphemeralReceived { content, .. }) => content.len(),
             _ => 0,
         });
-        (self.transmit.len() + self.told.len()) * ITEM_BYTES + transmitted.chain(told).sum::<usize>()
+        (self.transmit.len() + self.told.len() + self.archive.len()) * ITEM_BYTES
+            + transmitted.chain(told).sum::<usize>()
     }
 
     /// The number of the last delivery told.

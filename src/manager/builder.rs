@@ -23,7 +23,7 @@ use super::timers::Timers;
 use crate::authenticity::SharedAuthenticator;
 use crate::channel::{Config, ConfigError};
 use crate::executor::{Common, OnSaveFailure, Options};
-use crate::store::{NoPersistence, Persistence};
+use crate::store::{Archive, NoPersistence, Persistence};
 use crate::types::ParticipantId;
 
 /// What a saved message has beyond its own bytes, at most.
@@ -42,6 +42,7 @@ pub struct ManagerBuilder {
     config: Config,
     authenticator: Option<SharedAuthenticator>,
     store: Arc<dyn Persistence>,
+    archive: Option<Arc<dyn Archive>>,
     clock: Option<Arc<dyn Clock>>,
     callbacks: Callbacks,
     observer: Option<Arc<dyn Observer>>,
@@ -63,6 +64,7 @@ impl ManagerBuilder {
             config: Config::default(),
             authenticator: None,
             store: Arc::new(NoPersistence),
+            archive: None,
             clock: None,
             callbacks: Callbacks::default(),
             observer: None,
@@ -93,6 +95,16 @@ impl ManagerBuilder {
     /// Where channels are saved. Default: nowhere, so nothing is known any more after a restart.
     pub fn persistence(mut self, store: Arc<dyn Persistence>) -> Self {
         self.store = store;
+        self
+    }
+
+    /// Where messages are kept that the log has no more: others are sent them from there when they ask, and
+    /// [`history`](ReliabilityManager::history) reads them. A store on disk is an archive too, and may be both at once.
+    /// What it takes is saved first; where it fails, that is told
+    /// ([`ArchiveFailed`](super::ManagerEvent::ArchiveFailed)), tried again, and nothing waits for it. It grows without a
+    /// bound. Default: none. Without [`Config::catch_up`] it keeps nothing.
+    pub fn archive(mut self, archive: Arc<dyn Archive>) -> Self {
+        self.archive = Some(archive);
         self
     }
 
@@ -214,6 +226,7 @@ impl ManagerBuilder {
         };
         let options = Options {
             on_save_failure: self.on_save_failure,
+            archive: self.archive.is_some(),
             max_channels: self.max_channels,
             callbacks: self.callbacks.wants(),
             max_log_bytes: self.max_log_bytes,
@@ -224,6 +237,7 @@ impl ManagerBuilder {
             common: Common::new(options),
             config: Arc::new(self.config),
             store: RwLock::new(Some(self.store)),
+            archive: RwLock::new(self.archive),
             max_value_bytes,
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::new())),
             callbacks: self.callbacks,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::archiving;
 use super::callbacks;
 use super::calls::{Calls, Reply};
 use super::error::ManagerError;
@@ -289,6 +290,7 @@ impl Carrier {
         match effect {
             Effect::Load { generation, .. } => storing::load(shared, cell, generation),
             Effect::Commit { generation, commit, .. } => storing::commit(shared, cell, generation, commit),
+            Effect::Archive { generation, call, .. } => archiving::call(shared, cell, generation, call),
             Effect::Drop { generation, .. } => storing::drop_channel(shared, cell, generation),
             Effect::Tell { telling, .. } => stream(shared, &cell.id, &telling),
             Effect::CallBack { generation, telling, .. } => {

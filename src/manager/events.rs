@@ -45,6 +45,19 @@ pub enum ManagerEvent {
         /// The channel.
         channel: ChannelId,
     },
+    /// The channel's archive could not be used, and it is tried again. Told once, until
+    /// [`ArchiveRecovered`](Self::ArchiveRecovered). All else goes on.
+    ArchiveFailed {
+        /// The channel.
+        channel: ChannelId,
+        /// Why.
+        error: Arc<PersistenceError>,
+    },
+    /// The archive works again since [`ArchiveFailed`](Self::ArchiveFailed).
+    ArchiveRecovered {
+        /// The channel.
+        channel: ChannelId,
+    },
     /// Somebody in this channel speaks a dialect of another family than it was configured for: their messages are taken
     /// in, but they cannot read ours. Told once while it is open.
     ForeignDialect {
@@ -66,6 +79,8 @@ impl ManagerEvent {
                 Told::Event(event) => Self::Channel { channel, event },
                 Told::PersistenceFailed(error) => Self::PersistenceFailed { channel, error },
                 Told::PersistenceRecovered => Self::PersistenceRecovered { channel },
+                Told::ArchiveFailed(error) => Self::ArchiveFailed { channel, error },
+                Told::ArchiveRecovered => Self::ArchiveRecovered { channel },
                 Told::ForeignDialect { heard, configured } => Self::ForeignDialect { channel, heard, configured },
             }
         };
@@ -79,6 +94,8 @@ impl ManagerEvent {
             Self::Channel { channel, .. }
             | Self::PersistenceFailed { channel, .. }
             | Self::PersistenceRecovered { channel }
+            | Self::ArchiveFailed { channel, .. }
+            | Self::ArchiveRecovered { channel }
             | Self::ForeignDialect { channel, .. } => channel,
         }
     }

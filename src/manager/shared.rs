@@ -17,7 +17,7 @@ use super::pool::Pool;
 use super::timers::Timers;
 use crate::channel::Config;
 use crate::executor::{Common, Moment};
-use crate::store::Persistence;
+use crate::store::{Archive, Persistence};
 
 /// The insides of a manager.
 pub(super) struct Shared {
@@ -25,6 +25,8 @@ pub(super) struct Shared {
     pub(super) config: Arc<Config>,
     /// Given up at the end of a shutdown, so that whoever waits for that may open the store again.
     pub(super) store: RwLock<Option<Arc<dyn Persistence>>>,
+    /// Given up with it.
+    pub(super) archive: RwLock<Option<Arc<dyn Archive>>>,
     pub(super) max_value_bytes: Option<usize>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) callbacks: Callbacks,
@@ -57,9 +59,15 @@ impl Shared {
         self.store.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The archive, if there is one; `None` after a shutdown.
+    pub(super) fn archive(&self) -> Option<Arc<dyn Archive>> {
+        self.archive.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn give_up_store(&self) {
         let store = self.store.write().unwrap_or_else(PoisonError::into_inner).take();
-        drop(store);
+        let archive = self.archive.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop((store, archive));
     }
 }
 

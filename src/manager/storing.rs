@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use super::archiving;
 use super::cell::Cell;
 use super::shared::Shared;
 use crate::executor::{Generation, Input};
@@ -43,7 +44,13 @@ pub(super) fn drop_channel(shared: &Arc<Shared>, cell: &Arc<Cell>, generation: G
         End::new(shared, cell, "drop_channel", generation, |generation, result| Input::Dropped { generation, result });
     start(shared, async move {
         let result = match end.store() {
-            Some(store) => without_panic(end.verb, Some(&end.cell.id), || store.drop_channel(&end.cell.id)).await,
+            Some(store) => {
+                let archive = end.shared.archive();
+                match without_panic(end.verb, Some(&end.cell.id), || store.drop_channel(&end.cell.id)).await {
+                    Ok(()) => archiving::drop_channel(archive, &end.cell.id).await,
+                    failed => failed,
+                }
+            }
             None => Err(closed(end.verb, &end.cell.id)),
         };
         end.with(result);
@@ -73,7 +80,7 @@ pub(super) async fn without_panic<'a, T>(
 }
 
 /// Polls once on this thread, which is all it takes when the store answers at once; else it becomes a task.
-fn start(shared: &Arc<Shared>, call: impl Future<Output = ()> + Send + 'static) {
+pub(super) fn start(shared: &Arc<Shared>, call: impl Future<Output = ()> + Send + 'static) {
     let _runtime = shared.runtime.enter();
     let mut call = Box::pin(call);
     if call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
@@ -82,7 +89,7 @@ fn start(shared: &Arc<Shared>, call: impl Future<Output = ()> + Send + 'static) 
 }
 
 /// Hands the result in; without one, that the runtime has ended.
-struct End<T> {
+pub(super) struct End<T> {
     shared: Arc<Shared>,
     cell: Arc<Cell>,
     verb: &'static str,
@@ -93,7 +100,7 @@ struct End<T> {
 type MakeInput<T> = fn(Generation, Result<T, Arc<PersistenceError>>) -> Input;
 
 impl<T> End<T> {
-    fn new(
+    pub(super) fn new(
         shared: &Arc<Shared>,
         cell: &Arc<Cell>,
         verb: &'static str,
@@ -103,11 +110,15 @@ impl<T> End<T> {
         Self { shared: shared.clone(), cell: cell.clone(), verb, generation, input: Some(input) }
     }
 
+    pub(super) fn channel(&self) -> &ChannelId {
+        &self.cell.id
+    }
+
     fn store(&self) -> Option<Arc<dyn Persistence>> {
         self.shared.store()
     }
 
-    fn with(mut self, result: Result<T, PersistenceError>) {
+    pub(super) fn with(mut self, result: Result<T, PersistenceError>) {
         if let Some(input) = self.input.take() {
             self.cell.hand_in(&self.shared, input(self.generation, result.map_err(Arc::new)));
         }
@@ -127,6 +138,6 @@ pub(super) fn runtime_ended(verb: &'static str, channel: &ChannelId) -> Persiste
     PersistenceError::new(verb, Some(channel), kind)
 }
 
-fn closed(verb: &'static str, channel: &ChannelId) -> PersistenceError {
+pub(super) fn closed(verb: &'static str, channel: &ChannelId) -> PersistenceError {
     PersistenceError::new(verb, Some(channel), PersistenceErrorKind::Closed)
 }

@@ -17,7 +17,7 @@ use super::{Inner, Node, NodeError};
 use crate::authenticity::SharedAuthenticator;
 use crate::channel::Config;
 use crate::manager::{Clock, ReliabilityManager, SystemClock};
-use crate::store::{NoPersistence, Persistence};
+use crate::store::{Archive, NoPersistence, Persistence};
 use crate::transport::{Topic, Transport};
 use crate::types::{ChannelId, ParticipantId};
 
@@ -29,6 +29,7 @@ pub struct NodeBuilder {
     participant: ParticipantId,
     transport: Option<Arc<dyn Transport>>,
     store: Arc<dyn Persistence>,
+    archive: Option<Arc<dyn Archive>>,
     config: Config,
     authenticator: Option<SharedAuthenticator>,
     clock: Option<Arc<dyn Clock>>,
@@ -41,9 +42,18 @@ impl NodeBuilder {
     pub(super) fn new(participant: ParticipantId) -> Self {
         let store = Arc::new(NoPersistence);
         let segmentation = Segmentation::default();
-        let config = Config::default();
-        let (transport, authenticator, clock) = (None, None, None);
-        Self { participant, transport, store, config, authenticator, clock, seed: None, segmentation, rate_limit: None }
+        Self {
+            participant,
+            transport: None,
+            store,
+            archive: None,
+            config: Config::default(),
+            authenticator: None,
+            clock: None,
+            seed: None,
+            segmentation,
+            rate_limit: None,
+        }
     }
 
     /// The network. There is no default.
@@ -55,6 +65,13 @@ impl NodeBuilder {
     /// Where channels are saved. Default: nowhere, so nothing is known any more after a restart.
     pub fn persistence(mut self, store: Arc<dyn Persistence>) -> Self {
         self.store = store;
+        self
+    }
+
+    /// Where messages are kept that the logs have no more: see [`ManagerBuilder::archive`](crate::manager::ManagerBuilder::archive).
+    /// Default: none.
+    pub fn archive(mut self, archive: Arc<dyn Archive>) -> Self {
+        self.archive = Some(archive);
         self
     }
 
@@ -114,6 +131,9 @@ impl NodeBuilder {
         let limit = self.rate_limit.map(|limit| Pacer::new(limit, clock.clone())).transpose()?;
         let pacer = Arc::new(limit.unwrap_or_default());
         manager = manager.clock(clock);
+        if let Some(archive) = self.archive {
+            manager = manager.archive(archive);
+        }
         if let Some(seed) = self.seed {
             manager = manager.seed(seed);
         }

@@ -131,6 +131,10 @@ pub enum ChannelEvent {
     PersistenceFailed(Arc<PersistenceError>),
     /// Everything was saved since.
     PersistenceRecovered,
+    /// The archive could not be used, and it is tried again. All else goes on.
+    ArchiveFailed(Arc<PersistenceError>),
+    /// The archive works again.
+    ArchiveRecovered,
     /// Anything else that a channel tells: gaps, limits, repair.
     Other(Event),
 }
@@ -142,6 +146,8 @@ impl ChannelEvent {
             ManagerEvent::Channel { event, .. } => Self::of_channel(event.clone()),
             ManagerEvent::PersistenceFailed { error, .. } => Self::PersistenceFailed(error.clone()),
             ManagerEvent::PersistenceRecovered { .. } => Self::PersistenceRecovered,
+            ManagerEvent::ArchiveFailed { error, .. } => Self::ArchiveFailed(error.clone()),
+            ManagerEvent::ArchiveRecovered { .. } => Self::ArchiveRecovered,
             ManagerEvent::ForeignDialect { .. } => return None,
         })
     }

@@ -11,7 +11,7 @@ use crate::channel::{Channel, ChannelError, Config, Event, Input as ChannelInput
 use crate::executor::{CallId, Caller, Effect, Executor, ExecutorError, Input, Moment, Options, Order, Told};
 use crate::types::{ChannelId, ParticipantId, RunningTime};
 
-use super::{Crash, Medium};
+use super::{Archive, Crash, Medium, archive};
 
 /// One channel in an executor of its own.
 #[derive(Debug)]
@@ -42,7 +42,11 @@ impl Driven {
         seed: u64,
     ) -> (Self, Carried) {
         let id = medium.channel().clone();
-        let mut driven = Self { executor: Executor::new(Options::new(participant, seed)), id, calls: 0 };
+        let options = Options { archive: medium.archive.is_some(), ..Options::new(participant, seed) };
+        if let Some(archive) = &mut medium.archive {
+            archive.forget_calls();
+        }
+        let mut driven = Self { executor: Executor::new(options), id, calls: 0 };
         let effects = driven.order(moment, Order::Open(config));
         let carried =
             driven.carry_out(medium, moment, effects, TransmitKind::Content, None).expect("nobody dies while opening");
@@ -62,10 +66,14 @@ impl Driven {
             ChannelInput::Relay(_) => TransmitKind::Relay,
             _ => TransmitKind::Content,
         };
-        let effects = match input {
+        let mut effects = Vec::new();
+        if let Some((generation, result)) = medium.archive.as_mut().and_then(Archive::come_back) {
+            effects = self.executor.handle(moment, &self.id, Input::Archived { generation, result });
+        }
+        effects.extend(match input {
             ChannelInput::Timeout => self.executor.timeout(moment),
             input => self.order(moment, Order::Enter { input, heard: None }),
-        };
+        });
         self.carry_out(medium, moment, effects, kind, crash)
     }
 
@@ -109,6 +117,12 @@ impl Driven {
                         return None;
                     }
                     Input::Saved { generation, result: Ok(()) }
+                }
+                Effect::Archive { generation, call, .. } => {
+                    archive::check(medium, &call);
+                    let ended = medium.archive.as_mut().and_then(|archive| archive.call(generation, call));
+                    let Some((generation, result)) = ended else { continue };
+                    Input::Archived { generation, result }
                 }
                 Effect::Tell { telling, .. } => {
                     carried.transmit.extend(telling.transmit.iter().cloned());

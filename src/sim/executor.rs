@@ -351,6 +351,7 @@ impl World {
                 }
                 self.store(member, channel, generation, Verb::Commit(commit))?;
             }
+            Effect::Archive { .. } => return Err("nobody has an archive".into()),
             Effect::Flush => self.flush(member)?,
             Effect::Tell { telling, .. } => self.transmit(member, &telling),
             Effect::CallBack { channel, generation, .. } => {

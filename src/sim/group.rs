@@ -42,6 +42,8 @@ pub struct Group {
     pub cut_off: Option<Duration>,
     /// Half-way a participant is cut off; the others send so many messages more, and it returns to the second half.
     pub rejoin: Option<usize>,
+    /// The last participant has an archive of all that was said.
+    pub archive: bool,
     /// Another participant opens the channel after so many messages.
     pub late_joiner: Option<usize>,
     /// So many participants leave for good right after the last message.
@@ -71,6 +73,7 @@ impl Group {
             mixed_settings: false,
             cut_off: None,
             rejoin: None,
+            archive: false,
             late_joiner: None,
             leave: 0,
             restart_every: None,

@@ -9,6 +9,8 @@ use crate::snapshot;
 use crate::state::{ChannelData, Commit, LogKey, Place, Row, RowKey};
 use crate::types::{ChannelId, MessageId};
 
+use super::Archive;
+
 /// A medium that survives its channel.
 #[derive(Clone, Debug)]
 pub struct Medium {
@@ -18,13 +20,15 @@ pub struct Medium {
     hints: BTreeMap<MessageId, Bytes>,
     /// Keep nothing: for worlds in which nobody restarts.
     pub(super) forgetful: bool,
+    /// Its archive, if it has one.
+    pub(super) archive: Option<Archive>,
 }
 
 impl Medium {
     /// An empty medium.
     #[must_use]
     pub fn new(channel: ChannelId) -> Self {
-        Self { channel, meta: None, rows: BTreeMap::new(), hints: BTreeMap::new(), forgetful: false }
+        Self { channel, meta: None, rows: BTreeMap::new(), hints: BTreeMap::new(), forgetful: false, archive: None }
     }
 
     pub(super) fn channel(&self) -> &ChannelId {

@@ -17,7 +17,7 @@ use crate::types::MessageId;
 
 use super::net::{between, chance};
 use super::oracle::{Oracle, Violation};
-use super::{Bug, Clock, Network, Options, World};
+use super::{Archive, Bug, Clock, Network, Options, World};
 
 pub use mix::Mix;
 
@@ -112,6 +112,10 @@ fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
     if kind >= Kind::Signed {
         mix.draw_strangers(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x516E_5EED));
     }
+    let mut archives = ChaCha8Rng::seed_from_u64(seed ^ 0xA2C4_5EED);
+    if kind >= Kind::CatchingUp {
+        mix.draw_archives(&mut archives);
+    }
     let options = Options {
         seed,
         participants: 0,
@@ -124,7 +128,8 @@ fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
     world.oracle = Oracle::full(&mix.config);
     world.lies.clone_from(&mix.lies);
     world.oracle.verbose = std::env::var_os("RC_SIM_VERBOSE").is_some();
-    let mut life = Life { world, rng, orders, mix, down: Vec::new(), away: Vec::new(), backups: Vec::new(), copies: 0 };
+    let mut life =
+        Life { world, rng, orders, archives, mix, down: Vec::new(), away: Vec::new(), backups: Vec::new(), copies: 0 };
     for _ in 0..life.mix.founders {
         life.join(true);
     }
@@ -151,6 +156,7 @@ struct Life {
     world: World,
     rng: ChaCha8Rng,
     orders: ChaCha8Rng,
+    archives: ChaCha8Rng,
     mix: Mix,
     /// Crashed participants, and when they are opened again.
     down: Vec<(u64, usize)>,
@@ -177,7 +183,9 @@ impl Life {
             // A second device of the first participant.
             name = self.world.node(0).channel().participant().to_string();
         }
-        self.world.join_as(name, Arc::new(config), clock);
+        let archive = chance(&mut self.archives, self.mix.archive)
+            .then(|| Archive::new(self.mix.archive_faults, self.archives.next_u64()));
+        self.world.join_with_archive(name, Arc::new(config), clock, archive);
     }
 
     fn signed(&mut self, max: u64) -> i64 {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::channel::{Channel, Config, Cursor, Event, Input, Outcome};
 use crate::state::{ChannelData, ChannelMeta, LogKey};
-use crate::types::{ChannelId, Message, MessageId};
+use crate::types::{Message, MessageId};
 
 use super::driven::{Carried, Driven};
 use super::{Bug, Clock, Medium};
@@ -70,8 +70,14 @@ pub(super) struct Restarted {
 }
 
 impl Node {
-    pub(super) fn new(id: ChannelId, name: String, config: Arc<Config>, clock: Clock, now_ms: u64, seed: u64) -> Self {
-        let mut medium = Medium::new(id);
+    pub(super) fn new(
+        mut medium: Medium,
+        name: String,
+        config: Arc<Config>,
+        clock: Clock,
+        now_ms: u64,
+        seed: u64,
+    ) -> Self {
         let (driven, carried) = Driven::open(&mut medium, name.into(), config, &clock.moment(now_ms), seed);
         assert!(carried.transmit.is_empty() && carried.events.is_empty(), "a new channel has nothing to tell");
         Self {

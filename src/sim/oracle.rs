@@ -7,6 +7,7 @@
 mod acknowledgement;
 mod agreement;
 mod answers;
+mod archives;
 mod bounds;
 mod causality;
 mod clock;
@@ -206,8 +207,9 @@ impl Oracle {
     #[must_use]
     pub fn full(config: &Config) -> Self {
         let mut oracle = Self::cheap();
-        oracle.invariants.extend::<[Box<dyn Invariant>; 12]>([
+        oracle.invariants.extend::<[Box<dyn Invariant>; 13]>([
             Box::new(answers::Answers::default()),
+            Box::new(archives::Archives),
             Box::new(conflict::Conflict::default()),
             Box::new(bounds::Bounds::default()),
             Box::new(causality::Causality),

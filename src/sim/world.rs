@@ -18,7 +18,7 @@ use crate::wire;
 use super::driven::Carried;
 use super::net::{Queue, between, chance};
 use super::oracle::{Oracle, Seen};
-use super::{Bug, Clock, Crash, Lie, Network, Node, Options, Transmission, keys};
+use super::{Archive, ArchiveFaults, Bug, Clock, Crash, Lie, Medium, Network, Node, Options, Transmission, keys};
 
 /// Participants, network and time.
 #[derive(Debug)]
@@ -101,7 +101,18 @@ impl World {
     ///
     /// # Panics
     /// When the options are refused.
-    pub fn join_as(&mut self, name: String, mut config: Arc<Config>, clock: Clock) -> usize {
+    pub fn join_as(&mut self, name: String, config: Arc<Config>, clock: Clock) -> usize {
+        self.join_with_archive(name, config, clock, None)
+    }
+
+    /// As [`join_as`](Self::join_as), perhaps with an archive.
+    pub(super) fn join_with_archive(
+        &mut self,
+        name: String,
+        mut config: Arc<Config>,
+        clock: Clock,
+        archive: Option<Archive>,
+    ) -> usize {
         if let Some(bug) = self.bug {
             bug.configure(Arc::make_mut(&mut config));
         }
@@ -112,9 +123,10 @@ impl World {
         }
         let index = self.nodes.len();
         let clock = Clock { began_ms: self.now_ms, ..clock };
-        let mut node = Node::new(self.channel.clone(), name, config, clock, self.now_ms, self.rng.next_u64());
+        let mut medium = Medium::new(self.channel.clone());
+        (medium.archive, medium.forgetful) = (archive, self.forgetful);
+        let mut node = Node::new(medium, name, config, clock, self.now_ms, self.rng.next_u64());
         node.set_bug(self.bug);
-        node.medium.forgetful = self.forgetful;
         node.keep_events = !self.forgetful;
         self.nodes.push(node);
         self.arm(index);
@@ -181,6 +193,7 @@ impl World {
         for node in &mut self.nodes {
             node.clock = Clock { began_ms: node.clock.began_ms, ..Clock::default() };
             (node.cut, node.slow_ms, node.crash) = (false, 0, None);
+            node.medium.archive.iter_mut().for_each(|archive| archive.faults = ArchiveFaults::default());
         }
     }
 

@@ -10,11 +10,13 @@ use std::path::Path;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use super::encoded::{Change, Raw, Table, Write, above, channel_of_key, channels_by_seeking};
+pub use super::encoded::{
+    Change, Raw, SCAN_BYTES, Scan, Scanned, Table, Write, above, channel_of_key, channels_by_seeking,
+};
 use super::encoded::{MAX_VALUE_BYTES, channel_prefix};
 pub use super::engine_thread::Failure;
 use super::engine_thread::{EngineThread, StoreStatistics};
-use super::{Capabilities, Durability, Persistence, PersistenceError};
+use super::{Capabilities, Durability, Persistence, PersistenceError, PersistenceErrorKind};
 use crate::state::{ChannelData, ChannelMeta, Commit, HistoryUpdate};
 use crate::types::{ChannelId, MessageId};
 
@@ -68,11 +70,21 @@ pub trait BlockingStore: Sized + Send + 'static {
     /// What kept it from being so. [`Failure::unusable`] where it must be opened again first.
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure>;
 
-    /// Everything under a channel's prefix, of one moment, in the order of keys.
+    /// Everything under a channel's prefix but its archive, of one moment, in the order of keys.
     ///
     /// # Errors
     /// Where not everything can be given.
     fn load(&mut self, prefix: &[u8]) -> Result<Raw, Failure>;
+
+    /// A range of [`Table::Archive`]: as many values as are wanted, or fewer where they have more than [`SCAN_BYTES`]; at
+    /// least one where there is one. Provided: that it keeps no archive.
+    ///
+    /// # Errors
+    /// Where it cannot be read; `Unsupported` where there can be none.
+    fn scan(&mut self, scan: &Scan) -> Result<Scanned, Failure> {
+        let _ = scan;
+        Err(Failure::new(PersistenceErrorKind::Unsupported))
+    }
 
     /// The channels that have anything, in id order.
     ///
@@ -214,6 +226,8 @@ macro_rules! persistence_on_thread {
                 self.capabilities.clone()
             }
         }
+
+        $crate::store::archive::on_thread::archive_on_thread!($name);
     };
 }
 #[cfg(any(feature = "redb", feature = "sled", feature = "sqlite"))]

@@ -30,7 +30,28 @@ pub enum Table {
     Rows,
     /// Under the prefix and the message id.
     Hints,
+    /// Under the prefix and a place in an archive. It is never loaded as a whole, but in ranges.
+    Archive,
 }
+
+/// A range of an archive. See `examples/custom_backend.rs`.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// The lowest key.
+    pub from: Vec<u8>,
+    /// The key above the highest.
+    pub to: Vec<u8>,
+    /// Values wanted at most.
+    pub limit: usize,
+    /// The highest key first.
+    pub backwards: bool,
+}
+
+/// What a scan of an archive gives at once, in bytes of values, if that is more than one value.
+pub const SCAN_BYTES: usize = 4 << 20;
+
+/// A part of a table as it lies in an engine: keys with the channel's prefix, and values.
+pub type Scanned = Vec<(Vec<u8>, Bytes)>;
 
 /// One change to what is kept. See `examples/custom_backend.rs`. It is exhaustive, as [`Table`] and [`Raw`] are: a store must
 /// see at compile time that there is something new to keep.
@@ -81,7 +102,7 @@ pub struct Raw {
 }
 
 impl Write {
-    fn new(channel: &ChannelId) -> Result<Self, PersistenceErrorKind> {
+    pub(super) fn new(channel: &ChannelId) -> Result<Self, PersistenceErrorKind> {
         Ok(Self { prefix: channel_prefix(channel)?, changes: Vec::new(), bytes: 0 })
     }
 
@@ -144,6 +165,13 @@ impl Write {
         Ok(write)
     }
 
+    /// A part of a channel's archive, as an engine gave it.
+    pub(super) fn copy_of_archive(prefix: Vec<u8>, found: Scanned) -> Self {
+        let bytes = found.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let put = |(key, value): (Vec<u8>, Bytes)| Change::Put { table: Table::Archive, key, value: value.into() };
+        Self { prefix, changes: found.into_iter().map(put).collect(), bytes }
+    }
+
     fn history(&mut self, channel: &ChannelId, update: &HistoryUpdate) -> Result<(), PersistenceErrorKind> {
         for key in &update.delete {
             self.delete(Table::Rows, &snapshot::row_key(key));
@@ -165,7 +193,7 @@ impl Write {
         self.put(Table::Meta, &[], snapshot::encode_meta(channel, meta))
     }
 
-    fn put(&mut self, table: Table, key: &[u8], value: Vec<u8>) -> Result<(), PersistenceErrorKind> {
+    pub(super) fn put(&mut self, table: Table, key: &[u8], value: Vec<u8>) -> Result<(), PersistenceErrorKind> {
         if value.len() > MAX_VALUE_BYTES || key.len() > MAX_VALUE_BYTES {
             return Err(PersistenceErrorKind::TooLarge);
         }
@@ -220,8 +248,8 @@ pub(super) fn prefix_of(key: &[u8]) -> Option<&[u8]> {
 ///
 /// # Errors
 /// Those of `seek`, and `Corrupt` for keys out of order.
-pub fn channels_by_seeking<T: Copy>(
-    tables: [T; 3],
+pub fn channels_by_seeking<T: Copy, const N: usize>(
+    tables: [T; N],
     mut seek: impl FnMut(T, &[u8]) -> Result<Option<Vec<u8>>, Failure>,
 ) -> Result<Vec<ChannelId>, Failure> {
     let mut channels = Vec::new();

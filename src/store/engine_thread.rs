@@ -39,7 +39,7 @@ use self::failure::catch;
 use self::statistics::Counters;
 pub use self::statistics::StoreStatistics;
 use super::blocking::BlockingStore;
-use super::encoded::{Raw, Write};
+use super::encoded::{Raw, Scan, Scanned, Write};
 use super::{Durability, PersistenceError, PersistenceErrorKind};
 use crate::types::ChannelId;
 
@@ -69,6 +69,7 @@ type Reply<T> = oneshot::Sender<Result<T, Failure>>;
 enum Request {
     Write(Write, Reply<()>),
     Load(Vec<u8>, Reply<Raw>),
+    Scan(Scan, Reply<Scanned>),
     List(Reply<Vec<ChannelId>>),
     Flush(Reply<()>),
     Backup(PathBuf, Reply<()>),
@@ -140,6 +141,16 @@ impl EngineThread {
         prefix: Vec<u8>,
     ) -> Result<Raw, PersistenceError> {
         self.ask(verb, Some(channel), |reply| Request::Load(prefix, reply)).await
+    }
+
+    /// A range of a channel's archive, with all writes sent before.
+    pub(super) async fn scan(
+        &self,
+        verb: &'static str,
+        channel: &ChannelId,
+        scan: Scan,
+    ) -> Result<Scanned, PersistenceError> {
+        self.ask(verb, Some(channel), |reply| Request::Scan(scan, reply)).await
     }
 
     /// The channels that have anything, in id order.
@@ -298,6 +309,7 @@ impl<E: BlockingStore> Worker<E> {
         match request {
             Request::Write(write, reply) => return self.serve_writes(write, reply, runtime),
             Request::Load(prefix, reply) => answer(reply, self.call("load", |engine| engine.load(&prefix))),
+            Request::Scan(scan, reply) => answer(reply, self.call("scan", |engine| engine.scan(&scan))),
             Request::List(reply) => answer(reply, self.call("list", E::list)),
             Request::Flush(reply) => answer(reply, self.sync()),
             Request::Backup(to, reply) => self.begin_backup(to, reply),
@@ -371,6 +383,7 @@ impl<E: BlockingStore> Worker<E> {
                     answer(reply, Err(failure.clone()))
                 }
                 Request::Load(_, reply) => answer(reply, Err(failure.clone())),
+                Request::Scan(_, reply) => answer(reply, Err(failure.clone())),
                 Request::List(reply) => answer(reply, Err(failure.clone())),
                 Request::Close(reply) => self.end(reply),
             }

@@ -109,7 +109,8 @@ impl BlockingStore for HostsStore {
     }
 
     fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {
-        let changes = writes.iter().flat_map(|write| &write.changes).map(change).collect();
+        let changes: Option<Vec<Change>> = writes.iter().flat_map(|write| &write.changes).map(change).collect();
+        let changes = changes.ok_or_else(|| Failure::new(PersistenceErrorKind::Unsupported))?;
         self.call(|store| store.apply(changes))
     }
 
@@ -145,17 +146,19 @@ impl HostsStore {
     }
 }
 
-fn change(change: &blocking::Change) -> Change {
+/// A change as the host sees it; nothing of an archive, which its store is none of.
+fn change(change: &blocking::Change) -> Option<Change> {
     let table = |table: &blocking::Table| match table {
-        blocking::Table::Meta => Table::Meta,
-        blocking::Table::Rows => Table::Rows,
-        blocking::Table::Hints => Table::Hints,
+        blocking::Table::Meta => Some(Table::Meta),
+        blocking::Table::Rows => Some(Table::Rows),
+        blocking::Table::Hints => Some(Table::Hints),
+        blocking::Table::Archive => None,
     };
-    match change {
+    Some(match change {
         blocking::Change::Put { table: of, key, value } => {
-            Change::Put { table: table(of), key: key.clone(), value: value.clone() }
+            Change::Put { table: table(of)?, key: key.clone(), value: value.clone() }
         }
-        blocking::Change::Delete { table: of, key } => Change::Delete { table: table(of), key: key.clone() },
+        blocking::Change::Delete { table: of, key } => Change::Delete { table: table(of)?, key: key.clone() },
         blocking::Change::DropChannel { prefix } => Change::DropPrefix { prefix: prefix.clone() },
-    }
+    })
 }

@@ -26,7 +26,8 @@ impl Live {
             Some(Ok(())) => {
                 if self.failing.take().is_some() {
                     debug!(channel = %turn.id, "saved what was owed");
-                    self.tell(turn, self.notice(Told::PersistenceRecovered));
+                    let notice = self.notice(Told::PersistenceRecovered);
+                    self.tell(turn, notice);
                 }
                 for telling in std::mem::take(&mut self.held) {
                     self.tell(turn, telling);
@@ -37,7 +38,8 @@ impl Live {
                     let next = Failing::after(self.failing.as_ref(), error.clone(), turn.moment.running);
                     if self.failing.replace(next).is_none() {
                         warn!(channel = %turn.id, %error, "cannot save; trying again");
-                        self.tell(turn, self.notice(Told::PersistenceFailed(error.clone())));
+                        let notice = self.notice(Told::PersistenceFailed(error.clone()));
+                        self.tell(turn, notice);
                     }
                 }
                 failure = Some(error).filter(|_| turn.common.options.on_save_failure == OnSaveFailure::Fail);
@@ -90,12 +92,19 @@ impl Live {
         }
     }
 
-    fn notice(&self, told: Told) -> Telling {
+    pub(super) fn notice(&self, told: Told) -> Telling {
         Telling { dialect: self.dialect, told: vec![told], ..Telling::default() }
     }
 
-    fn tell(&self, turn: &mut Turn<'_>, telling: Telling) {
-        if telling.is_empty() || self.is_removed() {
+    pub(super) fn tell(&mut self, turn: &mut Turn<'_>, mut telling: Telling) {
+        let asked = std::mem::take(&mut telling.archive);
+        if self.is_removed() {
+            return;
+        }
+        if let Some(archiving) = &mut self.archiving {
+            archiving.ask(asked, turn.moment.running);
+        }
+        if telling.is_empty() {
             return;
         }
         let telling = Arc::new(telling);

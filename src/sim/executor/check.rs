@@ -119,7 +119,7 @@ impl Watch {
                 (channel, generation)
             }
             Effect::Tell { channel, telling } => return self.tells(channel, telling),
-            Effect::Answer { .. } | Effect::Flush | Effect::ShutDown { .. } => return Ok(()),
+            Effect::Archive { .. } | Effect::Answer { .. } | Effect::Flush | Effect::ShutDown { .. } => return Ok(()),
         };
         let is_over = if matches!(effect, Effect::CallBack { .. }) { self.shut_down } else { self.over };
         if is_over {

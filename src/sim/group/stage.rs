@@ -8,7 +8,7 @@ use rand_chacha::rand_core::Rng;
 use crate::types::MessageId;
 
 use super::super::oracle::{Oracle, Watched};
-use super::super::{Clock, Options, World};
+use super::super::{Archive, Clock, Options, World};
 use super::report::{Leave, Tail};
 use super::{Group, settings};
 
@@ -85,7 +85,10 @@ impl<'a> Stage<'a> {
         } else {
             config.clone()
         };
-        self.world.join_with(Arc::new(config), Clock::default())
+        let place = self.world.nodes().len();
+        let keeps = self.group.archive && place + 1 == self.group.participants;
+        let archive = keeps.then(Archive::default);
+        self.world.join_with_archive(format!("p{place}"), Arc::new(config), Clock::default(), archive)
     }
 
     /// All that is said, and who is away or comes meanwhile.

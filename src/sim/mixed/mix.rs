@@ -9,7 +9,7 @@ use crate::channel::{Config, Join};
 use crate::types::{Dialect, Limits};
 
 use super::super::net::{between, chance};
-use super::super::{Attack, Burst, Crash, Lie, Network};
+use super::super::{ArchiveFaults, Attack, Burst, Crash, Lie, Network};
 
 /// Everything drawn. Chances are per turn.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub struct Mix {
     pub restore: f64,
     pub lies: Vec<Lie>,
     pub replay: f64,
+    pub archive: f64,
+    pub archive_faults: ArchiveFaults,
 }
 
 impl Mix {
@@ -144,6 +146,8 @@ impl Mix {
             restore: 0.0,
             lies: Vec::new(),
             replay: 0.0,
+            archive: 0.0,
+            archive_faults: ArchiveFaults::default(),
         }
     }
 
@@ -240,6 +244,15 @@ impl Mix {
         self.attack = 0.1 + part(rng, 1.0, 0.3);
         self.lies = Lie::ALL.iter().copied().filter(|_| chance(rng, 0.5)).collect();
         self.replay = part(rng, 0.7, 0.2);
+    }
+
+    /// Whether members have archives, and what these do wrong.
+    pub(super) fn draw_archives(&mut self, rng: &mut ChaCha8Rng) {
+        if chance(rng, 0.5) {
+            self.archive = if chance(rng, 0.5) { 0.3 } else { 1.0 };
+            let mut percent = |one_in| if chance(rng, one_in) { between(rng, (1, 60)) } else { 0 };
+            self.archive_faults = ArchiveFaults { fails: percent(0.4), hangs: percent(0.4), loses: percent(0.2) };
+        }
     }
 
     /// Options of one participant.

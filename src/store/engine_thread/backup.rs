@@ -17,10 +17,14 @@ use tracing::debug;
 use super::failure::catch;
 use super::{BlockingStore, Failure, MAX_BATCH_BYTES, Reply, Worker, answer};
 use crate::store::PersistenceErrorKind;
+use crate::store::archive::bodies_or_rids;
 use crate::store::encoded::{Raw, Write, channel_prefix};
 use crate::store::medium::{create_dir_of, io_failure, sync_dir, sync_name_of};
 use crate::store::owner_only;
 use crate::types::ChannelId;
+
+/// Values of an archive that are copied at once.
+const ARCHIVED: usize = 4_096;
 
 /// A copy that is being made.
 pub(super) struct Backup<E> {
@@ -89,17 +93,36 @@ impl<E: BlockingStore> Worker<E> {
     fn copy_channel(&mut self, prefix: Vec<u8>) {
         let loaded = self.call("load", |engine| engine.load(&prefix));
         let Some(mut backup) = self.backup.take() else { return };
-        match loaded.and_then(|raw| backup.take(prefix, raw)) {
+        let copied = loaded.and_then(|raw| backup.take(&prefix, raw));
+        match copied.and_then(|()| self.copy_archive(&mut backup, &prefix)) {
             Ok(()) => self.backup = Some(backup),
             Err(failure) => backup.end(Err(failure)),
+        }
+    }
+
+    /// Copies what a channel's archive has, a part at a time.
+    fn copy_archive(&mut self, backup: &mut Backup<E>, prefix: &[u8]) -> Result<(), Failure> {
+        let mut after = None;
+        loop {
+            let scan = bodies_or_rids(prefix, after.as_deref(), ARCHIVED);
+            let found = match self.call("scan", |engine| engine.scan(&scan)) {
+                Err(failure) if failure.kind == PersistenceErrorKind::Unsupported => return Ok(()),
+                found => found?,
+            };
+            let Some((last, _)) = found.last() else { return Ok(()) };
+            after = Some(last.clone());
+            backup.write(Write::copy_of_archive(prefix.to_vec(), found))?;
         }
     }
 }
 
 impl<E: BlockingStore> Backup<E> {
-    fn take(&mut self, prefix: Vec<u8>, raw: Raw) -> Result<(), Failure> {
-        self.left.remove(&prefix);
-        let write = Write::copy(prefix, raw).map_err(Failure::new)?;
+    fn take(&mut self, prefix: &[u8], raw: Raw) -> Result<(), Failure> {
+        self.left.remove(prefix);
+        self.write(Write::copy(prefix.to_vec(), raw).map_err(Failure::new)?)
+    }
+
+    fn write(&mut self, write: Write) -> Result<(), Failure> {
         let Some(target) = &mut self.target else { return Ok(()) };
         let bytes = write.bytes;
         catch("apply", || target.apply(&[write]))?;

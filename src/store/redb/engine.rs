@@ -23,7 +23,7 @@ use redb::{
 use super::overlay::Overlay;
 use crate::store::anchor::Anchor;
 use crate::store::blocking::BlockingStore;
-use crate::store::encoded::{Change, Raw, Table, Write, above, channels_by_seeking};
+use crate::store::encoded::{Change, Raw, SCAN_BYTES, Scan, Scanned, Table, Write, above, channels_by_seeking};
 use crate::store::engine_thread::Failure;
 use crate::store::medium::{corrupt, create_dir_of, io_failure, sync_name_of, write_again};
 use crate::store::on_disk::Options;
@@ -38,10 +38,12 @@ const LAYOUT_KEY: &[u8] = b"layout";
 const CACHE_BYTES: usize = 16 << 20;
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+type ReadTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 const META: Definition = TableDefinition::new("meta");
 const ROWS: Definition = TableDefinition::new("rows");
 const HINTS: Definition = TableDefinition::new("hints");
+const ARCHIVE: Definition = TableDefinition::new("archive");
 const SYS: Definition = TableDefinition::new("sys");
 
 /// The store's file within its directory.
@@ -142,10 +144,26 @@ impl BlockingStore for RedbEngine {
         Ok(Raw { meta, rows: scan(ROWS)?, hints: scan(HINTS)? })
     }
 
+    fn scan(&mut self, scan: &Scan) -> Result<Scanned, Failure> {
+        let transaction = self.read()?;
+        let Some(archive) = open_archive(&transaction)? else { return Ok(Vec::new()) };
+        let mut range = archive.range(scan.from.as_slice()..scan.to.as_slice()).map_err(storage_failure)?;
+        let (mut found, mut bytes) = (Scanned::new(), 0);
+        while found.len() < scan.limit && bytes < SCAN_BYTES {
+            let Some(entry) = (if scan.backwards { range.next_back() } else { range.next() }) else { break };
+            let (key, value) = entry.map_err(storage_failure)?;
+            bytes += value.value().len();
+            found.push((key.value().to_vec(), Bytes::copy_from_slice(value.value())));
+        }
+        Ok(found)
+    }
+
     fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {
         let transaction = self.read()?;
-        channels_by_seeking([META, ROWS, HINTS], |table, from| {
-            let table = open_table(&transaction, table)?;
+        let archive = open_archive(&transaction)?;
+        channels_by_seeking([Some(META), Some(ROWS), Some(HINTS), None], |table, from| {
+            let opened = table.map(|table| open_table(&transaction, table)).transpose()?;
+            let Some(table) = opened.as_ref().or(archive.as_ref()) else { return Ok(None) };
             let mut keys = table.range(from..).map_err(storage_failure)?;
             keys.next().map(|entry| Ok(entry.map_err(storage_failure)?.0.value().to_vec())).transpose()
         })
@@ -186,12 +204,13 @@ struct Tables<'t> {
     meta: redb::Table<'t, &'static [u8], &'static [u8]>,
     rows: redb::Table<'t, &'static [u8], &'static [u8]>,
     hints: redb::Table<'t, &'static [u8], &'static [u8]>,
+    archive: redb::Table<'t, &'static [u8], &'static [u8]>,
 }
 
 impl<'t> Tables<'t> {
     fn open(transaction: &'t WriteTransaction) -> Result<Self, Failure> {
         let open = |table| transaction.open_table(table).map_err(table_failure);
-        Ok(Self { meta: open(META)?, rows: open(ROWS)?, hints: open(HINTS)? })
+        Ok(Self { meta: open(META)?, rows: open(ROWS)?, hints: open(HINTS)?, archive: open(ARCHIVE)? })
     }
 
     fn change(&mut self, change: &Change) -> Result<(), StorageError> {
@@ -204,7 +223,7 @@ impl<'t> Tables<'t> {
             }
             Change::DropChannel { prefix } => {
                 let end = above(prefix);
-                for table in [&mut self.meta, &mut self.rows, &mut self.hints] {
+                for table in [&mut self.meta, &mut self.rows, &mut self.hints, &mut self.archive] {
                     table.retain_in::<&[u8], _>(within(prefix, end.as_deref()), |_, _| false)?;
                 }
             }
@@ -217,6 +236,7 @@ impl<'t> Tables<'t> {
             Table::Meta => &mut self.meta,
             Table::Rows => &mut self.rows,
             Table::Hints => &mut self.hints,
+            Table::Archive => &mut self.archive,
         }
     }
 }
@@ -254,7 +274,7 @@ fn create(file: &Path) -> Result<(), Failure> {
 /// Makes an empty database a store of the present layout.
 fn set_layout(database: &Database) -> Result<(), Failure> {
     let transaction = database.begin_write().map_err(transaction_failure)?;
-    for table in [META, ROWS, HINTS] {
+    for table in [META, ROWS, HINTS, ARCHIVE] {
         transaction.open_table(table).map_err(table_failure)?;
     }
     let layout = LAYOUT.to_be_bytes();
@@ -294,11 +314,16 @@ fn check_layout(layout: u32) -> Result<(), Failure> {
     }
 }
 
-fn open_table(
-    transaction: &ReadTransaction,
-    table: Definition,
-) -> Result<ReadOnlyTable<&'static [u8], &'static [u8]>, Failure> {
+fn open_table(transaction: &ReadTransaction, table: Definition) -> Result<ReadTable, Failure> {
     transaction.open_table(table).map_err(table_failure)
+}
+
+/// The table of archives; stores of the first versions have none before they are written to.
+fn open_archive(transaction: &ReadTransaction) -> Result<Option<ReadTable>, Failure> {
+    match transaction.open_table(ARCHIVE) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        table => table.map(Some).map_err(table_failure),
+    }
 }
 
 fn within<'a>(prefix: &'a [u8], end: Option<&'a [u8]>) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {

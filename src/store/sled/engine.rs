@@ -19,7 +19,7 @@ use super::chunks::{self, Entry};
 use super::files::{Files, owned};
 use crate::store::anchor::Anchor;
 use crate::store::blocking::BlockingStore;
-use crate::store::encoded::{Change, Raw, Table, Write, channels_by_seeking, prefix_of};
+use crate::store::encoded::{Change, Raw, SCAN_BYTES, Scan, Scanned, Table, Write, channels_by_seeking, prefix_of};
 use crate::store::engine_thread::Failure;
 use crate::store::medium::{corrupt, io_failure, write_again};
 use crate::store::on_disk::Options;
@@ -40,6 +40,7 @@ const META: u8 = 1;
 const ROWS: u8 = 2;
 const HINTS: u8 = 3;
 const PARTS: u8 = 4;
+const ARCHIVE: u8 = 5;
 
 /// An open store; the database ends before the files' lock does.
 pub(super) struct SledEngine {
@@ -103,8 +104,22 @@ impl BlockingStore for SledEngine {
         Ok(Raw { meta, rows: scan(ROWS)?, hints: scan(HINTS)? })
     }
 
+    fn scan(&mut self, scan: &Scan) -> Result<Scanned, Failure> {
+        let key = |key: &[u8]| [&[ARCHIVE], key].concat();
+        let mut range = self.database.range(key(&scan.from)..key(&scan.to));
+        let (mut found, mut bytes) = (Scanned::new(), 0);
+        while found.len() < scan.limit && bytes < SCAN_BYTES {
+            let Some(entry) = (if scan.backwards { range.next_back() } else { range.next() }) else { break };
+            let (key, entry) = entry.map_err(failure)?;
+            let value = self.value(&key, &entry)?;
+            bytes += value.len();
+            found.push((key[1..].to_vec(), value));
+        }
+        Ok(found)
+    }
+
     fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {
-        channels_by_seeking([META, ROWS, HINTS], |tag, from| {
+        channels_by_seeking([META, ROWS, HINTS, ARCHIVE], |tag, from| {
             let mut keys = self.database.range([&[tag], from].concat()..vec![tag + 1]).keys();
             let key = keys.next().transpose().map_err(failure)?;
             Ok(key.map(|key| key[1..].to_vec()))
@@ -170,7 +185,7 @@ impl SledEngine {
     }
 
     fn drop_channel(&self, prefix: &[u8], batch: &mut Batch) -> Result<(), Failure> {
-        for tag in [META, ROWS, HINTS, PARTS] {
+        for tag in [META, ROWS, HINTS, PARTS, ARCHIVE] {
             for key in self.database.scan_prefix([&[tag], prefix].concat()).keys() {
                 batch.remove(key.map_err(failure)?);
             }
@@ -217,6 +232,7 @@ fn tag(table: Table) -> u8 {
         Table::Meta => META,
         Table::Rows => ROWS,
         Table::Hints => HINTS,
+        Table::Archive => ARCHIVE,
     }
 }
 

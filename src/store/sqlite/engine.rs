@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transac
 
 use crate::store::anchor::{Anchor, must_exist};
 use crate::store::blocking::BlockingStore;
-use crate::store::encoded::{Change, Raw, Table, Write, above, channels_by_seeking};
+use crate::store::encoded::{Change, Raw, SCAN_BYTES, Scan, Scanned, Table, Write, above, channels_by_seeking};
 use crate::store::engine_thread::Failure;
 use crate::store::medium::{Lock, corrupt, create_dir_of, io_failure, sync_name_of, write_again};
 use crate::store::on_disk::Options;
@@ -35,7 +35,7 @@ const APPLICATION_ID: i32 = 0x7243_484e;
 const CACHE_KIB: i32 = 16 << 10;
 const LOG_BYTES: i32 = 4 << 20;
 
-const TABLES: [Table; 3] = [Table::Meta, Table::Rows, Table::Hints];
+const TABLES: [Table; 4] = [Table::Meta, Table::Rows, Table::Hints, Table::Archive];
 
 /// An open store; the connection ends before the lock does.
 pub(super) struct SqliteEngine {
@@ -113,9 +113,32 @@ impl BlockingStore for SqliteEngine {
         Ok(Raw { meta, rows: scan(Table::Rows)?, hints: scan(Table::Hints)? })
     }
 
+    fn scan(&mut self, scan: &Scan) -> Result<Scanned, Failure> {
+        if !has_archive(&self.database)? {
+            return Ok(Vec::new());
+        }
+        let order = if scan.backwards { "DESC" } else { "ASC" };
+        let query = format!("SELECT key, value FROM archive WHERE key >= ?1 AND key < ?2 ORDER BY key {order}");
+        let mut query = self.database.prepare_cached(&query).map_err(failure)?;
+        let mut rows = query.query((&scan.from, &scan.to)).map_err(failure)?;
+        let (mut found, mut bytes) = (Scanned::new(), 0);
+        while found.len() < scan.limit && bytes < SCAN_BYTES {
+            let Some(row) = rows.next().map_err(failure)? else { break };
+            let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
+            let (key, value) = (blob(0).map_err(failure)?, blob(1).map_err(failure)?);
+            bytes += value.len();
+            found.push((key.to_vec(), Bytes::copy_from_slice(value)));
+        }
+        Ok(found)
+    }
+
     fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {
+        let archive = has_archive(&self.database)?;
         let transaction = self.database.transaction().map_err(failure)?;
         channels_by_seeking(TABLES, |table, from| {
+            if table == Table::Archive && !archive {
+                return Ok(None);
+            }
             let query = format!("SELECT key FROM {} WHERE key >= ?1 ORDER BY key LIMIT 1", name(table));
             let mut query = transaction.prepare_cached(&query).map_err(failure)?;
             query.query_row((from,), |row| row.get(0)).optional().map_err(failure)
@@ -168,6 +191,10 @@ impl SqliteEngine {
         let synchronous = if options.durability == Durability::Immediate { "FULL" } else { "NORMAL" };
         database.pragma_update(None, "synchronous", synchronous).map_err(failure)?;
         let anchor = options.anchor(&file)?;
+        // Stores of the first versions have none.
+        if !has_archive(&database)? {
+            create_table(&database, Table::Archive)?;
+        }
         Ok(Self::with(database, file, options.durability, Some(anchor), Some(lock)))
     }
 
@@ -224,6 +251,7 @@ fn name(table: Table) -> &'static str {
         Table::Meta => "meta",
         Table::Rows => "rows",
         Table::Hints => "hints",
+        Table::Archive => "archive",
     }
 }
 
@@ -260,9 +288,7 @@ fn create(file: &Path) -> Result<(), Failure> {
     set("journal_mode", &"WAL")?;
     set("application_id", &APPLICATION_ID)?;
     for table in TABLES {
-        let table = name(table);
-        let create = format!("CREATE TABLE {table} (key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID");
-        database.execute(&create, ()).map_err(failure)?;
+        create_table(&database, table)?;
     }
     set("user_version", &LAYOUT)?;
     // Checkpoints, and removes the log.
@@ -270,6 +296,16 @@ fn create(file: &Path) -> Result<(), Failure> {
     File::open(&new).and_then(|file| file.sync_all()).map_err(io_failure)?;
     fs::rename(&new, file).map_err(io_failure)?;
     sync_name_of(file)
+}
+
+fn create_table(database: &Connection, table: Table) -> Result<(), Failure> {
+    let table = name(table);
+    let create = format!("CREATE TABLE {table} (key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID");
+    database.execute(&create, ()).map(drop).map_err(failure)
+}
+
+fn has_archive(database: &Connection) -> Result<bool, Failure> {
+    database.table_exists(None, name(Table::Archive)).map_err(failure)
 }
 
 /// Opens a file that is there for reading, without a write to it, and checks its layout.

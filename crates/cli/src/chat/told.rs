@@ -131,6 +131,8 @@ impl Told {
             }
             ChannelEvent::PersistenceFailed(error) => self.notice(format_args!("not saved: {error}")),
             ChannelEvent::PersistenceRecovered => self.notice(format_args!("all is saved again")),
+            ChannelEvent::ArchiveFailed(error) => self.notice(format_args!("the archive fails: {error}")),
+            ChannelEvent::ArchiveRecovered => self.notice(format_args!("the archive works again")),
             ChannelEvent::Other(Event::HistoryGap { missing, .. }) => {
                 self.notice(format_args!("{missing} messages are missing here; they are asked for"));
             }

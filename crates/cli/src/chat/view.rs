@@ -260,6 +260,8 @@ impl View {
             }
             ChannelEvent::PersistenceFailed(error) => drop(self.trouble.insert("not saved", plain(&error.to_string()))),
             ChannelEvent::PersistenceRecovered => drop(self.trouble.remove("not saved")),
+            ChannelEvent::ArchiveFailed(error) => drop(self.trouble.insert("archive", plain(&error.to_string()))),
+            ChannelEvent::ArchiveRecovered => drop(self.trouble.remove("archive")),
             ChannelEvent::Other(event) => self.other(event, now),
             _ => {}
         }
