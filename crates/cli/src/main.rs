@@ -4,6 +4,7 @@
 //! 0 when what the command promises holds, 1 when it does not, 2 for options that make no sense, 130 when interrupted.
 //! How it moves: options are parsed, the command runs to its end and prints on stdout.
 
+mod archive;
 mod backup;
 mod chat;
 mod demo;
@@ -33,6 +34,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Archive(archive::Args),
     Backup(backup::Args),
     Chat(chat::Args),
     Demo(demo::Args),
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
     // Panics are caught where they happen, in the library too, and told once by whom they concern.
     panic::set_hook(Box::new(|_| {}));
     let outcome = panic::catch_unwind(|| match command {
+        Command::Archive(args) => archive::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Chat(args) => chat::run(&args),
         Command::Demo(args) => demo::run(args),

@@ -11,13 +11,16 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use reliable_channel::state::ChannelData;
 use reliable_channel::store::{
-    Durability, Persistence, PersistenceError, PersistenceErrorKind, RedbPersistence, SledPersistence,
+    Archive, Durability, Persistence, PersistenceError, PersistenceErrorKind, RedbPersistence, SledPersistence,
     SqlitePersistence,
 };
 use reliable_channel::types::ChannelId;
 
 /// The longest a write waits for its sync with `--durability batched`.
 const BATCH_WINDOW: Duration = Duration::from_millis(50);
+
+/// A store, and itself as an archive.
+pub(crate) type Both = (Arc<dyn Persistence>, Arc<dyn Archive>);
 
 /// Options of a command that writes to a store.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -55,12 +58,29 @@ enum Promise {
 impl StoreArgs {
     /// Opens the store in this directory, making it where there is none.
     pub(crate) fn open(self, dir: &Path) -> Result<Arc<dyn Persistence>, PersistenceError> {
-        let durability = match self.durability {
+        self.store.open_with(dir, self.durability())
+    }
+
+    /// The same store as a store and as an archive.
+    pub(crate) fn open_with_archive(self, dir: &Path) -> Result<Both, PersistenceError> {
+        fn both<S: Persistence + Archive>(store: S) -> Both {
+            let store = Arc::new(store);
+            (store.clone(), store)
+        }
+        let durability = self.durability();
+        Ok(match self.store {
+            Kind::Redb => both(RedbPersistence::open_with(dir, durability)?),
+            Kind::Sled => both(SledPersistence::open_with(dir, durability)?),
+            Kind::Sqlite => both(SqlitePersistence::open_with(dir, durability)?),
+        })
+    }
+
+    fn durability(self) -> Durability {
+        match self.durability {
             Promise::Immediate => Durability::Immediate,
             Promise::Batched => Durability::Batched { max_delay: BATCH_WINDOW },
             Promise::Os => Durability::OsBuffered,
-        };
-        self.store.open_with(dir, durability)
+        }
     }
 }
 

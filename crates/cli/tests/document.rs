@@ -10,7 +10,7 @@ use common::{keep_demo, run};
 use serde_json::Value;
 
 const DOCUMENT: &str = include_str!("../../../docs/program.md");
-const COMMANDS: [&str; 7] = ["backup", "chat", "demo", "inspect", "migrate", "peer", "simulate"];
+const COMMANDS: [&str; 8] = ["archive", "backup", "chat", "demo", "inspect", "migrate", "peer", "simulate"];
 
 /// The part about a command.
 fn part(command: &str) -> &'static str {

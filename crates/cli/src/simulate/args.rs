@@ -14,7 +14,7 @@ use reliable_channel::types::{Dialect, RunningTime, WallTime};
 const BURST_PACKETS: f64 = 10.0;
 
 /// Options that a mixed world, which draws everything, would not heed.
-const OF_A_GROUP: [&str; 29] = [
+const OF_A_GROUP: [&str; 30] = [
     "participants",
     "messages",
     "loss",
@@ -31,6 +31,7 @@ const OF_A_GROUP: [&str; 29] = [
     "mixed_settings",
     "partition",
     "rejoin",
+    "archive",
     "late_joiner",
     "leave",
     "crash",
@@ -101,6 +102,9 @@ pub struct Args {
     /// Half-way the first participant is cut off; the others send so many messages more, and it returns to the second half.
     #[arg(long, value_name = "MISSED", conflicts_with_all = ["partition", "burst"], value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rejoin: Option<u32>,
+    /// The last participant has an archive: it keeps all that was said, and sends what the logs have no more.
+    #[arg(long)]
+    pub archive: bool,
     /// One more participant opens the channel after so many messages.
     #[arg(long, value_name = "AT", conflicts_with = "rejoin")]
     pub late_joiner: Option<u32>,
@@ -232,6 +236,7 @@ impl Args {
         group.mixed_settings = self.mixed_settings;
         group.cut_off = self.partition.map(Duration::from_millis);
         group.rejoin = self.rejoin.map(|missed| missed as usize);
+        group.archive = self.archive;
         group.late_joiner = self.late_joiner.map(|at| at as usize);
         group.leave = self.leave as usize;
         group.restart_every = self.crash.map(|every| every as usize);
@@ -286,6 +291,7 @@ impl Args {
         let flags = [
             (self.bursty_loss, "bursty-loss"),
             (self.mixed_settings, "mixed-settings"),
+            (self.archive, "archive"),
             (self.no_resend, "no-resend"),
             (self.catch_up, "catch-up"),
             (self.no_catch_up, "no-catch-up"),
