@@ -136,7 +136,8 @@ pub struct Channel {
     sync: sync::Schedule,
     company: company::Company,
     echoes: echoes::Echoes,
-    heard: authentic::Heard,
+    /// None without an authenticator.
+    heard: Option<Box<authentic::Heard>>,
     acknowledgers: acknowledgers::Acknowledgers,
     incarnations: incarnations::Incarnations,
     batches: batch::Batches,

@@ -71,7 +71,9 @@ pub(super) enum Word {
 impl Channel {
     /// Checks who says this, and takes out of a content message what nobody vouches for.
     pub(super) fn authenticate(&mut self, message: &mut Message, kind: MessageKind) -> Result<Word, ChannelError> {
-        let Some(authenticator) = self.config.authenticator.clone() else { return Ok(Word::Sender) };
+        let (Some(authenticator), Some(heard)) = (&self.config.authenticator, &mut self.heard) else {
+            return Ok(Word::Sender);
+        };
         let content_hash = Sha256::digest(&message.content).into();
         let good = |signature: &Signature, statement: &[u8]| {
             let signed = authenticator.verify(&message.sender, statement, signature);
@@ -98,7 +100,7 @@ impl Channel {
             Ok(Ok(())) => {
                 // A resend may be the same to the last byte, and must be acknowledged once more.
                 let new = kind == MessageKind::Content
-                    || message.sender_signature.as_ref().is_none_or(|signature| self.heard.is_new(signature));
+                    || message.sender_signature.as_ref().is_none_or(|signature| heard.is_new(signature));
                 Ok(if new { Word::Sender } else { Word::Again })
             }
             Ok(Err(why)) => {
@@ -113,10 +115,11 @@ impl Channel {
     /// Counts a forgery, and tells of all since the last telling, at most once a second.
     fn note_forgery(&mut self, message: &Message, why: Forgery) {
         self.stats.forgeries += 1;
-        self.heard.untold += 1;
-        if self.now.running >= self.heard.tell_after {
-            let count = std::mem::take(&mut self.heard.untold);
-            self.heard.tell_after = self.now.running.after(TELL);
+        let Some(heard) = &mut self.heard else { return };
+        heard.untold += 1;
+        if self.now.running >= heard.tell_after {
+            let count = std::mem::take(&mut heard.untold);
+            heard.tell_after = self.now.running.after(TELL);
             let (id, sender) = (message.id.clone(), message.sender.clone());
             self.effects.tell(Event::NotAuthentic { id, sender, why, count });
         }

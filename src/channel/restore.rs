@@ -169,7 +169,7 @@ impl Channel {
             sync,
             company: super::company::Company::default(),
             echoes: super::echoes::Echoes::new(keys),
-            heard: super::authentic::Heard::new(keys),
+            heard: config.authenticator.as_ref().map(|_| Box::new(super::authentic::Heard::new(keys))),
             acknowledgers: super::acknowledgers::Acknowledgers::new(keys, config.max_message_history),
             incarnations: super::incarnations::Incarnations::new(context),
             batches: super::batch::Batches::default(),

@@ -52,7 +52,7 @@ impl Held {
     pub(super) fn add_archived(&mut self, items: &[Item], floor: Lamport) {
         self.move_floor(floor);
         let keys = self.keys.keys();
-        self.archived.get_or_insert_with(|| Archived::new(keys, floor));
+        self.archived.get_or_insert_with(|| Box::new(Archived::new(keys, floor)));
         items.iter().for_each(|item| self.add_one(*item));
     }
 

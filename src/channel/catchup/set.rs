@@ -35,7 +35,7 @@ pub(super) struct Held {
     /// What is logged at or below this time is not in it.
     pub(super) floor: Lamport,
     /// What an archive keeps below; none without one.
-    pub(super) archived: Option<Archived>,
+    pub(super) archived: Option<Box<Archived>>,
     /// The log was walked up to this place.
     walked: LogKey,
     /// How many messages entered above it since, or more.
