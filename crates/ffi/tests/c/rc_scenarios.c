@@ -335,6 +335,8 @@ static void a_network_of_the_host_carries_it_all(void) {
     CHECK(rc_send(alice, rc_str("elsewhere"), rc_str("x"), NULL) == RC_ERR_CHANNEL);
     OK(rc_transport_max_bytes(alice, 2000));
     OK(rc_leave(bob, rc_str("lobby")));
+    /* The network hears of it a moment later, from another thread. */
+    for (int at = 0; at < 6000 && of_bob.wanted; at++) usleep(1000);
     CHECK(of_bob.wanted == 0);
 
     /* Closing waits for the host's function, however long that takes. */
