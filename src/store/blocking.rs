@@ -33,8 +33,7 @@ pub trait BlockingStore: Sized + Send + 'static {
     /// Opens it.
     ///
     /// # Errors
-    /// [`PersistenceErrorKind::Locked`](super::PersistenceErrorKind::Locked) when somebody else has it; this is tried
-    /// again for a quarter of a second.
+    /// [`PersistenceErrorKind::Locked`] when somebody else has it; this is tried again for a quarter of a second.
     fn open(options: &Self::Options) -> Result<Self, Failure>;
 
     /// Opens it after it was dropped: unlike at the first time, a store that is not there is an error, for to make an
