@@ -40,7 +40,8 @@ impl Owed {
     ) {
         self.covered = self.covered.max(upper);
         let again = newest <= self.covered;
-        self.wait = if again { self.wait.saturating_mul(2).min(MAX_WAIT) } else { first_wait(members) };
+        let longer = if again { self.wait.saturating_mul(2).min(MAX_WAIT) } else { Duration::ZERO };
+        self.wait = longer.max(first_wait(members));
         self.due = Some(now.after(spread(self.wait, random)));
     }
 
@@ -78,4 +79,23 @@ fn first_wait(members: usize) -> Duration {
 fn spread(wait: Duration, random: u64) -> Duration {
     let quarter = millis(wait) / 4;
     wait.saturating_sub(Duration::from_millis(random % (quarter + 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_that_covers_all_is_repeated_ever_more_rarely_also_where_nothing_came_before_it() {
+        let (mut owed, mut now, mut waits) = (Owed::default(), RunningTime::from_millis(5), Vec::new());
+        for _ in 0..6 {
+            owed.sent((Lamport(9), Lamport(9)), 2, now, 0);
+            let due = owed.next_due().unwrap();
+            waits.push(due.since(now).as_secs());
+            now = due;
+        }
+        assert_eq!(waits, [60, 120, 240, 480, 900, 900]);
+        owed.sent((Lamport(9), Lamport(10)), 2, now, 0);
+        assert_eq!(owed.next_due(), Some(now.after(Duration::from_secs(60))), "what came since is owed as at first");
+    }
 }
