@@ -21,7 +21,7 @@ mod settled;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::reconcile::{Item, Options, Rid};
+use crate::reconcile::{Options, Rid};
 use crate::state::{Body, LogKey};
 use crate::types::{ChannelId, Frame, FrameBody, Lamport, MessageId, ParticipantId, RunningTime};
 
@@ -154,7 +154,7 @@ pub(super) struct CatchUp {
     wanted: Option<Wanted>,
     serve: serve::Serve,
     /// The log is compared with the archive, from behind this message.
-    sweep: Option<Option<Item>>,
+    sweep: Option<LogKey>,
     /// Sync messages since a digest, and whether the next one has a digest in any case.
     syncs: u32,
     owed: bool,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use reliable_channel::channel::{ArchiveRead, Event, ForArchive, Input, item_of};
+use reliable_channel::channel::{ArchiveRead, Event, ForArchive, Input, Join, item_of};
 use reliable_channel::reconcile::Item;
 use reliable_channel::state::Body;
 use reliable_channel::types::{FrameBody, ParticipantId};
@@ -173,6 +173,17 @@ fn an_archive_is_given_what_the_log_has_and_what_enters_it_but_nothing_that_may_
     assert_eq!(kept(&mut alice), ["m4"]);
     alice.receive(&message("bob", "m5", 90_000, &["m4", &open.id.to_string()]));
     assert_eq!(kept(&mut alice), [&open.id.to_string(), "m5"], "it was acknowledged");
+}
+
+#[test]
+fn the_history_of_a_newcomer_which_lies_below_its_set_is_given_too() {
+    let mut alice = peer_with("alice", |config| config.join = Join::Recent(100));
+    chain(10).iter().rev().for_each(|message| drop(alice.receive(message)));
+    assert_eq!(alice.log().len(), 10);
+    alice.restart();
+    says_that_there_is_one(&mut alice);
+    alice.run_for(1_000);
+    assert_eq!(kept(&mut alice), alice.log());
 }
 
 #[test]

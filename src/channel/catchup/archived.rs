@@ -106,17 +106,9 @@ impl Held {
         }
     }
 
-    /// Messages of the log behind this one that the archive does not have, looking at so many; and the last one looked
-    /// at, none at the end.
-    pub(super) fn unarchived(&self, after: Option<Item>, most: usize) -> (Vec<LogKey>, Option<Item>) {
-        let Some(archived) = &self.archived else { return (Vec::new(), None) };
-        let all = self.places(self.floor, Lamport(u64::MAX));
-        let start = after.map_or(all.start, |after| self.index.rank(&after) + 1).max(all.start);
-        let end = start.saturating_add(most).min(all.end);
-        let items: Vec<Item> = self.index.range(start..end).collect();
-        let last = items.last().copied().filter(|_| end < all.end);
-        let lacking = items.iter().filter(|item| !archived.places.contains_key(&item.rid));
-        (lacking.filter_map(|item| self.keys.get(&item.rid).cloned()).collect(), last)
+    /// Whether the archive has this message, wherever it lies.
+    pub(super) fn is_archived(&self, rid: &Rid) -> bool {
+        self.archived.as_ref().is_some_and(|archived| archived.places.contains_key(rid))
     }
 
     /// As the floor moves, messages leave the log, and those that the archive has stay in the set.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::channel::archive::ArchiveRead;
 use crate::channel::log::cost;
 use crate::reconcile::{Item, Rid};
-use crate::state::Body;
-use crate::types::{Frame, FrameBody, Lamport, millis};
+use crate::state::{Body, LogKey};
+use crate::types::{Frame, FrameBody, Lamport, MessageId, millis};
 
 use super::serve::RETRY;
 use super::{Act, CatchUp, View, set};
@@ -16,15 +16,13 @@ use super::{Act, CatchUp, View, set};
 const MAX_READING: usize = 16;
 /// Bytes of messages from the archive in answer to one question, as they are counted; one message more may be.
 const MAX_ANSWER: u64 = 1 << 20;
-/// Messages of the log compared with the archive in one slice.
-const SWEPT: usize = 1_024;
 
 impl CatchUp {
     /// The archive has these; with the last of them, the log is compared with it.
     pub(in crate::channel) fn archived(&mut self, items: &[Item], whole: bool, floor: Lamport) {
         self.set.add_archived(items, floor);
         if whole {
-            self.sweep = Some(None);
+            self.sweep = Some(LogKey { lamport: Lamport(0), id: MessageId::new("") });
         }
     }
 
@@ -42,15 +40,21 @@ impl CatchUp {
         }
     }
 
-    /// What the archive lacks of the log is given to it, in slices.
+    /// What the archive lacks of the log is given to it, in slices. All of the log: also what lies below the set, as the
+    /// history of a newcomer does.
     pub(super) fn sweep(&mut self, view: &View<'_>) {
-        let Some(after) = self.sweep else { return };
-        if !self.set.advance(view.channel, view.log, view.floor) {
-            return;
+        let Some(after) = self.sweep.take() else { return };
+        let mut left = set::SLICE_BYTES;
+        for logged in view.log.after(&after) {
+            left = left.saturating_sub(set::hashed_bytes(&logged.body));
+            if !self.set.is_archived(&set::item_of(view.channel, &logged.body).rid) {
+                self.acts.push(Act::Keep(logged.body.key.clone()));
+            }
+            if left == 0 {
+                self.sweep = Some(logged.body.key.clone());
+                return;
+            }
         }
-        let (lacking, last) = self.set.unarchived(after, SWEPT);
-        self.acts.extend(lacking.into_iter().map(Act::Keep));
-        self.sweep = last.map(Some);
     }
 
     /// Asks the archive, which answers later; as many questions at a time as it may have.
