@@ -6,8 +6,6 @@
 mod owed;
 mod own;
 mod route;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -119,6 +117,10 @@ impl Members {
         self.set
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &ParticipantId> {
         self.all.keys()
     }
@@ -191,6 +193,11 @@ impl Members {
         known.row.base.get_or_insert(begins);
         known.said = known.said.max(digest.stable);
         known.heard = Some(Heard { digest: digest.clone(), clock, open: true });
+    }
+
+    /// Whether some member's last digest is to be compared with our set.
+    pub(super) fn is_open(&self) -> bool {
+        self.others().any(|(_, known)| known.heard.as_ref().is_some_and(|heard| heard.open))
     }
 
     /// Members whose last digest is to be compared with our set.
@@ -354,13 +361,11 @@ fn members_all_have(
     key: &LogKey,
     by: Option<&BTreeSet<ParticipantId>>,
 ) -> bool {
-    let mut lacking: BTreeMap<&[u8], bool> = BTreeMap::new();
-    for (name, known) in all.iter().filter(|(name, _)| user(name) != user(me)) {
-        let has = by.is_some_and(|by| by.contains(name)) || known.has(key, stable);
-        if has || known.row.since < key.lamport {
-            let lacks = lacking.entry(user(name)).or_insert(true);
-            *lacks = *lacks && !has;
-        }
-    }
-    !lacking.values().any(|lacks| *lacks)
+    let has = |name: &ParticipantId, known: &Known| by.is_some_and(|by| by.contains(name)) || known.has(key, stable);
+    let on_another = |one: &[u8]| {
+        let devices = all.range(ParticipantId::from(one)..).take_while(|(name, _)| name.as_bytes().starts_with(one));
+        devices.filter(|(name, _)| user(name) == one).any(|(name, known)| has(name, known))
+    };
+    let mut due = all.iter().filter(|(name, known)| user(name) != user(me) && known.row.since < key.lamport);
+    due.all(|(name, known)| has(name, known) || on_another(user(name)))
 }

@@ -69,7 +69,7 @@ impl Channel {
 
     /// Response groups follow the number of members.
     fn use_members(&mut self, members: Members) {
-        let count = u32::try_from(members.names().count()).unwrap_or(u32::MAX);
+        let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
         let groups = if count == 0 { members.groups } else { config::response_groups_in(self.config.dialect, count) };
         if self.config.response_groups != groups {
             self.config = Arc::new(Config { response_groups: groups, ..(*self.config).clone() });
@@ -99,7 +99,7 @@ impl Channel {
 
     fn owe_digest_of(&mut self, lamport: Lamport) {
         let Some(members) = &mut self.members else { return };
-        let count = members.names().count();
+        let count = members.len();
         members.owed.entered(lamport, count, self.now.running, self.now.random());
     }
 
@@ -167,7 +167,7 @@ impl Channel {
 
     /// What time brings: members that stability waits for, and digests that could not be compared at once.
     pub(in crate::channel) fn members_in_time(&mut self) {
-        if self.members.as_ref().is_some_and(|members| !members.to_compare().is_empty()) {
+        if self.members.as_ref().is_some_and(|members| members.is_open()) {
             self.compare_members();
         }
         let Some(members) = &mut self.members else { return };
@@ -206,7 +206,7 @@ impl Channel {
         match upper {
             _ if members.is_settled(newest) => members.owed.end(),
             Some(upper) => {
-                let count = members.names().count();
+                let count = members.len();
                 members.owed.sent((upper, newest), count, self.now.running, self.now.random());
             }
             None => {}
