@@ -158,14 +158,42 @@ impl Manager {
         let mut streams = self.streams.lock().await;
         let (events, transmissions) = &mut *streams;
         tokio::select! {
-            event = events.next() => match event? {
+            Some(event) = events.next() => match event {
                 Ok(event) => Some(Event::of_manager(&event)),
                 Err(lagged) => Some(Event::Missed { events: lagged.0 }),
             },
-            transmission = transmissions.next() => match transmission? {
+            Some(transmission) = transmissions.next() => match transmission {
                 Ok(it) => Some(Event::Transmit { channel: it.channel.to_string(), bytes: it.bytes.into() }),
                 Err(lagged) => Some(Event::Missed { events: lagged.0 }),
             },
+            else => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_happened_before_the_end_is_told() {
+        let made = |name: &str| Manager::new(name.into(), None, None).unwrap();
+        let (alice, bob) = (made("alice"), made("bob"));
+        runtime().unwrap().block_on(async {
+            alice.join("lobby".into()).await.unwrap();
+            bob.join("lobby".into()).await.unwrap();
+            for number in 0..20 {
+                let wrapped = alice.wrap("lobby".into(), vec![number + 1]).await.unwrap();
+                bob.unwrap(wrapped.bytes).await.unwrap();
+            }
+            bob.shutdown().await.unwrap();
+            let mut told = Vec::new();
+            while let Some(event) = bob.next_event().await {
+                if let Event::Received { message, .. } = event {
+                    told.push(message.content);
+                }
+            }
+            assert_eq!(told, (1..=20).map(|number| vec![number]).collect::<Vec<_>>());
+        });
     }
 }
