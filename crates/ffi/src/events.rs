@@ -4,14 +4,8 @@
 //! call in again, so no call of the host and no timer may run it. How it moves: whoever pushes to a queue that nobody empties
 //! starts somebody who does, on a thread of the runtime; so a manager's events are told in order, one at a time.
 
-use std::collections::VecDeque;
-
-use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-
-/// Events that wait for one manager's host; beyond, the oldest are given up.
-pub(crate) const MAX_WAITING: usize = 65_536;
-/// Bytes of such events.
-pub(crate) const MAX_WAITING_BYTES: usize = 64 << 20;
+use crate::queue::{Next, Queue};
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, lock};
 
 /// Events of type `E`, heard by a `C`.
 #[derive(Debug)]
@@ -24,8 +18,7 @@ pub(crate) struct Events<C, E> {
 #[derive(Debug)]
 struct State<C, E> {
     hearer: Option<C>,
-    waiting: VecDeque<(E, usize)>,
-    bytes: usize,
+    waiting: Queue<E>,
     /// Somebody empties the queue, or was started to.
     emptying: bool,
     /// Somebody empties it: one who was said not to have been started may have been all the same.
@@ -38,21 +31,11 @@ struct State<C, E> {
     closed: bool,
 }
 
-/// What became of an event that was pushed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pushed {
-    /// The caller must have [`Events::empty`] called.
-    pub(crate) start: bool,
-    /// Older events that were given up for it.
-    pub(crate) given_up: usize,
-}
-
 impl<C: Clone, E> Events<C, E> {
     pub(crate) fn new() -> Self {
         let state = State {
             hearer: None,
-            waiting: VecDeque::new(),
-            bytes: 0,
+            waiting: Queue::new(),
             emptying: false,
             running: false,
             calling: false,
@@ -67,47 +50,40 @@ impl<C: Clone, E> Events<C, E> {
         self.lock().hearer.is_some()
     }
 
-    /// Queues an event of so many bytes. Without a hearer it is nothing.
-    pub(crate) fn push(&self, event: E, bytes: usize) -> Pushed {
+    /// Queues an event of so many bytes; without a hearer it is nothing. Returns whether the caller must have
+    /// [`empty`](Self::empty) called.
+    #[must_use]
+    pub(crate) fn push(&self, event: E, bytes: usize) -> bool {
         let mut state = self.lock();
-        let mut pushed = Pushed { start: false, given_up: 0 };
         if state.hearer.is_none() {
-            return pushed;
+            return false;
         }
-        state.waiting.push_back((event, bytes));
-        state.bytes += bytes;
-        while state.waiting.len() > 1 && (state.waiting.len() > MAX_WAITING || state.bytes > MAX_WAITING_BYTES) {
-            let oldest = state.waiting.pop_front();
-            state.bytes -= oldest.map_or(0, |(_, bytes)| bytes);
-            pushed.given_up += 1;
-        }
-        pushed.start = !std::mem::replace(&mut state.emptying, true);
-        pushed
+        state.waiting.push(event, bytes);
+        !std::mem::replace(&mut state.emptying, true)
     }
 
     /// Tells what waits, until nothing does, unless another one does so. Called after a push said so, once.
-    pub(crate) fn empty(&self, call: impl Fn(&C, &E)) {
+    pub(crate) fn empty(&self, call: impl Fn(&C, Next<E>)) {
         if std::mem::replace(&mut self.lock().running, true) {
             return;
         }
         loop {
-            let (hearer, event) = {
+            let (hearer, next) = {
                 let mut state = self.lock();
-                match (state.hearer.clone(), state.waiting.pop_front()) {
-                    (Some(hearer), Some((event, bytes))) => {
-                        state.bytes -= bytes;
+                match (state.hearer.clone(), state.waiting.pop()) {
+                    (Some(hearer), Some(next)) => {
                         state.calling = true;
                         state.calls += 1;
-                        (hearer, event)
+                        (hearer, next)
                     }
                     _ => {
-                        state.forget_waiting();
+                        state.waiting = Queue::new();
                         (state.emptying, state.running) = (false, false);
                         return;
                     }
                 }
             };
-            call(&hearer, &event);
+            call(&hearer, next);
             self.lock().calling = false;
             self.ended.notify_all();
         }
@@ -125,7 +101,7 @@ impl<C: Clone, E> Events<C, E> {
         if !state.closed {
             state.hearer = hearer;
             if state.hearer.is_none() {
-                state.forget_waiting();
+                state.waiting = Queue::new();
             }
         }
         self.wait_for_call(state, wait);
@@ -136,7 +112,7 @@ impl<C: Clone, E> Events<C, E> {
         let mut state = self.lock();
         state.closed = true;
         state.hearer = None;
-        state.forget_waiting();
+        state.waiting = Queue::new();
         self.wait_for_call(state, wait);
     }
 
@@ -149,15 +125,7 @@ impl<C: Clone, E> Events<C, E> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<C, E>> {
-        // Nothing under this lock panics halfway.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<C, E> State<C, E> {
-    fn forget_waiting(&mut self) {
-        self.waiting = VecDeque::new();
-        self.bytes = 0;
+        lock(&self.state)
     }
 }
 
@@ -166,10 +134,16 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
+    use crate::queue::MAX_WAITING;
+
+    fn event_of(next: Next<u32>) -> u32 {
+        let Next::Event(event) = next else { panic!("{next:?}") };
+        event
+    }
 
     fn heard(events: &Events<char, u32>) -> Vec<(char, u32)> {
         let heard = RefCell::new(Vec::new());
-        events.empty(|hearer, event| heard.borrow_mut().push((*hearer, *event)));
+        events.empty(|hearer, next| heard.borrow_mut().push((*hearer, event_of(next))));
         heard.into_inner()
     }
 
@@ -177,68 +151,67 @@ mod tests {
     fn one_push_starts_and_all_are_told_in_order() {
         let events = Events::new();
         events.hear(Some('a'), true);
-        let starts: Vec<bool> = (0..3).map(|number| events.push(number, 1).start).collect();
+        let starts: Vec<bool> = (0..3).map(|number| events.push(number, 1)).collect();
         assert_eq!(starts, [true, false, false]);
         assert_eq!(heard(&events), [('a', 0), ('a', 1), ('a', 2)]);
-        assert!(events.push(3, 1).start, "whoever emptied it is gone");
+        assert!(events.push(3, 1), "whoever emptied it is gone");
     }
 
     #[test]
     fn two_who_were_started_do_not_tell_at_the_same_time() {
         let events = Events::new();
         events.hear(Some('a'), true);
-        assert!(events.push(0, 1).start);
+        assert!(events.push(0, 1));
         events.not_started();
-        assert!(events.push(1, 1).start, "the first was not started, they said");
+        assert!(events.push(1, 1), "the first was not started, they said");
         let told = RefCell::new(Vec::new());
-        events.empty(|_, event| {
-            told.borrow_mut().push(*event);
-            events.empty(|_, event| told.borrow_mut().push(10 + event));
+        events.empty(|_, next| {
+            told.borrow_mut().push(event_of(next));
+            events.empty(|_, next| told.borrow_mut().push(10 + event_of(next)));
         });
         assert_eq!(told.into_inner(), [0, 1]);
-        assert!(events.push(2, 1).start);
+        assert!(events.push(2, 1));
         assert_eq!(heard(&events), [('a', 2)]);
     }
 
     #[test]
     fn what_nobody_hears_is_not_kept() {
         let events = Events::new();
-        assert_eq!(events.push(0, 1), Pushed { start: false, given_up: 0 });
+        assert!(!events.push(0, 1));
         events.hear(Some('a'), true);
-        events.push(1, 1);
+        assert!(events.push(1, 1));
         events.hear(None, true);
         events.hear(Some('b'), true);
         assert_eq!(heard(&events), [], "the second is for nobody either");
-        events.push(2, 1);
+        assert!(events.push(2, 1));
         assert_eq!(heard(&events), [('b', 2)]);
         events.close(true);
         events.hear(Some('c'), true);
-        assert_eq!(events.push(3, 1), Pushed { start: false, given_up: 0 });
+        assert!(!events.push(3, 1));
         assert!(!events.are_heard());
     }
 
     #[test]
-    fn the_oldest_are_given_up_over_either_limit() {
+    fn what_was_given_up_is_told_first() {
         let events = Events::new();
         events.hear(Some('a'), true);
-        for number in 0..=MAX_WAITING as u32 {
-            assert_eq!(events.push(number, 1).given_up, usize::from(number == MAX_WAITING as u32));
-        }
-        assert_eq!(events.push(0, MAX_WAITING_BYTES).given_up, MAX_WAITING, "but never the newest");
-        assert_eq!(heard(&events), [('a', 0)]);
-        assert_eq!(events.push(1, MAX_WAITING_BYTES).given_up, 0, "what was told counts no more");
+        let starts = (0..=MAX_WAITING as u32).filter(|number| events.push(*number, 1)).count();
+        assert_eq!(starts, 1);
+        let told = RefCell::new(Vec::new());
+        events.empty(|_, next| told.borrow_mut().push(next));
+        let told = told.into_inner();
+        assert_eq!((told.len(), &told[..2]), (MAX_WAITING + 1, &[Next::GivenUp(1), Next::Event(1)][..]));
     }
 
     #[test]
     fn the_hearer_may_change_and_end_it_from_inside() {
         let events = Events::new();
         events.hear(Some('a'), true);
-        for number in 0..4 {
-            events.push(number, 1);
-        }
+        assert_eq!((0..4).filter(|number| events.push(*number, 1)).count(), 1);
         let heard = RefCell::new(Vec::new());
-        events.empty(|hearer, event| {
-            heard.borrow_mut().push((*hearer, *event));
+        events.empty(|hearer, next| {
+            let event = event_of(next);
+            heard.borrow_mut().push((*hearer, event));
             match event {
                 0 => events.hear(Some('b'), false),
                 2 => events.close(false),

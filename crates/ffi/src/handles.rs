@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use crate::sync::{Mutex, MutexGuard, PoisonError};
+use crate::sync::{Mutex, MutexGuard, lock};
 
 const WIDE: bool = usize::BITS == 64;
 const INDEX_BITS: u32 = if WIDE { 24 } else { 15 };
@@ -89,8 +89,7 @@ impl<T> Handles<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots<T>> {
-        // Nothing under this lock panics halfway.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
     }
 }
 

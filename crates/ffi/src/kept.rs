@@ -6,8 +6,8 @@
 //! outlives some further texts. Both have limits, beyond which the oldest go.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
 
+use crate::sync::{Mutex, lock};
 use crate::text::Text;
 
 /// Later texts that a text outlives, where they are small.
@@ -52,8 +52,7 @@ impl Kept {
     /// Keeps a text that is passed with this.
     pub(crate) fn keep(&self, text: Text, with: usize) {
         let mut gone = Vec::new();
-        // Nothing under this lock panics halfway.
-        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut texts = lock(&self.0);
         let number = texts.next;
         texts.next += 1;
         if let Some(before) = texts.last.insert(with, number) {

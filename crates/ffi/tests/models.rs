@@ -1,6 +1,6 @@
 //! The table of handles and the two queues of events under every order of their threads' steps, by the model checker loom.
 //!
-//! The three files are built here a second time, with loom's locks. A scene that does not hold ends the program with the
+//! Their files are built here a second time, with loom's locks. A scene that does not hold ends the program with the
 //! order of steps that broke it.
 
 #![allow(clippy::unwrap_used, dead_code, unused_imports)]
@@ -9,6 +9,10 @@ mod sync {
     pub(crate) use std::sync::PoisonError;
 
     pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap()
+    }
 
     /// Time does not pass here.
     pub(crate) fn wait_within<'a, T>(
@@ -30,6 +34,8 @@ mod events;
 mod handles;
 #[path = "../src/rc/polled.rs"]
 mod polled;
+#[path = "../src/queue.rs"]
+mod queue;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,6 +44,7 @@ use events::Events;
 use handles::Handles;
 use loom::thread;
 use polled::{Asked, Polled, Signal};
+use queue::Next;
 
 fn main() {
     let scenes: [(&str, fn()); 8] = [
@@ -132,10 +139,11 @@ impl Scene {
 
     /// Pushes, and empties the queue where that is asked for, on another thread in the library and on this one here.
     fn push(&self, event: usize) {
-        if self.events.push(event, 1).start {
-            self.events.empty(|hearer, event| {
+        if self.events.push(event, 1) {
+            self.events.empty(|hearer, next| {
+                let Next::Event(event) = next else { panic!("few events, and {next:?}") };
                 assert_eq!(self.inside.fetch_add(1, Ordering::SeqCst), 0, "one call at a time");
-                self.heard.lock().unwrap().push((*hearer, *event));
+                self.heard.lock().unwrap().push((*hearer, event));
                 thread::yield_now();
                 self.inside.fetch_sub(1, Ordering::SeqCst);
             });

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use crate::events::Events;
 use crate::foreign::is_inside;
+use crate::queue::Next;
 use crate::rc::event::Told;
 use crate::rc::hear::{EventFd, Hearer};
 use crate::rc::polled::Polled;
@@ -41,13 +42,17 @@ impl Inbox {
             Self::Polled(polled) => return polled.push(told, bytes),
             Self::Called(events, runtime) => (events, runtime),
         };
-        let pushed = events.push(told, bytes);
-        if pushed.given_up > 0 {
-            warn!(given_up = pushed.given_up, "the host hears events too slowly: the oldest were given up");
-        }
-        if pushed.start {
+        if events.push(told, bytes) {
             let emptied = events.clone();
-            if !run_apart(runtime, move || emptied.empty(|hearer, told| hearer.tell(told.clone()))) {
+            let work = move || {
+                emptied.empty(|hearer, next| {
+                    hearer.tell(match next {
+                        Next::Event(told) => told,
+                        Next::GivenUp(count) => Told::Missed(count),
+                    });
+                });
+            };
+            if !run_apart(runtime, work) {
                 warn!("the system gives no thread for callbacks: events wait for the next one");
                 events.not_started();
             }

@@ -2,17 +2,12 @@
 //!
 //! What: [`Polled`], a queue with an end, waited for by condition variable, and by a [`Signal`] where the host has an event
 //! loop. Why the signal is set and cleared under the lock: else one that is set for a new event could be cleared by whoever
-//! took the one before. How it moves: whoever is slow loses the oldest, and is told how many.
+//! took the one before.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, wait_within};
-
-/// Events that wait for one manager's host; beyond, the oldest are given up.
-pub(crate) const MAX_WAITING: usize = 65_536;
-/// Bytes of such events.
-pub(crate) const MAX_WAITING_BYTES: usize = 64 << 20;
+use crate::queue::{Next, Queue};
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, lock, wait_within};
 
 /// Seen by an event loop: set while there is something to ask for.
 pub(crate) trait Signal {
@@ -31,11 +26,11 @@ pub(crate) struct Polled<E, S> {
 
 #[derive(Debug)]
 struct State<E, S> {
-    waiting: VecDeque<(E, usize)>,
-    bytes: usize,
-    given_up: u64,
+    waiting: Queue<E>,
     closed: bool,
     signal: Option<S>,
+    /// The signal is set.
+    shown: bool,
 }
 
 /// What there was to ask for.
@@ -53,7 +48,7 @@ pub(crate) enum Asked<E> {
 
 impl<E, S: Signal> Polled<E, S> {
     pub(crate) fn new() -> Self {
-        let state = State { waiting: VecDeque::new(), bytes: 0, given_up: 0, closed: false, signal: None };
+        let state = State { waiting: Queue::new(), closed: false, signal: None, shown: false };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -63,13 +58,7 @@ impl<E, S: Signal> Polled<E, S> {
         if state.closed {
             return;
         }
-        state.waiting.push_back((event, bytes));
-        state.bytes += bytes;
-        while state.waiting.len() > 1 && (state.waiting.len() > MAX_WAITING || state.bytes > MAX_WAITING_BYTES) {
-            let oldest = state.waiting.pop_front();
-            state.bytes -= oldest.map_or(0, |(_, bytes)| bytes);
-            state.given_up += 1;
-        }
+        state.waiting.push(event, bytes);
         state.show();
         self.changed.notify_one();
     }
@@ -118,36 +107,36 @@ impl<E, S: Signal> Polled<E, S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<E, S>> {
-        // Nothing under this lock panics halfway.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
 impl<E, S: Signal> State<E, S> {
     fn is_quiet(&mut self) -> bool {
-        self.waiting.is_empty() && self.given_up == 0 && !self.closed
+        self.waiting.is_empty() && !self.closed
     }
 
     fn take(&mut self) -> Asked<E> {
-        let asked = match std::mem::take(&mut self.given_up) {
-            0 => match self.waiting.pop_front() {
-                Some((event, bytes)) => {
-                    self.bytes -= bytes;
-                    Asked::Event(event)
-                }
-                None if self.closed => Asked::Ended,
-                None => Asked::Nothing,
-            },
-            given_up => Asked::GivenUp(given_up),
+        let asked = match self.waiting.pop() {
+            Some(Next::Event(event)) => Asked::Event(event),
+            Some(Next::GivenUp(count)) => Asked::GivenUp(count),
+            None if self.closed => Asked::Ended,
+            None => Asked::Nothing,
         };
         self.show();
         asked
     }
 
     fn show(&mut self) {
-        let quiet = self.is_quiet();
-        if let Some(signal) = &self.signal {
-            if quiet { signal.clear() } else { signal.set() }
+        let show = !self.is_quiet();
+        // A system call: only where it changes anything.
+        if let Some(signal) = self.signal.as_ref().filter(|_| show != self.shown) {
+            if show {
+                signal.set()
+            } else {
+                signal.clear()
+            }
+            self.shown = show;
         }
     }
 }
@@ -159,17 +148,28 @@ mod tests {
 
     use super::*;
 
-    impl Signal for Rc<Cell<bool>> {
-        fn set(&self) {
-            Cell::set(self, true);
-        }
+    /// Whether it is set, and how often it was changed.
+    #[derive(Clone, Default)]
+    struct Light(Rc<Cell<(bool, u32)>>);
 
-        fn clear(&self) {
-            Cell::set(self, false);
+    impl Light {
+        fn put(&self, on: bool) {
+            let (_, changes) = self.0.get();
+            self.0.set((on, changes + 1));
         }
     }
 
-    type Queue = Polled<u32, Rc<Cell<bool>>>;
+    impl Signal for Light {
+        fn set(&self) {
+            self.put(true);
+        }
+
+        fn clear(&self) {
+            self.put(false);
+        }
+    }
+
+    type Queue = Polled<u32, Light>;
 
     #[test]
     fn events_come_in_order_and_then_the_end() {
@@ -188,32 +188,22 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_are_given_up_over_either_limit_and_that_is_told_first() {
-        let queue = Queue::new();
-        for event in 0..=MAX_WAITING as u32 {
-            queue.push(event, 1);
-        }
-        assert_eq!([queue.try_next(), queue.try_next()], [Asked::GivenUp(1), Asked::Event(1)]);
-        queue.push(7, MAX_WAITING_BYTES);
-        let rest = MAX_WAITING as u64 - 1;
-        assert_eq!(
-            [queue.try_next(), queue.try_next(), queue.try_next()],
-            [Asked::GivenUp(rest), Asked::Event(7), Asked::Nothing]
-        );
-    }
-
-    #[test]
     fn the_signal_says_whether_there_is_something() {
         let queue = Queue::new();
         queue.push(1, 1);
-        let signal = queue.signal(|| Ok::<_, ()>(Rc::default()), Rc::clone).unwrap();
-        let seen = || signal.get();
+        let light = queue.signal(|| Ok::<_, ()>(Light::default()), Light::clone).unwrap();
+        let seen = || light.0.get().0;
         assert!(seen(), "what came before is seen");
         queue.try_next();
         assert!(!seen());
         queue.push(2, 1);
         assert!(seen());
+        queue.push(3, 1);
+        assert_eq!(light.0.get().1, 3, "set, cleared, set: it is changed where it changes anything");
         queue.try_next();
+        assert!(seen(), "there is one more");
+        queue.try_next();
+        assert!(!seen());
         queue.close();
         assert!(seen(), "the end is something");
         queue.try_next();
