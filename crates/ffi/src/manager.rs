@@ -5,7 +5,7 @@
 //! what the manager tells meanwhile or by its timers goes to [`Events`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use reliable_channel::channel::{ChannelError, Config, Event, Fate};
@@ -22,7 +22,10 @@ use crate::answer::Failure;
 use crate::config::{SYNC_INTERVAL, config};
 use crate::events::Events;
 use crate::foreign::{Callback, HintProvider, is_inside};
+use crate::queue::Next;
 use crate::runtime::{run_apart, runtime, wait_for};
+use crate::sent::Sent;
+use crate::sync::{Mutex, lock};
 use crate::text::{self, Text};
 
 /// Times that a channel is made again for a call, where others remove it meanwhile.
@@ -41,6 +44,7 @@ pub(crate) struct Manager {
 struct Told {
     events: Arc<Events<Callback, Text>>,
     runtime: Handle,
+    sent: Sent,
     /// The newest messages of each channel that have no retrieval hint yet: as many as a causal history may name.
     without_hint: Mutex<HashMap<ChannelId, VecDeque<MessageId>>>,
     nameable: usize,
@@ -49,10 +53,10 @@ struct Told {
 impl Manager {
     /// A new one, under a participant id that nobody else has: the interface has no way to give one.
     pub(crate) fn new() -> Result<Self, Failure> {
-        Self::with(Arc::new(SystemClock::new()))
+        Self::with(Arc::new(SystemClock::new()), Sent::of_environment())
     }
 
-    fn with(clock: Arc<dyn Clock>) -> Result<Self, Failure> {
+    fn with(clock: Arc<dyn Clock>, sent: Sent) -> Result<Self, Failure> {
         let runtime = runtime().map_err(|_| Failure::OutOfMemory)?.clone();
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(|_| Failure::Internal)?;
@@ -61,6 +65,7 @@ impl Manager {
         let told = Arc::new(Told {
             events: Arc::new(Events::new()),
             runtime: runtime.clone(),
+            sent,
             without_hint: Mutex::default(),
             nameable: config.causal_history_size + config.max_causal_heads,
         });
@@ -118,6 +123,7 @@ impl Manager {
     pub(crate) fn reset(&self) -> Result<Text, Failure> {
         wait_for(&self.runtime, self.inner.reset())?;
         lock(&self.told.without_hint).clear();
+        self.told.sent.forget();
         Ok(Text::empty())
     }
 
@@ -206,13 +212,17 @@ impl Told {
         }
         let event = make();
         let bytes = event.size();
-        let pushed = self.events.push(event, bytes);
-        if pushed.given_up > 0 {
-            warn!(given_up = pushed.given_up, "the host hears events too slowly: the oldest were given up");
-        }
-        if pushed.start {
+        if self.events.push(event, bytes) {
             let events = self.events.clone();
-            if !run_apart(&self.runtime, move || events.empty(|callback, event| callback.tell(event.clone()))) {
+            let work = move || {
+                events.empty(|callback, next| match next {
+                    Next::Event(event) => callback.tell(event),
+                    Next::GivenUp(count) => {
+                        warn!(count, "the host hears events too slowly: the oldest were given up");
+                    }
+                });
+            };
+            if !run_apart(&self.runtime, work) {
                 warn!("the system gives no thread for callbacks: events wait for the next one");
                 self.events.not_started();
             }
@@ -239,22 +249,20 @@ impl Observer for Told {
                 self.may_be_named(channel, id);
                 self.tell(|| text::of_message("message_ready", id, channel));
             }
-            Event::MessageAcknowledged { id, .. } => self.tell(|| text::of_message("message_sent", id, channel)),
             Event::MissingDependencies { id, missing } => {
                 self.tell(|| text::missing_dependencies(id, channel, missing));
             }
-            _ => {}
+            event => {
+                if let Some(id) = self.sent.by(channel, event) {
+                    self.tell(|| text::of_message("message_sent", id, channel));
+                }
+            }
         }
     }
 
     fn transmission(&self, transmission: &Transmission) {
         self.tell(|| text::repair_ready(&transmission.channel, &transmission.bytes));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is under these locks is whole at every step.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

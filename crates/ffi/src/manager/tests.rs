@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use reliable_channel::channel::DeliveryState;
 use reliable_channel::manager::ManualClock;
 use reliable_channel::types::{FilterField, HistoryEntry, Limits, WallTime};
 use serde_json::{Value, json};
@@ -20,7 +21,8 @@ unsafe extern "C" fn hear(_: c_int, text: *const c_char, len: usize, events: *mu
     let text = unsafe { slice::from_raw_parts(text.cast::<u8>(), len) };
     // SAFETY: leaked by the test.
     let events = unsafe { &*events.cast::<Sender<Value>>() };
-    events.send(serde_json::from_slice(text).unwrap()).unwrap();
+    // Nobody hears it any more where the test has ended.
+    let _ = events.send(serde_json::from_slice(text).unwrap());
 }
 
 /// A manager with its periodic tasks, that has sent `first` to `room`.
@@ -33,8 +35,12 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with(Sent::Acknowledged)
+    }
+
+    fn with(sent: Sent) -> Self {
         let clock = ManualClock::new(WallTime::from_millis(1_790_000_000_000));
-        let manager = Manager::with(Arc::new(clock.clone())).unwrap();
+        let manager = Manager::with(Arc::new(clock.clone()), sent).unwrap();
         let (sender, events) = mpsc::channel();
         let sender: &mut Sender<Value> = Box::leak(Box::new(sender));
         manager.hear(Callback::new(Some(hear), std::ptr::from_mut(sender).cast()));
@@ -77,9 +83,8 @@ fn what_somebody_asks_for_is_told_to_be_broadcast() {
     assert_eq!(fields(&again), fields(&scene.first));
 }
 
-#[test]
-fn what_nobody_acknowledges_is_told_again_five_times_and_giving_up_is_not_sent() {
-    let scene = Scene::new();
+/// What is told after the first message was given up: of it, or of the next thing that happens.
+fn told_after_giving_up(scene: &Scene) -> Value {
     for _ in 0..5 {
         scene.clock.advance(Duration::from_secs(90));
         let ready = scene.next();
@@ -88,6 +93,10 @@ fn what_nobody_acknowledges_is_told_again_five_times_and_giving_up_is_not_sent()
         assert_eq!((again.id, again.content), (scene.first.id.clone(), scene.first.content.clone()));
     }
     scene.clock.advance(Duration::from_secs(600));
+    let state = || scene.manager.inner.delivery_state(&"room".into(), &"first".into()).unwrap();
+    while state() != Some(DeliveryState::Failed) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     // Whatever there was to tell of it comes before this.
     let last = scene.first.clone().tap_mut(|it| {
         it.id = "last".into();
@@ -95,5 +104,17 @@ fn what_nobody_acknowledges_is_told_again_five_times_and_giving_up_is_not_sent()
         it.filter = FilterField::Absent;
     });
     scene.manager.unwrap(&wire::encode(&last, Dialect::NimSds).unwrap()).unwrap();
-    assert_eq!(scene.next()["messageId"], "last");
+    scene.next()
+}
+
+#[test]
+fn what_nobody_acknowledges_is_told_again_five_times_and_giving_up_is_not_sent() {
+    let told = told_after_giving_up(&Scene::new());
+    assert_eq!((&told["eventType"], &told["messageId"]), (&json!("message_ready"), &json!("last")));
+}
+
+#[test]
+fn where_that_is_asked_for_giving_up_is_told_as_sent() {
+    let told = told_after_giving_up(&Scene::with(Sent::as_nim()));
+    assert_eq!((&told["eventType"], &told["messageId"]), (&json!("message_sent"), &json!("first")));
 }
