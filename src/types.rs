@@ -11,11 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 mod catchup;
+mod causes;
 mod dialect;
 mod signature;
 mod size;
 
 pub use catchup::{CatchUpField, Digest, DigestRange, Frame, FrameBody};
+pub use causes::with_causes;
 pub use dialect::Dialect;
 pub use signature::Signature;
 pub use size::JS_FILTER_BYTES;

@@ -1,11 +1,10 @@
 //! Why a call failed, by what can be done about it.
 
-use std::error::Error;
-
 use reliable_channel::channel::ChannelError as Core;
 use reliable_channel::manager::{Fault, ManagerError};
 use reliable_channel::reliable::NodeError;
 use reliable_channel::store::PersistenceError;
+use reliable_channel::types::with_causes;
 use reliable_channel_udp::UdpError;
 
 /// Why a call failed. `reason` is for people.
@@ -79,22 +78,9 @@ pub enum ChannelError {
     },
 }
 
-/// An error, and what led to it.
-pub(crate) fn told(error: &dyn Error) -> String {
-    let (mut text, mut source) = (error.to_string(), error.source());
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 impl From<ManagerError> for ChannelError {
     fn from(error: ManagerError) -> Self {
-        let reason = told(&error);
+        let reason = with_causes(&error);
         match &error {
             ManagerError::UnknownChannel(_) | ManagerError::ShutDown => Self::NotJoined { reason },
             ManagerError::Config(_) | ManagerError::Restore(_) => Self::Options { reason },
@@ -114,7 +100,7 @@ impl From<ManagerError> for ChannelError {
 
 impl From<NodeError> for ChannelError {
     fn from(error: NodeError) -> Self {
-        let reason = told(&error);
+        let reason = with_causes(&error);
         match error {
             NodeError::Manager(error) => error.into(),
             NodeError::NotJoined(_) => Self::NotJoined { reason },
@@ -127,7 +113,7 @@ impl From<NodeError> for ChannelError {
 
 impl From<PersistenceError> for ChannelError {
     fn from(error: PersistenceError) -> Self {
-        Self::Store { reason: told(&error) }
+        Self::Store { reason: with_causes(&error) }
     }
 }
 

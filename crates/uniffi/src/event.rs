@@ -3,9 +3,9 @@
 use reliable_channel::channel::{Event as Core, SyncStatus as CoreStatus};
 use reliable_channel::manager::ManagerEvent;
 use reliable_channel::reliable::ChannelEvent;
+use reliable_channel::types::with_causes;
 
 use crate::Message;
-use crate::error::told;
 
 /// How far catching up is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
@@ -174,7 +174,9 @@ impl Event {
         let channel = event.channel().to_string();
         match event {
             ManagerEvent::Channel { event, .. } => Self::of_core(channel, event),
-            ManagerEvent::PersistenceFailed { error, .. } => Self::StoreFailed { channel, reason: told(&**error) },
+            ManagerEvent::PersistenceFailed { error, .. } => {
+                Self::StoreFailed { channel, reason: with_causes(&**error) }
+            }
             ManagerEvent::PersistenceRecovered { .. } => Self::StoreRecovered { channel },
             other => Self::Other { channel, what: format!("{other:?}") },
         }
@@ -224,7 +226,7 @@ impl Event {
             ChannelEvent::Disconnected { error } => Self::Disconnected { channel, reason: error.to_string() },
             ChannelEvent::Connected => Self::Connected { channel },
             ChannelEvent::Missed { events, .. } => Self::Missed { events },
-            ChannelEvent::PersistenceFailed(error) => Self::StoreFailed { channel, reason: told(&*error) },
+            ChannelEvent::PersistenceFailed(error) => Self::StoreFailed { channel, reason: with_causes(&*error) },
             ChannelEvent::PersistenceRecovered => Self::StoreRecovered { channel },
             ChannelEvent::Other(event) => Self::of_core(channel, &event),
             other => Self::Other { channel, what: format!("{other:?}") },

@@ -2,7 +2,6 @@
 #![allow(unsafe_code, non_camel_case_types, reason = "names and types that C programs know")]
 
 use std::cell::RefCell;
-use std::error::Error;
 use std::ffi::{CStr, CString, c_char};
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +10,7 @@ use reliable_channel::channel::ChannelError;
 use reliable_channel::manager::{Fault, ManagerError};
 use reliable_channel::reliable::NodeError;
 use reliable_channel::store::PersistenceError;
+use reliable_channel::types::with_causes;
 
 /// What a call came to. Later versions may add codes.
 #[repr(C)]
@@ -118,19 +118,6 @@ impl Failed {
     }
 }
 
-/// An error, and what led to it.
-pub(crate) fn told(error: &dyn Error) -> String {
-    let (mut text, mut source) = (error.to_string(), error.source());
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 impl From<ManagerError> for Failed {
     fn from(error: ManagerError) -> Self {
         let code = match &error {
@@ -148,7 +135,7 @@ impl From<ManagerError> for Failed {
                 _ => RC_ERR_DEFECT,
             },
         };
-        Self::new(code, told(&error))
+        Self::new(code, with_causes(&error))
     }
 }
 
@@ -170,7 +157,7 @@ impl From<NodeError> for Failed {
 
 impl From<PersistenceError> for Failed {
     fn from(error: PersistenceError) -> Self {
-        Self::new(RC_ERR_STORE, told(&error))
+        Self::new(RC_ERR_STORE, with_causes(&error))
     }
 }
 
