@@ -2,7 +2,8 @@
  * Made by cbindgen; crates/ffi/tests/header.rs says how. docs/bindings.md says more.
  *
  * THREADS. Every function may be called from any thread, at the same time as others and from inside callbacks, but where it
- * says otherwise. A call may wait for the store, and for nothing else. A callback must return: no C++ exception, no longjmp.
+ * says otherwise. A call may wait for the store; with a transport, rc_join waits up to two seconds for the network, rc_leave and
+ * rc_forget up to one, and rc_close one for each channel. A callback must return: no C++ exception, no longjmp.
  *
  * MEMORY. What a function is given is copied before it returns. What a callback is given is gone when it returns. What a function
  * gives is the caller's, and given back by the function that it names.
@@ -131,7 +132,7 @@ typedef enum {
     RC_EVENT_DISCONNECTED = 17,
     // The network is back.
     RC_EVENT_CONNECTED = 18,
-    // The host was too slow, and `count` older events were given up; `rc_log` has the messages among them.
+    // The host was too slow, and `count` older events were given up; `rc_log_read` has the messages among them.
     RC_EVENT_MISSED = 19,
     // A channel could not be saved, and it is tried again: `text`.
     RC_EVENT_STORE_FAILED = 20,
@@ -227,7 +228,8 @@ typedef enum {
     RC_OPTION_CONFIRM_DELIVERIES = 16,
     // How far ahead of our clock a message's time may be. Default 24 h.
     RC_OPTION_MAX_CLOCK_DRIFT = 17,
-    // 1 to join a channel when a message for it is unwrapped. Strangers can make you join. Default 0.
+    // 1 to join a channel when a message for it is unwrapped. Strangers can make you join. Default 0. This and the next two
+    // are for managers without a transport; with one, `rc_open` refuses other values than the defaults.
     RC_OPTION_AUTO_JOIN = 18,
     // Channels at a time. Default 10,000.
     RC_OPTION_MAX_CHANNELS = 19,
@@ -294,7 +296,7 @@ typedef struct {
     uint64_t lamport;
     // Number of its delivery in the channel, from 1; 0 for one that was not delivered, as an own one.
     uint64_t number;
-    // Together with `number`, where to go on from: see `rc_deliveries_since`.
+    // Together with `number`, where to go on from: see `rc_deliveries_since`. 0 where `number` is.
     uint64_t incarnation;
     // `RC_FLAG_*`.
     uint32_t flags;
@@ -414,8 +416,10 @@ rc_code rc_receive(rc_manager *manager,
                    rc_bytes from,
                    rc_bytes bytes);
 
-// The host's network carries messages of this size from now on.
-rc_code rc_transport_max_bytes(rc_manager *manager, size_t max_bytes);
+// The host's network carries messages of this size now. A channel cuts messages to the size of when it was joined: leave it and
+// join it again to use more. What the network carries no longer is refused, and `RC_EVENT_SEND_ERROR` tells it.
+rc_code rc_transport_max_bytes(rc_manager *manager,
+                               size_t max_bytes);
 
 // Gives an event back; nothing for NULL.
 //
@@ -430,8 +434,9 @@ rc_code rc_open(rc_options *options,
                 rc_manager **manager);
 
 // Saves everything, leaves all channels and ends a manager; whatever it answers, the handle is good for nothing any more. When
-// it returns, none of the host's functions is running for it or will be, but for the one it is called from. `RC_ERR_STORE` where
-// not all could be saved.
+// it returns, none of the host's functions is running for it or will be. But a callback for events that is in progress is not
+// waited for where this is called from inside one, be it of this manager or of another. `RC_ERR_STORE` where not all could be
+// saved.
 rc_code rc_close(rc_manager *manager);
 
 // Makes a message to broadcast, in a channel that is joined. Its bytes are in `*bytes`, and its id in `*id` where that is not
@@ -482,12 +487,13 @@ rc_code rc_send_ephemeral(rc_manager *manager, rc_bytes channel, rc_bytes conten
 // `channel` is as `rc_bytes` says.
 rc_code rc_join(rc_manager *manager, rc_bytes channel);
 
-// Leaves a channel. What the store has of it stays.
+// Leaves a channel. What the store has of it stays. `RC_ERR_STORE` where its last changes cannot be saved: it stays joined.
 //
 // `channel` is as `rc_bytes` says.
-rc_code rc_leave(rc_manager *manager, rc_bytes channel);
+rc_code rc_leave(rc_manager *manager,
+                 rc_bytes channel);
 
-// Leaves a channel, and erases it from the store.
+// Leaves a channel, and erases it from the store. `RC_ERR_STORE` as of `rc_leave`, and where it cannot be erased.
 //
 // `channel` is as `rc_bytes` says.
 rc_code rc_forget(rc_manager *manager, rc_bytes channel);
@@ -510,15 +516,21 @@ rc_code rc_mark_met(rc_manager *manager, rc_bytes channel, rc_bytes id);
 // The arguments are as `rc_bytes` says.
 rc_code rc_set_hint(rc_manager *manager, rc_bytes channel, rc_bytes id, rc_bytes hint);
 
-// Sends an own message again that nobody has acknowledged, also one that failed: it is pending again.
+// Sends an own message again that nobody has acknowledged, also one that failed: it is pending again. Without a transport
+// alone: `RC_ERR_TRANSPORT_MODE` with one, where a message may be many segments.
 //
 // `channel` and `id` are as `rc_bytes` says.
-rc_code rc_resend(rc_manager *manager, rc_bytes channel, rc_bytes id);
+rc_code rc_resend(rc_manager *manager,
+                  rc_bytes channel,
+                  rc_bytes id);
 
-// Takes an own message back that nobody has acknowledged: it is erased here and goes nowhere any more.
+// Takes an own message back that nobody has acknowledged: it is erased here and goes nowhere any more. Without a transport
+// alone, as `rc_resend`.
 //
 // `channel` and `id` are as `rc_bytes` says.
-rc_code rc_withdraw(rc_manager *manager, rc_bytes channel, rc_bytes id);
+rc_code rc_withdraw(rc_manager *manager,
+                    rc_bytes channel,
+                    rc_bytes id);
 
 // Confirms all deliveries up to this number: with `RC_OPTION_CONFIRM_DELIVERIES`, they do not come again after a restart.
 //

@@ -1,7 +1,7 @@
-//! What comes from the host and goes to it: pointers, read and called here and nowhere else.
+//! What comes from a host of `libsds.h` and goes to it: its pointers are read and called here. `rc` copies by this, too.
 //!
-//! What: functions that copy what a pointer shows, and the host's callbacks. Why apart: with [`abi`](crate::abi) this is all
-//! the unsafe code there is. How it moves: what the host gave is copied before its call returns; what it is given is kept
+//! What: functions that copy what a pointer shows, and the host's callbacks. Why apart: with [`abi`](crate::abi) and
+//! [`rc`](crate::rc) this is all the unsafe code there is. How it moves: what the host gave is copied before its call returns; what it is given is kept
 //! for a while ([`Kept`]) after its callback has returned.
 #![allow(unsafe_code, reason = "the border to C")]
 

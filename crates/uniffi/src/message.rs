@@ -16,7 +16,7 @@ pub struct Message {
     pub lamport: u64,
     /// Number of its delivery in the channel, from 1; 0 for one that was not delivered, as an own one.
     pub number: u64,
-    /// Together with `number`, where to go on from.
+    /// Which opening of the store gave `number`: after a store went back in time it is another one. 0 in a log.
     pub incarnation: u64,
     /// It is from before this participant joined: no news.
     pub history: bool,

@@ -14,7 +14,7 @@ use crate::rc::code::rc_code::{self, *};
 use crate::rc::code::{Failed, answer};
 use crate::rc::event::{dependency, dependency_of, rc_dependency, rc_message};
 use crate::rc::options::{self, rc_options};
-use crate::rc::types::{put, rc_buffer, rc_bytes};
+use crate::rc::types::{put, put_if, rc_buffer, rc_bytes};
 
 /// A participant in any number of channels. Never followed: a handle, and one that ended is an error and no crash.
 pub struct rc_manager {
@@ -58,8 +58,9 @@ pub unsafe extern "C" fn rc_open(options: *mut rc_options, manager: *mut *mut rc
 }
 
 /// Saves everything, leaves all channels and ends a manager; whatever it answers, the handle is good for nothing any more. When
-/// it returns, none of the host's functions is running for it or will be, but for the one it is called from. `RC_ERR_STORE` where
-/// not all could be saved.
+/// it returns, none of the host's functions is running for it or will be. But a callback for events that is in progress is not
+/// waited for where this is called from inside one, be it of this manager or of another. `RC_ERR_STORE` where not all could be
+/// saved.
 #[unsafe(no_mangle)]
 pub extern "C" fn rc_close(manager: *mut rc_manager) -> rc_code {
     answer(|| {
@@ -209,10 +210,8 @@ pub unsafe extern "C" fn rc_unwrap(
     unwrapped: *mut *mut rc_unwrapped,
 ) -> rc_code {
     with(manager, |client| {
-        if !unwrapped.is_null() {
-            // SAFETY: the caller's promise.
-            unsafe { unwrapped.write(ptr::null_mut()) };
-        }
+        // SAFETY: the caller's promise.
+        unsafe { put_if(unwrapped, ptr::null_mut()) };
         // SAFETY: the caller's promise.
         let bytes = unsafe { bytes.copy() }?;
         let taken = client.unwrap(bytes)?;

@@ -55,7 +55,7 @@ pub unsafe extern "C" fn rc_join(manager: *mut rc_manager, channel: rc_bytes) ->
     unsafe { in_channel(manager, channel, |client, channel| client.join(&channel)) }
 }
 
-/// Leaves a channel. What the store has of it stays.
+/// Leaves a channel. What the store has of it stays. `RC_ERR_STORE` where its last changes cannot be saved: it stays joined.
 ///
 /// # Safety
 /// `channel` is as `rc_bytes` says.
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn rc_leave(manager: *mut rc_manager, channel: rc_bytes) -
     unsafe { in_channel(manager, channel, |client, channel| client.leave(&channel)) }
 }
 
-/// Leaves a channel, and erases it from the store.
+/// Leaves a channel, and erases it from the store. `RC_ERR_STORE` as of `rc_leave`, and where it cannot be erased.
 ///
 /// # Safety
 /// `channel` is as `rc_bytes` says.
@@ -125,27 +125,29 @@ pub unsafe extern "C" fn rc_set_hint(
     unsafe { of_message(manager, channel, id, work) }
 }
 
-/// Sends an own message again that nobody has acknowledged, also one that failed: it is pending again.
+/// Sends an own message again that nobody has acknowledged, also one that failed: it is pending again. Without a transport
+/// alone: `RC_ERR_TRANSPORT_MODE` with one, where a message may be many segments.
 ///
 /// # Safety
 /// `channel` and `id` are as `rc_bytes` says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rc_resend(manager: *mut rc_manager, channel: rc_bytes, id: rc_bytes) -> rc_code {
     let work = |client: &Client, channel: ChannelId, id: MessageId| {
-        client.with_manager(|manager| async move { manager.resend(channel, id).await })
+        client.with_bare(|manager| async move { manager.resend(channel, id).await })
     };
     // SAFETY: the caller's promise.
     unsafe { of_message(manager, channel, id, work) }
 }
 
-/// Takes an own message back that nobody has acknowledged: it is erased here and goes nowhere any more.
+/// Takes an own message back that nobody has acknowledged: it is erased here and goes nowhere any more. Without a transport
+/// alone, as `rc_resend`.
 ///
 /// # Safety
 /// `channel` and `id` are as `rc_bytes` says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rc_withdraw(manager: *mut rc_manager, channel: rc_bytes, id: rc_bytes) -> rc_code {
     let work = |client: &Client, channel: ChannelId, id: MessageId| {
-        client.with_manager(|manager| async move { manager.withdraw(channel, id).await })
+        client.with_bare(|manager| async move { manager.withdraw(channel, id).await })
     };
     // SAFETY: the caller's promise.
     unsafe { of_message(manager, channel, id, work) }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use reliable_channel::channel::DeliveryState;
@@ -26,6 +26,7 @@ use crate::rc::network::Gate;
 use crate::rc::options::Options;
 use crate::rc::polled::Polled;
 use crate::runtime::{runtime, wait_for};
+use crate::sync::{Mutex, lock};
 
 /// A manager, with or without a network.
 pub(crate) struct Client {
@@ -49,6 +50,10 @@ enum Face {
 
 impl Client {
     pub(crate) fn open(options: Options) -> Result<Self, Failed> {
+        if options.transport.is_some() && options.are_for_no_transport() {
+            let what = "RC_OPTION_AUTO_JOIN, RC_OPTION_MAX_CHANNELS and RC_OPTION_MAX_MEMORY are for managers without a transport";
+            return Err(Failed::new(RC_ERR_OPTIONS, what));
+        }
         let runtime = runtime().map_err(|error| Failed::new(RC_ERR_SYSTEM, error))?.clone();
         let store = options.directory.map(RedbPersistence::open).transpose()?.map(Arc::new);
         let saved: Arc<dyn Persistence> = match &store {
@@ -168,19 +173,23 @@ impl Client {
         match &self.face {
             Face::Manager(manager) => Ok(self.wait(manager.close_channel(channel))?),
             Face::Node { channels, .. } => {
-                let joined = lock(channels).remove(channel);
-                let joined = joined.ok_or_else(|| NodeError::NotJoined(channel.clone()))?;
-                Ok(self.wait(joined.close())?)
+                let left = self.wait(self.joined(channel)?.close());
+                let mut channels = lock(channels);
+                // It stays joined where it could not be saved, and another thread may have joined it again.
+                if channels.get(channel).is_some_and(|joined| joined.unopened().is_err()) {
+                    channels.remove(channel);
+                }
+                Ok(left?)
             }
         }
     }
 
     /// Leaves a channel where it is joined, and forgets it for good.
     pub(crate) fn forget(&self, channel: &ChannelId) -> Result<(), Failed> {
-        if let Face::Node { channels, .. } = &self.face {
-            let joined = lock(channels).remove(channel);
-            if let Some(joined) = joined {
-                self.wait(joined.close())?;
+        if let Face::Node { .. } = &self.face {
+            match self.leave(channel) {
+                Err(Failed { code: RC_ERR_CHANNEL, .. }) => {}
+                left => left?,
             }
         }
         Ok(self.wait(self.manager().remove_channel(channel))?)
@@ -215,12 +224,13 @@ impl Client {
         Ok(self.wait(joined.send_ephemeral(content))?)
     }
 
-    /// The log as people read it: large payloads whole.
-    pub(crate) fn log(&self, channel: &ChannelId) -> Result<Vec<Logged>, Failed> {
-        Ok(match &self.face {
+    /// The log as people read it: large payloads whole. And the incarnation in which its deliveries have their numbers now.
+    pub(crate) fn log(&self, channel: &ChannelId) -> Result<(Vec<Logged>, u64), Failed> {
+        let log = match &self.face {
             Face::Manager(manager) => manager.log(channel)?,
             Face::Node { .. } => self.joined(channel)?.history()?,
-        })
+        };
+        Ok((log, self.manager().cursor(channel)?.incarnation))
     }
 
     pub(crate) fn state(&self, channel: &ChannelId, id: &MessageId) -> Result<Option<RequestState>, Failed> {
@@ -235,6 +245,14 @@ impl Client {
             DeliveryState::Failed => Some(RequestState::Failed),
             _ => None,
         }))
+    }
+
+    /// Does something with the manager, whose bytes the host carries itself.
+    pub(crate) fn with_bare<F: Future<Output = Result<(), ManagerError>>>(
+        &self,
+        work: impl FnOnce(ReliabilityManager) -> F,
+    ) -> Result<(), Failed> {
+        Ok(self.wait(work(self.bare()?.clone()))?)
     }
 
     /// Does something with the manager behind it, that answers nothing.
@@ -255,9 +273,4 @@ async fn tell_all(inbox: Arc<Inbox>, channel: ChannelId, mut events: Events) {
     while let Some(event) = events.next().await {
         inbox.tell(Told::Channel(channel.clone(), event));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is under these locks is whole at every step.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,9 +12,8 @@ use reliable_channel::channel::{Delivery, Event, SyncStatus};
 use reliable_channel::manager::ManagerEvent;
 use reliable_channel::reliable::ChannelEvent;
 use reliable_channel::state::{Body, Logged};
-use reliable_channel::types::{ChannelId, HistoryEntry, MessageId};
+use reliable_channel::types::{ChannelId, HistoryEntry, MessageId, with_causes};
 
-use crate::rc::code::told as told_error;
 use crate::rc::types::rc_bytes;
 
 /// What happened. Later versions may tell more: pass over what you do not know.
@@ -57,7 +56,7 @@ pub enum rc_event_kind {
     RC_EVENT_DISCONNECTED = 17,
     /// The network is back.
     RC_EVENT_CONNECTED = 18,
-    /// The host was too slow, and `count` older events were given up; `rc_log` has the messages among them.
+    /// The host was too slow, and `count` older events were given up; `rc_log_read` has the messages among them.
     RC_EVENT_MISSED = 19,
     /// A channel could not be saved, and it is tried again: `text`.
     RC_EVENT_STORE_FAILED = 20,
@@ -122,7 +121,7 @@ pub struct rc_message {
     pub lamport: u64,
     /// Number of its delivery in the channel, from 1; 0 for one that was not delivered, as an own one.
     pub number: u64,
-    /// Together with `number`, where to go on from: see `rc_deliveries_since`.
+    /// Together with `number`, where to go on from: see `rc_deliveries_since`. 0 where `number` is.
     pub incarnation: u64,
     /// `RC_FLAG_*`.
     pub flags: u32,
@@ -184,9 +183,10 @@ impl rc_message {
         Self { number, incarnation, flags, ..Self::of_body(&delivery.body) }
     }
 
-    pub(crate) fn of_logged(logged: &Logged, own: bool) -> Self {
-        let flags = flag(logged.late, RC_FLAG_LATE) | flag(own, RC_FLAG_OWN);
-        Self { number: logged.delivery.unwrap_or(0), flags, ..Self::of_body(&logged.body) }
+    pub(crate) fn of_logged(logged: &Logged, incarnation: u64) -> Self {
+        let flags = flag(logged.late, RC_FLAG_LATE) | flag(logged.delivery.is_none(), RC_FLAG_OWN);
+        let (number, incarnation) = logged.delivery.map_or((0, 0), |number| (number, incarnation));
+        Self { number, incarnation, flags, ..Self::of_body(&logged.body) }
     }
 
     pub(crate) fn lacks(&mut self, missing: &[rc_dependency]) {
@@ -295,7 +295,7 @@ impl Shown {
                     ManagerEvent::Channel { event: told, .. } => show_event(event, missing, text, told),
                     ManagerEvent::PersistenceFailed { error, .. } => {
                         event.kind = RC_EVENT_STORE_FAILED;
-                        *text = told_error(&**error);
+                        *text = with_causes(&**error);
                     }
                     ManagerEvent::PersistenceRecovered { .. } => event.kind = RC_EVENT_STORE_RECOVERED,
                     other => *text = format!("{other:?}"),
@@ -418,7 +418,7 @@ fn show_channel_event(shown: &mut rc_event, missing: &mut Vec<rc_dependency>, te
         }
         ChannelEvent::PersistenceFailed(error) => {
             shown.kind = RC_EVENT_STORE_FAILED;
-            *text = told_error(&**error);
+            *text = with_causes(&**error);
         }
         ChannelEvent::PersistenceRecovered => shown.kind = RC_EVENT_STORE_RECOVERED,
         ChannelEvent::Other(event) => show_event(shown, missing, text, event),

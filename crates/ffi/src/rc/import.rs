@@ -11,7 +11,7 @@ use reliable_channel::types::{ChannelId, ParticipantId};
 use crate::rc::calls::channel_id;
 use crate::rc::code::rc_code::{self, *};
 use crate::rc::code::{Failed, answer};
-use crate::rc::types::{put, rc_bytes};
+use crate::rc::types::{put_if, rc_bytes};
 use crate::runtime::{runtime, wait_for};
 
 /// For `rc_import_nim`: the snapshot is a `ChannelData`, all there is of a channel.
@@ -56,11 +56,8 @@ pub unsafe extern "C" fn rc_import_nim(
         let imported = imported.map_err(|error| Failed::new(RC_ERR_REFUSED, error))?;
         let doubted = imported.doubts.len();
         write(&directory, &channel, imported)?;
-        if doubts.is_null() {
-            return Ok(RC_OK);
-        }
         // SAFETY: the caller's promise.
-        unsafe { put(doubts, doubted) }?;
+        unsafe { put_if(doubts, doubted) };
         Ok(RC_OK)
     })
 }

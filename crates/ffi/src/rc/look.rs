@@ -1,4 +1,4 @@
-//! Looking: at the log, at what became of a message, at how far catching up is; and taking over what nim-sds saved.
+//! Looking: at the log, at what became of a message, at how far catching up is.
 #![allow(unsafe_code, non_camel_case_types, reason = "names and types that C programs know")]
 
 use std::ptr;
@@ -11,7 +11,7 @@ use reliable_channel::types::MessageId;
 use crate::rc::calls::{channel_id, rc_manager, with};
 use crate::rc::code::rc_code::{self, *};
 use crate::rc::event::{dependency, rc_dependency, rc_message, rc_sync, sync_of};
-use crate::rc::types::{put, rc_bytes};
+use crate::rc::types::{put, put_if, rc_bytes};
 
 /// Messages. All pointers are to what it owns, and good until `rc_log_free`.
 #[repr(C)]
@@ -37,11 +37,11 @@ struct Read {
 
 impl Read {
     /// What it shows stays where it is: the ids and contents are shared, and the vectors do not grow any more.
-    fn new(logged: Vec<Logged>, deliveries: Vec<Delivery>, lost: u64) -> Box<Self> {
+    fn new(logged: Vec<Logged>, incarnation: u64, deliveries: Vec<Delivery>, lost: u64) -> Box<Self> {
         let ids = |missing: &[MessageId]| missing.iter().map(dependency).collect();
         let of_logged = logged.iter().map(|logged| ids(&logged.missing));
         let missing: Vec<Vec<_>> = of_logged.chain(deliveries.iter().map(|delivery| ids(&delivery.missing))).collect();
-        let of_logged = logged.iter().map(|logged| rc_message::of_logged(logged, logged.delivery.is_none()));
+        let of_logged = logged.iter().map(|logged| rc_message::of_logged(logged, incarnation));
         let mut messages: Vec<_> = of_logged.chain(deliveries.iter().map(rc_message::of_delivery)).collect();
         for (message, missing) in messages.iter_mut().zip(&missing) {
             message.lacks(missing);
@@ -63,7 +63,8 @@ pub unsafe extern "C" fn rc_log_read(manager: *mut rc_manager, channel: rc_bytes
         unsafe { put(log, ptr::null_mut()) }?;
         // SAFETY: the caller's promise.
         let channel = unsafe { channel_id(channel) }?;
-        let read = Read::new(client.log(&channel)?, Vec::new(), 0);
+        let (logged, incarnation) = client.log(&channel)?;
+        let read = Read::new(logged, incarnation, Vec::new(), 0);
         // SAFETY: as above.
         unsafe { put(log, Box::into_raw(read).cast()) }?;
         Ok(RC_OK)
@@ -90,7 +91,7 @@ pub unsafe extern "C" fn rc_deliveries_since(
         // SAFETY: the caller's promise.
         let channel = unsafe { channel_id(channel) }?;
         let since = client.bare()?.deliveries_since(&channel, Cursor::new(incarnation, number))?;
-        let read = Read::new(Vec::new(), since.deliveries, since.evicted);
+        let read = Read::new(Vec::new(), 0, since.deliveries, since.evicted);
         // SAFETY: as above.
         unsafe { put(log, Box::into_raw(read).cast()) }?;
         Ok(RC_OK)
@@ -149,10 +150,8 @@ pub unsafe extern "C" fn rc_delivery_state(
             Some(RequestState::Failed) => (rc_delivery::RC_DELIVERY_FAILED, 0.0),
             Some(_) => (rc_delivery::RC_DELIVERY_PENDING, 0.0),
         };
-        if !chance.is_null() {
-            // SAFETY: the caller's promise.
-            unsafe { chance.write(error) };
-        }
+        // SAFETY: the caller's promise.
+        unsafe { put_if(chance, error) };
         // SAFETY: the caller's promise.
         unsafe { put(state, found) }?;
         Ok(RC_OK)
@@ -177,10 +176,8 @@ pub unsafe extern "C" fn rc_sync_status(
         let channel = unsafe { channel_id(channel) }?;
         let (found, fetched, lacking) = sync_of(client.manager().sync_status(&channel)?);
         for (into, value) in [(received, fetched), (missing, lacking)] {
-            if !into.is_null() {
-                // SAFETY: the caller's promise.
-                unsafe { into.write(value) };
-            }
+            // SAFETY: the caller's promise.
+            unsafe { put_if(into, value) };
         }
         // SAFETY: the caller's promise.
         unsafe { put(status, found) }?;

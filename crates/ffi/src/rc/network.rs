@@ -12,7 +12,7 @@ use crate::rc::calls::{rc_manager, with};
 use crate::rc::code::Failed;
 use crate::rc::code::rc_code::{self, *};
 use crate::rc::types::rc_bytes;
-use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, lock};
 
 /// What `publish` answers: the network takes it.
 pub const RC_PUBLISHED: c_int = 0;
@@ -123,8 +123,7 @@ impl Gate {
     }
 
     fn lock(&self) -> MutexGuard<'_, (bool, usize)> {
-        // Nothing under this lock panics halfway.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -155,7 +154,8 @@ pub unsafe extern "C" fn rc_receive(
     })
 }
 
-/// The host's network carries messages of this size from now on.
+/// The host's network carries messages of this size now. A channel cuts messages to the size of when it was joined: leave it and
+/// join it again to use more. What the network carries no longer is refused, and `RC_EVENT_SEND_ERROR` tells it.
 #[unsafe(no_mangle)]
 pub extern "C" fn rc_transport_max_bytes(manager: *mut rc_manager, max_bytes: usize) -> rc_code {
     with(manager, |client| {

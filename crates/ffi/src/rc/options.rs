@@ -4,18 +4,19 @@
 use std::ffi::c_void;
 use std::path::PathBuf;
 use std::ptr;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use reliable_channel::channel::{Config, Join};
 use reliable_channel::types::{Dialect, ParticipantId};
 
-use crate::handles::Handles;
+use crate::handles::{Handles, Held};
 use crate::rc::code::rc_code::{self, *};
 use crate::rc::code::{Failed, answer};
 use crate::rc::hear::{Hearer, rc_on_event};
 use crate::rc::network::{Callbacks, rc_transport};
 use crate::rc::types::rc_bytes;
+use crate::sync::{Mutex, lock};
 
 /// Options of a manager in the making. Never followed: a handle.
 pub struct rc_options {
@@ -62,7 +63,8 @@ pub enum rc_option {
     RC_OPTION_CONFIRM_DELIVERIES = 16,
     /// How far ahead of our clock a message's time may be. Default 24 h.
     RC_OPTION_MAX_CLOCK_DRIFT = 17,
-    /// 1 to join a channel when a message for it is unwrapped. Strangers can make you join. Default 0.
+    /// 1 to join a channel when a message for it is unwrapped. Strangers can make you join. Default 0. This and the next two
+    /// are for managers without a transport; with one, `rc_open` refuses other values than the defaults.
     RC_OPTION_AUTO_JOIN = 18,
     /// Channels at a time. Default 10,000.
     RC_OPTION_MAX_CHANNELS = 19,
@@ -78,6 +80,11 @@ pub const RC_DIALECT_JS_WAKU: u64 = 1;
 pub const RC_DIALECT_NIM_SDS: u64 = 2;
 
 use rc_option::*;
+
+/// Default of `RC_OPTION_MAX_CHANNELS`; a node has the same.
+const MAX_CHANNELS: usize = 10_000;
+/// Default of `RC_OPTION_MAX_MEMORY`; a node has the same.
+const MAX_MEMORY: u64 = 256 << 20;
 
 /// Options as they are.
 #[derive(Clone, Debug)]
@@ -98,12 +105,17 @@ impl Options {
             participant,
             config: Config::default(),
             auto_join: false,
-            max_channels: 10_000,
-            max_memory: 256 << 20,
+            max_channels: MAX_CHANNELS,
+            max_memory: MAX_MEMORY,
             directory: None,
             transport: None,
             hearer: None,
         }
+    }
+
+    /// Whether something was set that a manager with a transport does not have.
+    pub(crate) fn are_for_no_transport(&self) -> bool {
+        (self.auto_join, self.max_channels, self.max_memory) != (false, MAX_CHANNELS, MAX_MEMORY)
     }
 
     fn set(&mut self, option: u32, value: u64) -> Result<(), Failed> {
@@ -160,23 +172,17 @@ fn yes_or_no(value: u64) -> Result<bool, Failed> {
 
 static OPTIONS: LazyLock<Handles<Mutex<Options>>> = LazyLock::new(Handles::new);
 
-fn lock(options: &Mutex<Options>) -> MutexGuard<'_, Options> {
-    // Every change under this lock is whole.
-    options.lock().unwrap_or_else(PoisonError::into_inner)
+fn find(options: *mut rc_options) -> Result<Held<Mutex<Options>>, Failed> {
+    OPTIONS.get(options.addr()).ok_or(Failed::plain(RC_ERR_HANDLE))
 }
 
 fn change(options: *mut rc_options, change: impl FnOnce(&mut Options) -> Result<(), Failed>) -> rc_code {
-    answer(|| {
-        let options = OPTIONS.get(options.addr()).ok_or(Failed::plain(RC_ERR_HANDLE))?;
-        change(&mut lock(&options)).map(|()| RC_OK)
-    })
+    answer(|| change(&mut lock(&*find(options)?)).map(|()| RC_OK))
 }
 
 /// A copy of what was set.
 pub(crate) fn look(options: *mut rc_options) -> Result<Options, Failed> {
-    let options = OPTIONS.get(options.addr()).ok_or(Failed::plain(RC_ERR_HANDLE))?;
-    let copy = lock(&options).clone();
-    Ok(copy)
+    Ok(lock(&*find(options)?).clone())
 }
 
 /// Options for a manager of this participant: one id for each device, the same after every restart, 1 to 128 bytes of UTF-8.

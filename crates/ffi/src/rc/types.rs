@@ -113,3 +113,14 @@ pub(crate) unsafe fn put<T>(into: *mut T, value: T) -> Result<(), Failed> {
     unsafe { into.write(value) };
     Ok(())
 }
+
+/// Writes a result that not everybody wants.
+///
+/// # Safety
+/// `into` is NULL or may be written.
+pub(crate) unsafe fn put_if<T>(into: *mut T, value: T) {
+    if !into.is_null() {
+        // SAFETY: not NULL, and by the caller's promise it may be written.
+        unsafe { into.write(value) };
+    }
+}

@@ -1,6 +1,6 @@
-/* Threads that call managers while others end them and make new ones: churn THREADS CALLS [SECONDS]
- * Each thread makes so many calls, or calls for so many seconds. Prints what was done, and what the process takes after
- * the first tenth and at the end: kilobytes resident, threads, descriptors. */
+/* Threads that call managers while others end them and make new ones: churn THREADS CALLS [SECONDS [PAUSE]]
+ * Each thread makes so many calls, or calls for so many seconds, with so many microseconds between two. Prints what was done,
+ * and what the process takes, after each tenth of the seconds and at the end: kilobytes resident, threads, descriptors. */
 #include <dirent.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -15,6 +15,7 @@ static atomic_long answered, failed, refused, told, made;
 static atomic_int running;
 static long calls_each;
 static time_t ends;
+static useconds_t pause_us;
 
 static void count_event(int ret, const char* msg, size_t len, void* user) {
     CHECK(ret == RET_OK && len > 0 && msg[len] == 0 && user == &told);
@@ -55,6 +56,7 @@ static void* caller(void* number) {
     char id[48];
     char* ids[] = {id};
     for (long call = 0; ends ? time(NULL) < ends : call < calls_each; call++) {
+        if (pause_us) usleep(pause_us);
         unsigned slot = next(&seed) % MANAGERS, what = next(&seed) % 1000;
         void* ctx = managers[slot];
         Message* message = &messages[next(&seed) % MESSAGES];
@@ -89,7 +91,7 @@ static void* caller(void* number) {
     return NULL;
 }
 
-static void report(const char* when) {
+static void report(const char* when, int number) {
     char line[256];
     long resident = 0, threads = 0, descriptors = -3; /* `.`, `..`, and the one that looks */
     FILE* status = fopen("/proc/self/status", "r");
@@ -101,9 +103,9 @@ static void report(const char* when) {
     DIR* folder = opendir("/proc/self/fd");
     while (folder && readdir(folder)) descriptors++;
     if (folder) closedir(folder);
-    printf("%s: %ld calls, %ld failed, %ld on a manager that had ended, %ld managers, %ld events; "
+    printf("%s %d: %ld calls, %ld failed, %ld on a manager that had ended, %ld managers, %ld events; "
            "%ld KB, %ld threads, %ld descriptors\n",
-           when, (long)(answered + failed + refused), (long)failed, (long)refused, (long)made, (long)told, resident, threads,
+           when, number, (long)(answered + failed + refused), (long)failed, (long)refused, (long)made, (long)told, resident, threads,
            descriptors);
     fflush(stdout);
 }
@@ -112,6 +114,7 @@ int main(int argc, char** argv) {
     int threads = argc > 1 ? atoi(argv[1]) : 8;
     calls_each = argc > 2 ? atol(argv[2]) : 1000;
     int seconds = argc > 3 ? atoi(argv[3]) : 0;
+    pause_us = argc > 4 ? (useconds_t)atoi(argv[4]) : 0;
     void* sender = new_manager();
     for (int number = 0; number < MESSAGES; number++) {
         char id[32];
@@ -125,12 +128,13 @@ int main(int argc, char** argv) {
     running = threads;
     for (int number = 0; number < threads; number++)
         CHECK(pthread_create(&ids[number], NULL, caller, (void*)(uintptr_t)(number + 1)) == 0);
-    if (seconds) {
-        sleep((unsigned)(seconds + 9) / 10);
-        report("after a tenth");
+    /* The callers are there in all of these. */
+    for (int tenth = 1; seconds && tenth < 10; tenth++) {
+        sleep((unsigned)seconds / 10);
+        report("tenth", tenth);
     }
     for (int number = 0; number < threads; number++) pthread_join(ids[number], NULL);
-    report("at the end");
+    report("at the end, tenth", 10);
     for (int number = 0; number < MANAGERS; number++) clean_up(managers[number]);
     clean_up(sender);
     long last = told;

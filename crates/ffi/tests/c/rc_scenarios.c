@@ -1,6 +1,8 @@
 /* reliable_channel.h as a host sees it: what each call promises, and what wrong use comes to. */
 #include <poll.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "rc_host.h"
@@ -93,10 +95,12 @@ static void a_message_waits_for_what_it_refers_to(void) {
     rc_log* log;
     OK(rc_log_read(bob, rc_str("lobby"), &log));
     CHECK(log->count == 2 && is(log->messages[0].content, "1") && is(log->messages[1].content, "2"));
-    CHECK(log->messages[0].flags == 0);
+    CHECK(log->messages[0].flags == 0 && log->messages[0].number == 1);
+    CHECK(log->messages[0].incarnation == incarnation && incarnation != 0);
     rc_log_free(log);
     OK(rc_log_read(alice, rc_str("lobby"), &log));
     CHECK(log->count == 2 && log->messages[1].flags == RC_FLAG_OWN && log->messages[1].number == 0);
+    CHECK(log->messages[1].incarnation == 0);
     rc_log_free(log);
     OK(rc_deliveries_since(bob, rc_str("lobby"), incarnation, 1, &log));
     CHECK(log->count == 1 && is(log->messages[0].id, "two") && log->messages[0].number == 2 && log->lost == 0);
@@ -164,7 +168,13 @@ static void messages_that_nobody_keeps(void) {
 }
 
 static void a_descriptor_is_readable_while_there_are_events(void) {
-    rc_manager *alice = open_in("alice", "lobby", NULL), *bob = open_in("bob", "lobby", NULL);
+    rc_manager *alice = open_in("alice", "lobby", NULL), *bob;
+    /* Bob has nothing to say by himself in the first seconds. */
+    rc_options* options = rc_options_new(rc_str("bob"));
+    OK(rc_options_set(options, RC_OPTION_CATCH_UP, 0));
+    OK(rc_open(options, &bob));
+    rc_options_free(options);
+    OK(rc_join(bob, rc_str("lobby")));
     rc_event* event;
     CHECK(rc_next_event(bob, 0, &event) == RC_TIMEOUT && event == NULL);
     CHECK(rc_next_event(bob, 20, &event) == RC_TIMEOUT);
@@ -243,6 +253,48 @@ static void a_callback_hears_events_and_may_call_in_and_close(void) {
     OK(rc_close(alice));
 }
 
+typedef struct {
+    atomic_int waits, messages, given_up, after_the_gap;
+} Slow;
+
+static void wait_in_the_first(const rc_event* event, void* user) {
+    Slow* slow = user;
+    if (event->kind == RC_EVENT_MISSED) {
+        CHECK(slow->messages == 1);
+        slow->given_up += (int)event->count;
+        return;
+    }
+    if (event->kind != RC_EVENT_EPHEMERAL) return;
+    if (slow->given_up) slow->after_the_gap++;
+    if (slow->messages++ == 0) while (slow->waits) usleep(1000);
+}
+
+/* 64 MiB of events wait for a callback, and it is told how many more there were. */
+static void a_callback_that_is_too_slow_is_told_so(void) {
+    enum { ALL = 80 };
+    Slow slow = {1, 0, 0, 0};
+    rc_options* options = rc_options_new(rc_str("bob"));
+    OK(rc_options_on_event(options, wait_in_the_first, &slow));
+    rc_manager *alice = open_in("alice", "lobby", NULL), *bob;
+    OK(rc_open(options, &bob));
+    rc_options_free(options);
+    OK(rc_join(bob, rc_str("lobby")));
+    rc_bytes content = {calloc(1, 1000000), 1000000};
+    for (int at = 0; at < ALL; at++) {
+        rc_buffer bytes;
+        OK(rc_wrap_ephemeral(alice, rc_str("lobby"), content, &bytes));
+        OK(rc_unwrap(bob, bytes_of(bytes), NULL));
+        rc_buffer_free(&bytes);
+        while (slow.messages == 0) usleep(1000);
+    }
+    slow.waits = 0;
+    for (int at = 0; at < 6000 && slow.messages + slow.given_up < ALL; at++) usleep(10000);
+    CHECK(slow.messages + slow.given_up == ALL && slow.given_up > 0 && slow.after_the_gap > 60);
+    free((void*)content.data);
+    OK(rc_close(alice));
+    OK(rc_close(bob));
+}
+
 /* A network of two, that carries what one publishes to the other, and loses all of it while it is cut. */
 typedef struct Network {
     rc_manager* other;
@@ -267,10 +319,11 @@ static void want(rc_bytes topic, int wanted, void* user) {
     ((Network*)user)->wanted += wanted ? 1 : -1;
 }
 
-static rc_manager* open_on(Network* network) {
+static rc_manager* open_on(Network* network, const char* store) {
     rc_options* options = rc_options_new(rc_str(network->name));
     rc_transport transport = {1000, publish, want, network};
     OK(rc_options_transport(options, &transport));
+    if (store) OK(rc_options_store(options, rc_str(store)));
     rc_manager* manager;
     OK(rc_open(options, &manager));
     rc_options_free(options);
@@ -279,7 +332,7 @@ static rc_manager* open_on(Network* network) {
 
 static void a_network_of_the_host_carries_it_all(void) {
     Network of_alice = {.name = "alice"}, of_bob = {.name = "bob"};
-    rc_manager *alice = open_on(&of_alice), *bob = open_on(&of_bob);
+    rc_manager *alice = open_on(&of_alice, NULL), *bob = open_on(&of_bob, NULL);
     of_alice.other = bob;
     of_bob.other = alice;
     OK(rc_join(alice, rc_str("lobby")));
@@ -332,6 +385,8 @@ static void a_network_of_the_host_carries_it_all(void) {
     rc_buffer bytes;
     CHECK(rc_wrap(alice, rc_str("lobby"), rc_str(""), rc_str("x"), NULL, &bytes) == RC_ERR_TRANSPORT_MODE);
     CHECK(bytes.data == NULL);
+    CHECK(rc_resend(alice, rc_str("lobby"), rc_str("x")) == RC_ERR_TRANSPORT_MODE);
+    CHECK(rc_withdraw(alice, rc_str("lobby"), rc_str("x")) == RC_ERR_TRANSPORT_MODE);
     CHECK(rc_send(alice, rc_str("elsewhere"), rc_str("x"), NULL) == RC_ERR_CHANNEL);
     OK(rc_transport_max_bytes(alice, 2000));
     OK(rc_leave(bob, rc_str("lobby")));
@@ -347,6 +402,46 @@ static void a_network_of_the_host_carries_it_all(void) {
     OK(rc_close(alice));
     CHECK(of_alice.inside == 0);
     OK(rc_close(bob));
+}
+
+/* The disk is full for this process: nothing can be written to any file. */
+static void fill_the_disk(int full) {
+    static struct rlimit before;
+    if (full) CHECK(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    struct rlimit now = {full ? 0 : before.rlim_cur, before.rlim_max};
+    CHECK(setrlimit(RLIMIT_FSIZE, &now) == 0);
+}
+
+/* What is not saved is not left, and can be left later. */
+static void a_channel_that_cannot_be_saved_stays_joined(void) {
+    signal(SIGXFSZ, SIG_IGN);
+    Network network = {.name = "alice", .cut = 1};
+    rc_manager* alice = open_on(&network, path("full"));
+    OK(rc_join(alice, rc_str("lobby")));
+    fill_the_disk(1);
+    OK(rc_send(alice, rc_str("lobby"), rc_str("not saved"), NULL));
+    CHECK(rc_leave(alice, rc_str("lobby")) == RC_ERR_STORE);
+    CHECK(rc_forget(alice, rc_str("lobby")) == RC_ERR_STORE);
+    rc_log* log;
+    OK(rc_log_read(alice, rc_str("lobby"), &log));
+    CHECK(log->count == 1);
+    rc_log_free(log);
+    fill_the_disk(0);
+    /* The store is opened anew by the first call that finds it well again. */
+    rc_code left = RC_ERR_STORE;
+    for (int at = 0; at < 600 && left != RC_OK; at++) {
+        left = rc_leave(alice, rc_str("lobby"));
+        if (left != RC_OK) usleep(100000);
+    }
+    CHECK(left == RC_OK);
+    CHECK(rc_leave(alice, rc_str("lobby")) == RC_ERR_CHANNEL);
+    OK(rc_join(alice, rc_str("lobby")));
+    OK(rc_log_read(alice, rc_str("lobby"), &log));
+    CHECK(log->count == 1);
+    rc_log_free(log);
+    OK(rc_forget(alice, rc_str("lobby")));
+    OK(rc_forget(alice, rc_str("lobby")));
+    OK(rc_close(alice));
 }
 
 static void wrong_use_is_an_error(void) {
@@ -380,6 +475,16 @@ static void wrong_use_is_an_error(void) {
     CHECK(rc_options_transport(options, &deaf) == RC_ERR_ARGUMENT);
     OK(rc_options_transport(options, NULL));
     rc_options_free(options);
+    /* What a manager with a transport does not have is not passed over. */
+    for (int option = RC_OPTION_AUTO_JOIN; option <= RC_OPTION_MAX_MEMORY; option++) {
+        Network network = {.name = "carol"};
+        rc_transport transport = {1000, publish, want, &network};
+        options = rc_options_new(rc_str("carol"));
+        OK(rc_options_set(options, (uint32_t)option, 1));
+        OK(rc_options_transport(options, &transport));
+        CHECK(rc_open(options, &none) == RC_ERR_OPTIONS && strstr(rc_last_error(), "RC_OPTION_MAX_CHANNELS"));
+        rc_options_free(options);
+    }
     rc_options_free(NULL);
     CHECK(rc_options_set(options, RC_OPTION_CATCH_UP, 1) == RC_ERR_HANDLE);
     CHECK(rc_open(options, &none) == RC_ERR_HANDLE);
@@ -443,9 +548,11 @@ int main(int count, char** arguments) {
     a_descriptor_is_readable_while_there_are_events();
     closing_wakes_whoever_waits_for_events();
     a_callback_hears_events_and_may_call_in_and_close();
+    a_callback_that_is_too_slow_is_told_so();
     a_network_of_the_host_carries_it_all();
+    a_channel_that_cannot_be_saved_stays_joined();
     wrong_use_is_an_error();
     what_nim_sds_saved_is_taken_over(arguments[2], arguments[3], arguments[4]);
-    puts("10 scenarios of rc_*");
+    puts("12 scenarios of rc_*");
     return 0;
 }
