@@ -11,6 +11,7 @@
 pub mod abi;
 mod answer;
 mod config;
+mod decimals;
 mod events;
 mod foreign;
 mod handles;

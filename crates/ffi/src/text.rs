@@ -11,7 +11,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use reliable_channel::types::{ChannelId, HistoryEntry, MessageId};
+
+use crate::decimals::{Written, decimals};
+use crate::sync::{Mutex, lock};
 
 /// A text with a zero byte after its end, shared.
 #[derive(Clone, Debug)]
@@ -52,11 +56,16 @@ impl Text {
 }
 
 /// The result of wrapping: the message's bytes as `10,66,48`.
-pub(crate) fn wrapped(message: &[u8]) -> Text {
-    // Most bytes of a filter are 0 or have three digits.
+pub(crate) fn wrapped(message: &Bytes) -> Text {
+    static LAST: Mutex<Option<(Written, Text)>> = Mutex::new(None);
+    let last = lock(&LAST).take();
     let mut out = Vec::with_capacity(message.len() * 4 + 1);
-    decimals(&mut out, message);
-    out.into()
+    let before = last.as_ref().map(|(written, text)| (written, text.as_bytes()));
+    let written = Written::new(&mut out, message, before);
+    let text = Text::from(out);
+    // Of two threads, the next text follows the one that was last.
+    *lock(&LAST) = Some((written, text.clone()));
+    text
 }
 
 /// The result of unwrapping.
@@ -156,68 +165,6 @@ fn string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-/// Each byte as `12,` from the lowest bits up, and above those 32 bits how much of that counts.
-static DECIMALS: [u64; 256] = table();
-
-const fn table() -> [u64; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let [hundreds, tens, ones] = [byte / 100, byte / 10 % 10, byte % 10];
-        let (digits, len) = match byte {
-            0..10 => ([b'0' + ones as u8, b',', 0, 0], 2),
-            10..100 => ([b'0' + tens as u8, b'0' + ones as u8, b',', 0], 3),
-            _ => ([b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8, b','], 4),
-        };
-        table[byte] = u32::from_le_bytes(digits) as u64 | len << 32;
-        byte += 1;
-    }
-    table
-}
-
-/// Bytes written to the side before they are appended.
-const PIECE: usize = 128;
-
-/// `1,2,3`
-fn decimals(out: &mut Vec<u8>, bytes: &[u8]) {
-    for piece in bytes.chunks(PIECE) {
-        if piece.iter().fold(0, |all, byte| all | byte) == 0 {
-            // As most of a filter is in a young channel.
-            out.extend_from_slice(&ZEROS[..2 * piece.len()]);
-            continue;
-        }
-        let mut aside = [0; PIECE * 4 + 8];
-        let mut end = 0;
-        let (pairs, last) = piece.as_chunks::<2>();
-        for &[first, second] in pairs {
-            let (first, second) = (DECIMALS[usize::from(first)], DECIMALS[usize::from(second)]);
-            let len = (first >> 32) as usize;
-            let both = first & 0xffff_ffff | (second & 0xffff_ffff) << (8 * len);
-            aside[end..end + 8].copy_from_slice(&both.to_le_bytes());
-            end += len + (second >> 32) as usize;
-        }
-        for &byte in last {
-            let digits = DECIMALS[usize::from(byte)];
-            aside[end..end + 4].copy_from_slice(&(digits as u32).to_le_bytes());
-            end += (digits >> 32) as usize;
-        }
-        out.extend_from_slice(&aside[..end]);
-    }
-    if !bytes.is_empty() {
-        out.pop();
-    }
-}
-
-static ZEROS: [u8; 2 * PIECE] = {
-    let mut zeros = [b','; 2 * PIECE];
-    let mut at = 0;
-    while at < zeros.len() {
-        zeros[at] = b'0';
-        at += 2;
-    }
-    zeros
-};
-
 #[cfg(test)]
 mod tests {
     use tap::Tap as _;
@@ -230,6 +177,7 @@ mod tests {
 
     #[test]
     fn bytes_are_written_as_decimals() {
+        let wrapped = |bytes: &[u8]| wrapped(&Bytes::copy_from_slice(bytes));
         assert_eq!(shown(&wrapped(&[])), "");
         assert_eq!(shown(&wrapped(&[10, 66, 48])), "10,66,48");
         let all: Vec<u8> = (0..=255).collect();
@@ -290,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_text_ends_with_a_zero_byte_that_does_not_count() {
-        let text = wrapped(&[1]);
+        let text = wrapped(&Bytes::from_static(&[1]));
         assert_eq!((text.as_bytes(), text.0.as_slice()), (&b"1"[..], &b"1\0"[..]));
     }
 }
