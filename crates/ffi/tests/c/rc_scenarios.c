@@ -275,6 +275,8 @@ static void a_callback_that_is_too_slow_is_told_so(void) {
     Slow slow = {1, 0, 0, 0};
     rc_options* options = rc_options_new(rc_str("bob"));
     OK(rc_options_on_event(options, wait_in_the_first, &slow));
+    /* Else he has something to say by himself, which may be among what is given up. */
+    OK(rc_options_set(options, RC_OPTION_CATCH_UP, 0));
     rc_manager *alice = open_in("alice", "lobby", NULL), *bob;
     OK(rc_open(options, &bob));
     rc_options_free(options);
@@ -289,7 +291,7 @@ static void a_callback_that_is_too_slow_is_told_so(void) {
     }
     slow.waits = 0;
     for (int at = 0; at < 6000 && slow.messages + slow.given_up < ALL; at++) usleep(10000);
-    CHECK(slow.messages + slow.given_up == ALL && slow.given_up > 0 && slow.after_the_gap > 60);
+    CHECK(slow.messages + slow.given_up >= ALL && slow.given_up > 0 && slow.given_up < ALL - 60 && slow.after_the_gap > 60);
     free((void*)content.data);
     OK(rc_close(alice));
     OK(rc_close(bob));
