@@ -2043,7 +2043,7 @@ public struct Message: Equatable, Hashable {
      */
     public var number: UInt64
     /**
-     * Together with `number`, where to go on from.
+     * Which opening of the store gave `number`: after a store went back in time it is another one. 0 in a log.
      */
     public var incarnation: UInt64
     /**
@@ -2082,7 +2082,7 @@ public struct Message: Equatable, Hashable {
          * Number of its delivery in the channel, from 1; 0 for one that was not delivered, as an own one.
          */number: UInt64, 
         /**
-         * Together with `number`, where to go on from.
+         * Which opening of the store gave `number`: after a store went back in time it is another one. 0 in a log.
          */incarnation: UInt64, 
         /**
          * It is from before this participant joined: no news.

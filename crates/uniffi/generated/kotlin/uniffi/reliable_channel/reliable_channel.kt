@@ -3726,7 +3726,7 @@ data class Message (
     var `number`: kotlin.ULong
     , 
     /**
-     * Together with `number`, where to go on from.
+     * Which opening of the store gave `number`: after a store went back in time it is another one. 0 in a log.
      */
     var `incarnation`: kotlin.ULong
     , 
