@@ -18,10 +18,13 @@ async fn open_in(name: &str, channel: &str, store: Option<Arc<dyn Store>>) -> Ar
     manager
 }
 
+/// Table and key.
+type Place = (u8, Vec<u8>);
+
 /// A store of the host's: a map.
 #[derive(Default)]
 struct InMemory {
-    values: Mutex<BTreeMap<(u8, Vec<u8>), Vec<u8>>>,
+    values: Mutex<BTreeMap<Place, Vec<u8>>>,
     fails: AtomicBool,
 }
 
@@ -50,7 +53,7 @@ impl Store for InMemory {
     fn load(&self, prefix: Vec<u8>) -> Result<Vec<Value>, StoreError> {
         let values = self.values.lock().unwrap();
         let found = values.iter().filter(|((_, key), _)| key.starts_with(&prefix));
-        let shown = |((table, key), value): (&(u8, Vec<u8>), &Vec<u8>)| Value {
+        let shown = |((table, key), value): (&Place, &Vec<u8>)| Value {
             table: TABLES[usize::from(*table)],
             key: key.clone(),
             value: value.clone(),
