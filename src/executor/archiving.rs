@@ -109,7 +109,11 @@ impl Archiving {
 
     fn keep(&mut self, body: Arc<Body>) {
         let bytes = cost(&body);
-        if self.puts.len() >= MAX_WAITING || self.bytes + bytes > MAX_WAITING_BYTES || self.memory.is_archive_full() {
+        let fits = self.puts.len() < MAX_WAITING
+            && self.bytes + bytes <= MAX_WAITING_BYTES
+            && !self.memory.is_archive_full();
+        // One always waits: what is kept last has the log compared again.
+        if !fits && !self.puts.is_empty() {
             self.dropped = true;
             return;
         }
@@ -162,6 +166,8 @@ impl Archiving {
                 return ended;
             }
         };
+        // That something could be read says nothing of a call that is to be made again.
+        let recovers = !matches!(running, Some(Running::Read(..) | Running::Late)) || !self.has_work();
         match (running, answer) {
             (Some(Running::Put(batch)), ArchiveAnswer::Put) => {
                 self.count(self.bytes.saturating_sub(batch.iter().map(|(_, body)| cost(body)).sum()));
@@ -186,7 +192,7 @@ impl Archiving {
             // The driver answers another call than it was given.
             (running, _) => self.not_made(running, &mut ended),
         }
-        ended.recovered = self.failing.take().is_some();
+        ended.recovered = recovers && self.failing.take().is_some();
         ended
     }
 
@@ -226,14 +232,18 @@ impl Archiving {
         [running, waiting, retry.map(|failing| failing.retry_at)].into_iter().flatten().min()
     }
 
-    /// Whether a call is under way.
-    pub(super) fn is_calling(&self) -> bool {
-        self.running.is_some()
+    /// The call that is under way.
+    pub(super) fn calling(&self) -> Option<&'static str> {
+        self.running.as_ref().map(|running| match running {
+            Running::Put(_) => "put",
+            Running::List => "list",
+            Running::Read(..) | Running::Late => "get",
+        })
     }
 
     /// Whether a channel that closes should wait: something is being kept, or can be.
     pub(super) fn is_keeping(&self) -> bool {
-        self.failing.is_none() && (self.is_calling() || !self.puts.is_empty())
+        self.failing.is_none() && (matches!(self.running, Some(Running::Put(_))) || !self.puts.is_empty())
     }
 
     fn has_work(&self) -> bool {

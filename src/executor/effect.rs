@@ -298,6 +298,9 @@ pub enum Unfinished {
     /// A call to the store did not come back.
     #[error("the store's {0} has not come back yet")]
     Store(&'static str),
+    /// A call to the archive did not come back.
+    #[error("the archive's {0} has not come back yet")]
+    Archive(&'static str),
     /// A callback did not return.
     #[error("a callback has not returned yet")]
     Callback,

@@ -282,7 +282,7 @@ impl Lane {
         if live.is_busy() {
             return false;
         }
-        let (keeping, calling) = (live.is_keeping_in_archive(), live.is_calling_archive());
+        let (keeping, calling) = (live.is_keeping_in_archive(), live.archive_call().is_some());
         let Some(ending) = live.ending.as_mut().filter(|ending| !ending.done) else { return false };
         if ending.kind == End::Remove {
             // What is being kept would outlive what is wiped.

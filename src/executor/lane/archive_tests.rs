@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::effect::{
     Answer, ArchiveAnswer, ArchiveCall, CallId, Caller, Common, Effect, ExecutorError, Generation, Input, Moment,
-    Options, Order,
+    Options, Order, Unfinished,
 };
 use super::Lane;
 use crate::channel::{Config, Input as ChannelInput, Join, TransmitKind};
@@ -140,6 +140,19 @@ impl Driven {
         }
     }
 
+    /// Nine messages, of which the log has the last two, are given to the archive; their rids.
+    fn kept(&mut self) -> Vec<[u8; 32]> {
+        let mut rids = Vec::new();
+        for n in 1..=9 {
+            self.receive(n, 9);
+            if let ArchiveCall::Put(messages) = self.ask() {
+                rids.extend(messages.iter().map(|(rid, _)| rid.0));
+            }
+            self.answer(Ok(ArchiveAnswer::Put));
+        }
+        rids
+    }
+
     /// Messages that the archive takes until nothing more is to be kept.
     fn keep_all(&mut self) -> usize {
         let mut kept = 0;
@@ -200,16 +213,54 @@ fn an_archive_that_fails_is_told_once_and_tried_again_while_all_else_goes_on() {
 }
 
 #[test]
+fn an_archive_that_can_be_read_but_not_written_stays_failed() {
+    let mut driven = Driven::open();
+    let rids = driven.kept();
+    driven.receive(10, 9);
+    driven.answer(Err(()));
+    for rid in rids.into_iter().take(3) {
+        driven.fetch(vec![rid]);
+        driven.answer(Ok(ArchiveAnswer::Got { bodies: Vec::new(), looked: 1 }));
+    }
+    assert_eq!(driven.told, ["failed"]);
+    driven.run_for(1_000);
+    assert_eq!(driven.put()[0], "m10");
+    driven.answer(Ok(ArchiveAnswer::Put));
+    assert_eq!(driven.told, ["failed", "recovered"]);
+}
+
+#[test]
+fn an_archive_that_could_not_be_read_recovers_where_it_can() {
+    let mut driven = Driven::open();
+    let rids = driven.kept();
+    driven.fetch(rids[..3].to_vec());
+    driven.answer(Err(()));
+    driven.fetch(rids[..3].to_vec());
+    driven.answer(Ok(ArchiveAnswer::Got { bodies: Vec::new(), looked: 3 }));
+    assert_eq!(driven.told, ["failed", "recovered"]);
+}
+
+#[test]
+fn one_message_waits_however_little_room_all_channels_have() {
+    let mut driven = Driven::open();
+    driven.common.memory.archive_changes(0, 65 << 20);
+    driven.receive(1, 9);
+    assert_eq!(driven.put(), ["m1"]);
+    // The first of these waits for that one; what had no room is found in the log.
+    (2..=3).for_each(|n| driven.receive(n, 9));
+    let mut kept = BTreeSet::new();
+    while !driven.asked.is_empty() {
+        kept.extend(driven.put());
+        driven.answer(Ok(ArchiveAnswer::Put));
+        driven.run_for(10);
+    }
+    assert_eq!(kept.len(), 3, "{kept:?}");
+}
+
+#[test]
 fn a_question_is_answered_whether_the_archive_fails_or_hangs() {
     let mut driven = Driven::open();
-    let mut rids = Vec::new();
-    for n in 1..=9 {
-        driven.receive(n, 9);
-        if let ArchiveCall::Put(messages) = driven.ask() {
-            rids.extend(messages.iter().map(|(rid, _)| rid.0));
-        }
-        driven.answer(Ok(ArchiveAnswer::Put));
-    }
+    let rids = driven.kept();
     let gone = |driven: &mut Driven| match driven.ends.pop() {
         Some(FrameBody::End { gone, .. }) => gone.len(),
         other => panic!("{other:?}"),
@@ -268,6 +319,34 @@ fn removing_waits_for_what_is_being_kept_and_closing_for_what_can_be() {
     driven.answers.clear();
     driven.order(Order::Close);
     assert_eq!(driven.answers.len(), 1, "nobody waits for one that fails");
+}
+
+#[test]
+fn closing_does_not_wait_for_what_is_read_or_listed() {
+    let mut driven = Driven::open();
+    let rids = driven.kept();
+    driven.fetch(rids[..3].to_vec());
+    assert!(matches!(driven.ask(), ArchiveCall::Get(_)));
+    driven.answers.clear();
+    driven.order(Order::Close);
+    assert_eq!(driven.answers.len(), 1);
+}
+
+#[test]
+fn who_waits_for_an_archive_that_hangs_is_told_so() {
+    for order in [Order::Close, Order::Remove, Order::ShutDown] {
+        let mut driven = Driven::open();
+        driven.receive(1, 9);
+        driven.order(order);
+        driven.answers.clear();
+        driven.hand_in(Input::GiveUp(CallId(driven.calls)));
+        let told = driven.answers.first().map(|answer| answer.as_ref().map(|_| ()));
+        assert!(
+            matches!(told, Some(Err(ExecutorError::Unfinished(Unfinished::Archive("put"))))),
+            "{:?}",
+            driven.answers
+        );
+    }
 }
 
 #[test]

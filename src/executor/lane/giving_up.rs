@@ -70,7 +70,11 @@ impl Lane {
         match &self.phase {
             Phase::Loading(Loading { wiping: false, .. }) => Unfinished::Store("load_channel"),
             Phase::Loading(_) | Phase::Wiping(..) => Unfinished::Store("drop_channel"),
-            Phase::Open(live) => live.is_saving().map_or(Unfinished::Callback, Unfinished::Store),
+            Phase::Open(live) => match (live.is_saving(), live.ends_after_call()) {
+                (Some(call), _) => Unfinished::Store(call),
+                (None, Some(call)) => Unfinished::Archive(call),
+                (None, None) => Unfinished::Callback,
+            },
             Phase::Absent | Phase::Unwiped => Unfinished::Callback,
         }
     }

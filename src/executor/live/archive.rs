@@ -57,8 +57,18 @@ impl Live {
         }
     }
 
-    pub(in crate::executor) fn is_calling_archive(&self) -> bool {
-        self.archiving.as_ref().is_some_and(Archiving::is_calling)
+    /// The call to the archive that is under way.
+    pub(in crate::executor) fn archive_call(&self) -> Option<&'static str> {
+        self.archiving.as_ref().and_then(Archiving::calling)
+    }
+
+    /// The call to the archive that the end of the channel waits for.
+    pub(in crate::executor) fn ends_after_call(&self) -> Option<&'static str> {
+        let waits = match self.ending.as_ref()?.kind {
+            End::Remove => true,
+            End::Close | End::ShutDown => self.is_keeping_in_archive(),
+        };
+        self.archive_call().filter(|_| waits)
     }
 
     /// Whether closing should wait until the archive has what waits for it.

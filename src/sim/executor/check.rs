@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use super::{Running, ids};
 use crate::channel::{Event, Outcome};
 use crate::executor::{
-    Answer, CallId, Effect, Executor, ExecutorError, Generation, Order, Report, Telling, Told, Unfinished,
+    Answer, CallId, Effect, Executor, ExecutorError, Generation, Order, Report, Telling, Told,
 };
 use crate::state::ChannelData;
 use crate::store::{MemoryPersistence, Persistence, PersistenceError};
@@ -296,7 +296,7 @@ impl Watch {
 }
 
 pub(super) fn is_unfinished(result: &Result<Answer, ExecutorError>) -> bool {
-    matches!(result, Err(ExecutorError::Unfinished(Unfinished::Store(_) | Unfinished::Callback)))
+    matches!(result, Err(ExecutorError::Unfinished(_)))
 }
 
 /// What the store has, which must fit together.
