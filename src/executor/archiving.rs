@@ -109,9 +109,8 @@ impl Archiving {
 
     fn keep(&mut self, body: Arc<Body>) {
         let bytes = cost(&body);
-        let fits = self.puts.len() < MAX_WAITING
-            && self.bytes + bytes <= MAX_WAITING_BYTES
-            && !self.memory.is_archive_full();
+        let fits =
+            self.puts.len() < MAX_WAITING && self.bytes + bytes <= MAX_WAITING_BYTES && !self.memory.is_archive_full();
         // One always waits: what is kept last has the log compared again.
         if !fits && !self.puts.is_empty() {
             self.dropped = true;

@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 async fn load(dir: &Path, kind: Kind, only: Option<&str>) -> anyhow::Result<StoreView> {
     let explain = |error: PersistenceError| store::explain(dir, &error);
-    let store = kind.open_read_only(dir).map_err(explain)?;
+    let (store, _) = kind.open(dir, None).map_err(explain)?;
     let mut channels = store.list_channels().await.map_err(explain)?;
     if let Some(only) = only {
         let wanted = ChannelId::from(only);

@@ -1,27 +1,33 @@
 //! `migrate`: moves a store to another engine.
 //!
-//! What: every channel of one store, written to a new one. Why through the trait alone: then it works between any two
-//! engines, and what it moves is what a manager would have loaded. How it moves: a channel is loaded, written as one
-//! commit, loaded back and compared; the old store is opened for reading and stays as it is. The new one is in
+//! What: every channel of one store with its archive, written to a new one. Why through the traits alone: then it works
+//! between any two engines, and what it moves is what a manager would have loaded. How it moves: a channel is loaded,
+//! written as one commit, loaded back and compared, its archive likewise page by page; the old store is opened for reading and stays as it is. The new one is in
 //! `DIR.partial` until it is whole, so that what a crash leaves is not taken for a store.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
-use reliable_channel::state::{ChannelData, Commit, HistoryUpdate};
-use reliable_channel::store::{Durability, Persistence, PersistenceError};
+use reliable_channel::channel::item_of;
+use reliable_channel::reconcile::Item;
+use reliable_channel::state::{Body, ChannelData, Commit, HistoryUpdate};
+use reliable_channel::store::{Durability, PersistenceError};
+use reliable_channel::types::ChannelId;
 use serde::Serialize;
 
 use crate::inspect::Damaged;
 use crate::screen::{Screen, plain};
-use crate::store::{Kind, explain, load};
+use crate::store::{Both, Kind, explain, load};
 
 /// One sync for what is written in this time, and one at the end: nothing is told before that.
 const WINDOW: Duration = Duration::from_secs(1);
+/// Archived messages that are read, written and read back at once.
+const PAGE: usize = 256;
 
 /// Move a store to another engine. The old one is only read; delete it when you have seen the new one work.
 #[derive(Debug, clap::Args)]
@@ -53,6 +59,7 @@ struct Moved {
     channels: usize,
     rows: usize,
     hints: usize,
+    archived: usize,
     left: Vec<Damaged>,
 }
 
@@ -61,16 +68,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("there is no store in {}", args.from.display());
     };
     check_empty(&args.to)?;
-    let from = kind.open_read_only(&args.from).map_err(|error| explain(&args.from, &error))?;
+    let from = kind.open(&args.from, None).map_err(|error| explain(&args.from, &error))?;
     let target = Target::new(&args.to)?;
-    let moved = move_to(&target.partial, &*from, args).or_else(|error| target.give_up(error))?;
+    let moved = move_to(&target.partial, &from, args).or_else(|error| target.give_up(error))?;
     target.complete()?;
     let mut screen = Screen::new();
     if args.json {
         screen.json(&moved)?;
     } else {
-        let Moved { channels, rows, hints, left } = &moved;
-        screen.line(format!("moved {channels} channels, {rows} rows, {hints} hints to {}", args.to.display()));
+        let Moved { channels, rows, hints, archived, left } = &moved;
+        let to = args.to.display();
+        screen.line(format!(
+            "moved {channels} channels, {rows} rows, {hints} hints, {archived} archived messages to {to}"
+        ));
         left.iter().for_each(|left| screen.line(format!("left {left}: {}", plain(&left.error))));
     }
     screen.end()?;
@@ -81,22 +91,27 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The new store is closed when this ends.
-fn move_to(dir: &Path, from: &dyn Persistence, args: &Args) -> anyhow::Result<Moved> {
+fn move_to(dir: &Path, from: &Both, args: &Args) -> anyhow::Result<Moved> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().context("cannot start")?;
     let durability = Durability::Batched { max_delay: WINDOW };
-    let to = args.store.open_with(dir, durability).map_err(|error| explain(dir, &error))?;
-    runtime.block_on(migrate(from, &*to, args))
+    let to = args.store.open(dir, Some(durability)).map_err(|error| explain(dir, &error))?;
+    runtime.block_on(migrate(from, &to, args))
 }
 
-async fn migrate(from: &dyn Persistence, to: &dyn Persistence, args: &Args) -> anyhow::Result<Moved> {
+async fn migrate(from: &Both, to: &Both, args: &Args) -> anyhow::Result<Moved> {
     let of_new = |error: PersistenceError| explain(&args.to, &error);
-    let channels = from.list_channels().await.map_err(|error| explain(&args.from, &error))?;
+    let channels = from.0.list_channels().await.map_err(|error| explain(&args.from, &error))?;
     let bar = ProgressBar::new(channels.len() as u64);
     let mut moved = Moved::default();
     for channel in &channels {
-        let data = match load(from, &args.from, channel).await {
-            Ok(data) => data,
+        let read = async {
+            let data = load(&*from.0, &args.from, channel).await?;
+            anyhow::Ok((data, move_archive(from, to, args, channel).await?))
+        };
+        let (data, archived) = match read.await {
+            Ok(read) => read,
             Err(error) if args.skip_damaged => {
+                to.0.drop_channel(channel).await.map_err(of_new)?;
                 moved.left.push(Damaged::new(channel, &error));
                 bar.inc(1);
                 continue;
@@ -107,16 +122,38 @@ async fn migrate(from: &dyn Persistence, to: &dyn Persistence, args: &Args) -> a
         moved.channels += 1;
         moved.rows += rows.len();
         moved.hints += hints.len();
+        moved.archived += archived;
         let commit = Commit { meta, history: HistoryUpdate { put: rows, delete: vec![] }, hints };
-        to.commit(channel, &commit).await.map_err(of_new)?;
-        if to.load_channel(channel).await.map_err(of_new)? != data {
+        to.0.commit(channel, &commit).await.map_err(of_new)?;
+        if to.0.load_channel(channel).await.map_err(of_new)? != data {
             bail!("channel {channel} is not the same in the new store");
         }
         bar.inc(1);
     }
-    to.flush().await.map_err(of_new)?;
+    to.0.flush().await.map_err(of_new)?;
     bar.finish_and_clear();
     Ok(moved)
+}
+
+/// How many messages a channel's archive has, all of them moved.
+async fn move_archive(from: &Both, to: &Both, args: &Args, channel: &ChannelId) -> anyhow::Result<usize> {
+    let of_new = |error: PersistenceError| explain(&args.to, &error);
+    let (mut moved, mut before) = (0, None);
+    loop {
+        let page = from.1.page(channel, before.as_ref(), PAGE).await.map_err(|error| explain(&args.from, &error))?;
+        let Some(last) = page.last() else { return Ok(moved) };
+        before = Some(last.key.clone());
+        moved += page.len();
+        let items: Vec<Item> = page.iter().map(|body| item_of(channel, body)).collect();
+        let mut bodies: Vec<(_, Arc<Body>)> = items.iter().map(|item| item.rid).zip(page).collect();
+        to.1.put(channel, &bodies).await.map_err(of_new)?;
+        let mut there = to.1.get(channel, &items).await.map_err(of_new)?;
+        there.sort_by(|one, next| one.key.cmp(&next.key));
+        bodies.sort_by(|(_, one), (_, next)| one.key.cmp(&next.key));
+        if !there.iter().eq(bodies.iter().map(|(_, body)| body)) {
+            bail!("channel {channel}: the archive is not the same in the new store");
+        }
+    }
 }
 
 /// Where the new store is to be, and where it is until it is whole.

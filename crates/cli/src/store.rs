@@ -58,21 +58,12 @@ enum Promise {
 impl StoreArgs {
     /// Opens the store in this directory, making it where there is none.
     pub(crate) fn open(self, dir: &Path) -> Result<Arc<dyn Persistence>, PersistenceError> {
-        self.store.open_with(dir, self.durability())
+        self.open_with_archive(dir).map(|(store, _)| store)
     }
 
     /// The same store as a store and as an archive.
     pub(crate) fn open_with_archive(self, dir: &Path) -> Result<Both, PersistenceError> {
-        fn both<S: Persistence + Archive>(store: S) -> Both {
-            let store = Arc::new(store);
-            (store.clone(), store)
-        }
-        let durability = self.durability();
-        Ok(match self.store {
-            Kind::Redb => both(RedbPersistence::open_with(dir, durability)?),
-            Kind::Sled => both(SledPersistence::open_with(dir, durability)?),
-            Kind::Sqlite => both(SqlitePersistence::open_with(dir, durability)?),
-        })
+        self.store.open(dir, Some(self.durability()))
     }
 
     fn durability(self) -> Durability {
@@ -125,15 +116,19 @@ impl Kind {
         }
     }
 
-    pub(crate) fn open_with(
-        self,
-        dir: &Path,
-        durability: Durability,
-    ) -> Result<Arc<dyn Persistence>, PersistenceError> {
-        Ok(match self {
-            Self::Redb => Arc::new(RedbPersistence::open_with(dir, durability)?),
-            Self::Sled => Arc::new(SledPersistence::open_with(dir, durability)?),
-            Self::Sqlite => Arc::new(SqlitePersistence::open_with(dir, durability)?),
+    /// Opens the store in this directory, making it where there is none; without a durability for looking only.
+    pub(crate) fn open(self, dir: &Path, durability: Option<Durability>) -> Result<Both, PersistenceError> {
+        fn both<S: Persistence + Archive>(store: S) -> Both {
+            let store = Arc::new(store);
+            (store.clone(), store)
+        }
+        Ok(match (self, durability) {
+            (Self::Redb, Some(durability)) => both(RedbPersistence::open_with(dir, durability)?),
+            (Self::Redb, None) => both(RedbPersistence::open_read_only(dir)?),
+            (Self::Sled, Some(durability)) => both(SledPersistence::open_with(dir, durability)?),
+            (Self::Sled, None) => both(SledPersistence::open_read_only(dir)?),
+            (Self::Sqlite, Some(durability)) => both(SqlitePersistence::open_with(dir, durability)?),
+            (Self::Sqlite, None) => both(SqlitePersistence::open_read_only(dir)?),
         })
     }
 
@@ -144,15 +139,6 @@ impl Kind {
             Self::Sled => SledPersistence::open_read_only(dir)?.backup(to).await,
             Self::Sqlite => SqlitePersistence::open_read_only(dir)?.backup(to).await,
         }
-    }
-
-    /// Opens the store in this directory for looking only.
-    pub(crate) fn open_read_only(self, dir: &Path) -> Result<Arc<dyn Persistence>, PersistenceError> {
-        Ok(match self {
-            Self::Redb => Arc::new(RedbPersistence::open_read_only(dir)?),
-            Self::Sled => Arc::new(SledPersistence::open_read_only(dir)?),
-            Self::Sqlite => Arc::new(SqlitePersistence::open_read_only(dir)?),
-        })
     }
 }
 

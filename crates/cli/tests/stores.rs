@@ -6,11 +6,13 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use common::{Run, run};
+use reliable_channel::channel::item_of;
 use reliable_channel::state::{Body, ChannelMeta, Commit, HistoryUpdate, LogKey, Logged, Row, RowCounts};
-use reliable_channel::store::{Persistence, RedbPersistence, SqlitePersistence};
-use reliable_channel::types::{Lamport, WallTime};
+use reliable_channel::store::{Archive, Persistence, RedbPersistence, SqlitePersistence};
+use reliable_channel::types::{ChannelId, Lamport, WallTime};
 use serde_json::Value;
 use tap::Tap as _;
 
@@ -40,6 +42,41 @@ fn a_demo_runs_on_every_engine_and_its_store_moves_through_all_of_them() {
         assert_eq!((run.code, run.json()["channels"].as_u64()), (0, Some(1)), "{}", run.stderr);
         assert_eq!(logs(&to), whole, "{engine}");
         from = to;
+    }
+}
+
+#[test]
+fn an_archive_moves_with_its_store() {
+    let temporary = tempfile::tempdir().unwrap();
+    let at = |name: &str| temporary.path().join(name).to_str().unwrap().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    // More than a page; of two channels, one has nothing but its archive.
+    let channels = ["lobby", "kept alone"].map(ChannelId::from);
+    let body = |n: u64| {
+        let key = LogKey { lamport: Lamport(n / 2), id: format!("m{n}").as_str().into() };
+        Arc::new(Body::new(key, "alice".into(), format!("said {n}").into()))
+    };
+    let mut kept: Vec<Arc<Body>> = (0..600).map(body).collect();
+    kept.sort_by(|one, next| next.key.cmp(&one.key));
+    runtime.block_on(async {
+        let store = RedbPersistence::open(at("old")).unwrap();
+        for channel in &channels {
+            let entries: Vec<_> = kept.iter().map(|body| (item_of(channel, body).rid, body.clone())).collect();
+            store.put(channel, &entries).await.unwrap();
+        }
+        store.save_channel_meta(&channels[0], &ChannelMeta::default()).await.unwrap();
+    });
+    let mut from = at("old");
+    for engine in ["sqlite", "sled", "redb"] {
+        let to = at(engine);
+        let run = run(&["migrate", "--from", &from, "--to", &to, "--store", engine, "--json"], b"");
+        assert_eq!((run.code, run.json()["archived"].as_u64()), (0, Some(1_200)), "{}", run.stderr);
+        from = to;
+    }
+    let store = RedbPersistence::open(&from).unwrap();
+    for channel in &channels {
+        let there = runtime.block_on(store.page(channel, None, 1_000)).unwrap();
+        assert_eq!(there, kept, "{channel}");
     }
 }
 

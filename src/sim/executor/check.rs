@@ -7,9 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::{Running, ids};
 use crate::channel::{Event, Outcome};
-use crate::executor::{
-    Answer, CallId, Effect, Executor, ExecutorError, Generation, Order, Report, Telling, Told,
-};
+use crate::executor::{Answer, CallId, Effect, Executor, ExecutorError, Generation, Order, Report, Telling, Told};
 use crate::state::ChannelData;
 use crate::store::{MemoryPersistence, Persistence, PersistenceError};
 use crate::types::{ChannelId, MessageId};

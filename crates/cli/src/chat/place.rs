@@ -58,8 +58,8 @@ impl Place {
 
     /// Opens a directory. The inner error is the store's.
     fn open(dir: &Path, wanted: Option<&str>) -> anyhow::Result<Result<Self, PersistenceError>> {
-        let store = match Kind::Redb.open_with(dir, Durability::Immediate) {
-            Ok(store) => store,
+        let store = match Kind::Redb.open(dir, Some(Durability::Immediate)) {
+            Ok((store, _)) => store,
             Err(error) => return Ok(Err(error)),
         };
         let file = dir.join(NAME);
