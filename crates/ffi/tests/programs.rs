@@ -55,7 +55,8 @@ fn churn_for_some_seconds_takes_no_more_and_more() {
     let (settled, late) = (&taken[2..5], &taken[6..9]);
     let most = |of: &[[u64; 3]], at: usize| of.iter().map(|taken| taken[at]).max().unwrap();
     assert!(most(late, 0) < most(settled, 0) + 16 * 1024, "memory grows: {said}");
-    assert!(most(late, 1) <= most(settled, 1) + 4, "threads grow: {said}");
+    // The callers, a callback in progress for each of 16 managers, and as many for those that have just ended.
+    assert!(most(late, 1) <= 8 + 2 * 16 + 2, "threads grow: {said}");
     assert_eq!(most(late, 2), taken[0][2], "descriptors: {said}");
 }
 
