@@ -190,6 +190,12 @@ impl Subscription {
         Self(Box::pin(stream))
     }
 
+    /// The same, and what is dropped with it: by that a transport learns that somebody reads no more.
+    #[must_use]
+    pub fn holding(self, held: impl Send + 'static) -> Self {
+        Self::new(Holding { _held: Box::new(held), inner: self })
+    }
+
     /// The next item; `None` when the subscription has ended. Nothing is lost when the wait is given up.
     pub async fn next(&mut self) -> Option<Result<Incoming, TransportError>> {
         std::future::poll_fn(|context| self.0.as_mut().poll_next(context)).await
@@ -201,6 +207,19 @@ impl Stream for Subscription {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.as_mut().poll_next(context)
+    }
+}
+
+struct Holding {
+    _held: Box<dyn Send>,
+    inner: Subscription,
+}
+
+impl Stream for Holding {
+    type Item = Result<Incoming, TransportError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.inner).poll_next(context)
     }
 }
 

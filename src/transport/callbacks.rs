@@ -6,13 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::Stream;
 use tokio::sync::watch;
 
 use super::{Hint, Incoming, PeerAddr, Subscribers, Subscription, Topic, Transport, TransportError, lock};
@@ -80,7 +77,7 @@ impl Transport for CallbackTransport {
     async fn subscribe(&self, topic: &Topic) -> Result<Subscription, TransportError> {
         let inner = self.subscribers.subscribe(topic);
         self.topics.begin(topic);
-        Ok(Subscription::new(Reading { inner, topic: topic.clone(), topics: self.topics.clone() }))
+        Ok(inner.holding(Reading { topic: topic.clone(), topics: self.topics.clone() }))
     }
 
     async fn publish(
@@ -134,18 +131,10 @@ impl Topics {
     }
 }
 
+/// Somebody reads a topic.
 struct Reading {
-    inner: Subscription,
     topic: Topic,
     topics: Arc<Topics>,
-}
-
-impl Stream for Reading {
-    type Item = Result<Incoming, TransportError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.inner).poll_next(context)
-    }
 }
 
 impl Drop for Reading {

@@ -65,6 +65,13 @@ impl Subscribers {
         lock(&self.0).get(topic).is_none_or(|queues| queues.iter().all(|queue| queue.has_room()))
     }
 
+    /// Ends the subscriptions to this topic, each after what waits in it.
+    pub fn end_topic(&self, topic: &Topic) {
+        for queue in lock(&self.0).remove(topic).unwrap_or_default() {
+            queue.end();
+        }
+    }
+
     /// Ends every subscription after what waits in it.
     pub fn end(&self) {
         for queue in std::mem::take(&mut *lock(&self.0)).into_values().flatten() {
@@ -157,6 +164,23 @@ mod tests {
         assert!(!subscribers.have_room(&topic), "the other one did not read");
         drop(fast);
         assert!(subscribers.have_room(&topic));
+    }
+
+    #[tokio::test]
+    async fn one_topic_ends_and_others_go_on() {
+        let (subscribers, a, b) = (Subscribers::default(), Topic::from("a"), Topic::from("b"));
+        let (mut ended, mut other) = (subscribers.subscribe(&a), subscribers.subscribe(&b));
+        subscribers.hand_in(&a, &kilobytes(1));
+        subscribers.end_topic(&a);
+        assert_eq!(subscribers.hand_in(&a, &kilobytes(2)), 0);
+        assert_eq!(ended.next().await, Some(Ok(kilobytes(1))));
+        assert_eq!(ended.next().await, None);
+        subscribers.hand_in(&b, &kilobytes(3));
+        assert_eq!(other.next().await, Some(Ok(kilobytes(3))));
+        let again = subscribers.subscribe(&a);
+        drop(ended);
+        assert!(subscribers.is_read(&a), "the reader that had ended takes no other one's place with it");
+        drop(again);
     }
 
     #[tokio::test]
