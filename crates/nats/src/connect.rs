@@ -17,17 +17,14 @@ const CAPACITY: usize = 16_384;
 
 /// A connection, or an attempt that goes on where that was asked for.
 pub(crate) async fn connect(options: &Options, shared: &Arc<Shared>) -> Result<Client, NatsError> {
-    match prepared(options, shared).await?.connect(servers(&options.url)).await {
-        Ok(client) => Ok(client),
-        Err(error) => match explain(options, &error) {
-            NatsError::NoServer { .. } if options.keep_trying => prepared(options, shared)
-                .await?
-                .retry_on_initial_connect()
-                .connect(servers(&options.url))
-                .await
-                .map_err(|error| explain(options, &error)),
-            why => Err(why),
-        },
+    let attempt = async |insists: bool| {
+        let with = prepared(options, shared).await?;
+        let with = if insists { with.retry_on_initial_connect() } else { with };
+        with.connect(servers(&options.url)).await.map_err(|error| explain(options, &error))
+    };
+    match attempt(false).await {
+        Err(NatsError::NoServer { .. }) if options.keep_trying => attempt(true).await,
+        outcome => outcome,
     }
 }
 

@@ -55,7 +55,8 @@ pub(crate) async fn look(client: &Client, shared: &Shared) {
     }
     shared.measure(client);
     let Some(history) = &shared.history else { return };
-    match stream::find(&jetstream::new(client.clone()), history, &shared.names.topics()).await {
+    let wanted = stream::config(history, &shared.names.topics());
+    match stream::find(&jetstream::new(client.clone()), &wanted).await {
         Ok(found) => shared.found(found),
         Err(why) => shared.failing(why),
     }

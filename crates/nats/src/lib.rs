@@ -23,8 +23,11 @@
 
 mod answers;
 mod connect;
+mod fill;
 mod keeper;
+mod missed;
 mod options;
+mod refusals;
 mod replay;
 mod shared;
 mod status;
@@ -32,7 +35,6 @@ mod stream;
 mod subject;
 mod topics;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -43,16 +45,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use reliable_channel::transport::{Hint, Incoming, PeerAddr, Subscription, Topic, Transport, TransportError};
+use reliable_channel::transport::{Hint, PeerAddr, Subscription, Topic, Transport, TransportError};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 pub use options::{Credentials, History, NatsError, Options, Tls};
 pub use replay::Replay;
 pub use status::{ConnectionStatus, HistoryStatus, Status};
 
 use answers::{Answer, UNAWAITED};
-use replay::Reading;
+use fill::Filler;
+use refusals::Act;
 use shared::Shared;
 use subject::{Names, under};
 use topics::Topics;
@@ -61,8 +64,6 @@ use topics::Topics;
 const RECONNECTING: Duration = Duration::from_secs(2);
 /// How long a subscription waits for the server to know of it.
 const ROUND_TRIP: Duration = Duration::from_secs(1);
-/// How long a replay waits for readers that are half full.
-const FULL: Duration = Duration::from_millis(10);
 /// How long the first look for the stream may take.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
@@ -75,15 +76,15 @@ pub struct Nats(Arc<Member>);
 #[derive(Debug)]
 struct Member {
     client: Client,
+    prefix: String,
     shared: Arc<Shared>,
     topics: Arc<Topics>,
     /// Whether the server says that nobody is there: then it has taken what was sent before.
     tells_nobody: AtomicBool,
     tasks: [AbortHandle; 2],
-    /// One consumer at a time.
-    reading: tokio::sync::Mutex<()>,
-    /// Topics that were subscribed to, and how often the connection had been lost then.
-    known: Mutex<BTreeMap<Topic, u64>>,
+    filler: Arc<Filler>,
+    /// Topics that are read from the stream for new subscriptions.
+    fills: Mutex<JoinSet<()>>,
 }
 
 impl Nats {
@@ -115,15 +116,17 @@ impl Nats {
             tokio::spawn(keeper::keep(client.clone(), shared.clone())).abort_handle(),
         ];
         let topics = Arc::new(Topics::new(shared.clone()));
+        let filler = Arc::new(Filler::new(client.clone(), shared.clone()));
         let mut status = shared.status.subscribe();
         let nats = Self(Arc::new(Member {
             client,
+            prefix: options.prefix,
             shared,
             topics,
             tells_nobody: AtomicBool::new(true),
             tasks,
-            reading: tokio::sync::Mutex::default(),
-            known: Mutex::default(),
+            filler,
+            fills: Mutex::default(),
         }));
         let is_known = |status: &Status| {
             status.history != HistoryStatus::Unknown || matches!(status.connection, ConnectionStatus::Down(_))
@@ -146,7 +149,15 @@ impl Nats {
     /// # Errors
     /// [`TransportError::Unsupported`] without history, [`TransportError::Unavailable`] when the stream does not answer.
     pub async fn replay(&self, topic: &Topic, from: Replay) -> Result<u64, TransportError> {
-        self.0.replay(topic, from).await
+        self.0.filler.replay(topic, from).await.map(|handed| handed.messages)
+    }
+
+    fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    fn prefix(&self) -> &str {
+        &self.0.prefix
     }
 
     async fn connected(&self) -> Result<(), TransportError> {
@@ -200,54 +211,14 @@ impl Nats {
 }
 
 impl Member {
-    async fn replay(&self, topic: &Topic, from: Replay) -> Result<u64, TransportError> {
-        let history = self.shared.history.as_ref().ok_or(TransportError::Unsupported)?;
-        let _alone = self.reading.lock().await;
-        let (subject, token) = (self.shared.names.topic(topic), under(topic));
-        let context = jetstream::new(self.client.clone());
-        let mut reading =
-            Reading::begin(context, &history.stream, &subject, from).await.map_err(TransportError::Unavailable)?;
-        let mut count = 0;
-        let outcome = loop {
-            match reading.next().await {
-                Err(why) => break Err(TransportError::Unavailable(why)),
-                Ok([]) => break Ok(count),
-                Ok(batch) => {
-                    for bytes in batch {
-                        self.shared.subscribers.hand_in(&token, &Incoming::new(bytes.clone()));
-                    }
-                    count += batch.len() as u64;
-                }
-            }
-            while !self.shared.subscribers.have_room(&token) {
-                tokio::time::sleep(FULL).await;
-            }
-            if !self.shared.subscribers.is_read(&token) {
-                break Ok(count);
-            }
-        };
-        reading.end().await;
-        outcome
-    }
-
-    /// Reads what a new subscription lacks, in a task of its own.
-    fn fill(self: &Arc<Self>, topic: &Topic) {
-        let Some(history) = &self.shared.history else { return };
-        let (losses, lost_at) = self.shared.subscribed();
-        let before = self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(under(topic), losses);
-        let from = match before {
-            Some(before) if before < losses => Replay::After(lost_at),
-            _ => Replay::Newest(history.newest),
-        };
-        if from == Replay::Newest(0) || !self.shared.keeps() {
-            return;
-        }
-        let (member, topic) = (Arc::downgrade(self), topic.clone());
-        tokio::spawn(async move {
-            let Some(member) = member.upgrade() else { return };
-            // What cannot be read is repaired by other members.
-            let _ = member.replay(&topic, from).await;
-        });
+    /// Reads what a new subscription lacks, in a task of its own, which ends with this member.
+    fn fill(&self, topic: &Topic) {
+        let Some(history) = self.shared.history.clone() else { return };
+        let (filler, topic) = (self.filler.clone(), topic.clone());
+        let filling = self.shared.missed.begin(&under(&topic));
+        let mut fills = self.fills.lock().unwrap_or_else(PoisonError::into_inner);
+        while fills.try_join_next().is_some() {}
+        fills.spawn(async move { filler.fill(&topic, &history, filling).await });
     }
 }
 
@@ -264,19 +235,19 @@ impl Transport for Nats {
         self.connected().await?;
         let Member { client, shared, topics, .. } = &*self.0;
         let subject = shared.names.topic(topic);
+        // What was said of it before counts no more.
+        shared.refusals.take(&subject);
         let subscriber =
             client.subscribe(subject.clone()).await.map_err(|error| TransportError::Unavailable(error.to_string()))?;
         let subscription = topics.begin(&under(topic), subscriber);
         self.round_trip().await?;
-        match &shared.status.borrow().refused {
-            Some(why) if why.contains("ubscription") && why.contains(&subject) => {
-                Err(TransportError::Refused(format!("{why}; let this user subscribe to {}", shared.names.topics())))
-            }
-            _ => {
-                self.0.fill(topic);
-                Ok(subscription)
-            }
+        if let Some(why) = shared.refusals.take(&subject) {
+            let topics = shared.names.topics();
+            return Err(TransportError::Refused(format!("{why}; let this user subscribe to {topics}")));
         }
+        shared.done(Act::Subscribe, &subject);
+        self.0.fill(topic);
+        Ok(subscription)
     }
 
     async fn publish(
@@ -303,9 +274,12 @@ impl Transport for Nats {
             return Ok(None);
         };
         let mut waiting = shared.answers.begin();
-        self.send(subject, waiting.number, bytes).await?;
+        self.send(subject.clone(), waiting.number, bytes).await?;
         match tokio::time::timeout(history.patience, waiting.answer()).await {
-            Ok(Some(Answer::Kept(sequence))) => Ok(Some(hint(sequence))),
+            Ok(Some(Answer::Kept(sequence))) => {
+                shared.done(Act::Publish, &subject);
+                Ok(Some(hint(sequence)))
+            }
             Ok(Some(Answer::Refused { .. })) => Ok(None),
             Ok(Some(Answer::Nobody)) => {
                 shared.failing("the stream is gone; it is made again".to_owned());

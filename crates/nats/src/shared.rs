@@ -12,7 +12,9 @@ use reliable_channel::transport::{Incoming, Subscribers, Topic};
 use tokio::sync::{Notify, watch};
 
 use crate::answers::{Answer, Answers};
+use crate::missed::Missed;
 use crate::options::History;
+use crate::refusals::{Act, Refusals, is_about};
 use crate::status::{ConnectionStatus, HistoryStatus, Status};
 use crate::stream::{self, Found};
 use crate::subject::{Names, Personal};
@@ -38,12 +40,8 @@ pub(crate) struct Shared {
     found: Mutex<Option<Found>>,
     /// The newest sequence of the stream that is known.
     position: AtomicU64,
-    /// What it was when the connection was lost, with all that was read.
-    lost_at: AtomicU64,
-    /// How often it was lost.
-    losses: AtomicU64,
-    /// Something was subscribed to since.
-    is_read_again: AtomicBool,
+    pub(crate) missed: Missed,
+    pub(crate) refusals: Refusals,
     foreign: AtomicU64,
     max_message: usize,
 }
@@ -66,9 +64,8 @@ impl Shared {
             refuses: AtomicBool::new(false),
             found: Mutex::new(None),
             position: AtomicU64::new(0),
-            lost_at: AtomicU64::new(0),
-            losses: AtomicU64::new(0),
-            is_read_again: AtomicBool::new(false),
+            missed: Missed::default(),
+            refusals: Refusals::default(),
             foreign: AtomicU64::new(0),
             max_message,
         }
@@ -78,15 +75,15 @@ impl Shared {
     pub(crate) fn on(&self, event: Event) {
         match event {
             Event::Connected => {
-                self.connection(ConnectionStatus::Up);
+                self.refusals.clear();
+                self.status.send_modify(|status| {
+                    status.connection = ConnectionStatus::Up;
+                    status.refused = None;
+                });
                 self.anew.notify_one();
             }
             Event::Disconnected | Event::Closed => {
-                self.losses.fetch_add(1, Ordering::Relaxed);
-                // What was missed before and not read yet is missed still.
-                if self.is_read_again.swap(false, Ordering::Relaxed) {
-                    self.lost_at.store(self.position.load(Ordering::Relaxed), Ordering::Relaxed);
-                }
+                self.missed.lost(self.position.load(Ordering::Relaxed));
                 self.connection(ConnectionStatus::Down(format!("the connection to {} is lost", self.url)));
                 self.answers.forget();
                 self.subscribers.end();
@@ -101,9 +98,26 @@ impl Shared {
                     _ => false,
                 });
             }
-            Event::ServerError(error) => self.status.send_modify(|status| status.refused = Some(error.to_string())),
+            Event::ServerError(error) => self.refused(&error.to_string()),
             Event::SlowConsumer(_) => self.status.send_modify(|status| status.overflows += 1),
             Event::LameDuckMode | Event::Draining => {}
+        }
+    }
+
+    /// Takes in what the server says that it does not do.
+    fn refused(&self, why: &str) {
+        self.status.send_modify(|status| status.refused = Some(why.to_owned()));
+        // Whoever reads there hears nothing any more, and is told when it asks again.
+        if let Some(token) = self.refusals.hear(why).and_then(|subject| self.names.token(subject)) {
+            self.subscribers.end_topic(&token);
+        }
+    }
+
+    /// The server has done this just now.
+    pub(crate) fn done(&self, act: Act, subject: &str) {
+        let is_over = |status: &Status| status.refused.as_deref().is_some_and(|why| is_about(why, act, subject));
+        if is_over(&self.status.borrow()) {
+            self.status.send_modify(|status| status.refused = None);
         }
     }
 
@@ -159,13 +173,15 @@ impl Shared {
             Answer::Kept(sequence) => {
                 self.position.fetch_max(*sequence, Ordering::Relaxed);
                 self.has_answered.store(true, Ordering::Relaxed);
-                self.refuses.store(false, Ordering::Relaxed);
-                self.kept();
+                // What a stream is that keeps all the time is known.
+                if self.refuses.swap(false, Ordering::Relaxed) || !self.keeps() {
+                    self.kept();
+                }
             }
             Answer::Refused { code, why } => {
                 self.refuses.store(true, Ordering::Relaxed);
                 if let Some(history) = &self.history {
-                    self.failing(stream::advice(ErrorCode(*code), why, history));
+                    self.failing(stream::advice(ErrorCode(*code), why, &history.stream, history.replicas));
                 }
             }
             Answer::Nobody => {}
@@ -180,12 +196,6 @@ impl Shared {
         if !self.refuses.load(Ordering::Relaxed) {
             self.kept();
         }
-    }
-
-    /// Something is subscribed to. Gives how often the connection was lost before, and the newest sequence then.
-    pub(crate) fn subscribed(&self) -> (u64, u64) {
-        self.is_read_again.store(true, Ordering::Relaxed);
-        (self.losses.load(Ordering::Relaxed), self.lost_at.load(Ordering::Relaxed))
     }
 
     /// Whether single messages are read from any server that has them; `None` while no stream was found.
@@ -213,6 +223,6 @@ impl Shared {
 
     /// Whether the stream gives what is sent a place.
     pub(crate) fn keeps(&self) -> bool {
-        matches!(self.status.borrow().history, HistoryStatus::Kept { .. })
+        self.status.borrow().keeps()
     }
 }

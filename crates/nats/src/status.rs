@@ -10,13 +10,21 @@ pub struct Status {
     pub connection: ConnectionStatus,
     /// The stream.
     pub history: HistoryStatus,
-    /// What the server refused last, as a subject that this user may not use.
+    /// What the server refused last, as a subject that this user may not use. Over when there is a new connection, or when
+    /// the same was asked for again and not refused.
     pub refused: Option<String>,
     /// Messages on topics of ours that no member sent. They were handed on, and harm nobody: what is none of a channel's
     /// is dropped there. Told again whenever there are twice as many.
     pub foreign: u64,
     /// How often messages were dropped because this process did not read them fast enough.
     pub overflows: u64,
+}
+
+impl Status {
+    /// Whether the stream keeps what is said.
+    pub(crate) fn keeps(&self) -> bool {
+        matches!(self.history, HistoryStatus::Kept { .. })
+    }
 }
 
 impl Default for Status {

@@ -22,19 +22,23 @@ pub(crate) struct Found {
     pub(crate) differs: Option<String>,
     /// The sequence of its newest message.
     pub(crate) last: u64,
+    /// When it was made, in nanoseconds since 1970.
+    pub(crate) made: i128,
 }
 
-/// Finds the stream that keeps these subjects, or makes it. The error says what to do.
-pub(crate) async fn find(context: &Context, wanted: &History, subjects: &str) -> Result<Found, String> {
-    match context.get_stream(&wanted.stream).await {
-        Ok(stream) => look_at(stream.cached_info(), wanted, subjects),
+/// Finds the stream of this name, or makes it. The error says what to do.
+pub(crate) async fn find(context: &Context, wanted: &Config) -> Result<Found, String> {
+    match context.get_stream(&wanted.name).await {
+        Ok(stream) => look_at(stream.cached_info(), wanted),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                make(context, wanted, subjects).await
+                make(context, wanted).await
             }
-            GetStreamErrorKind::JetStream(error) => Err(advice(error.error_code(), &error.to_string(), wanted)),
+            GetStreamErrorKind::JetStream(error) => {
+                Err(advice(error.error_code(), &error.to_string(), &wanted.name, wanted.num_replicas))
+            }
             GetStreamErrorKind::Request => Err(NO_JETSTREAM.to_owned()),
-            _ => Err(format!("{:?} cannot be the name of a stream", wanted.stream)),
+            _ => Err(format!("{:?} cannot be the name of a stream", wanted.name)),
         },
     }
 }
@@ -42,17 +46,19 @@ pub(crate) async fn find(context: &Context, wanted: &History, subjects: &str) ->
 const NO_JETSTREAM: &str =
     "no JetStream answers; start the server with `-js`, let this user use `$JS.API.>`, or ask for no history";
 
-async fn make(context: &Context, wanted: &History, subjects: &str) -> Result<Found, String> {
-    let config = config(wanted, subjects);
-    match context.create_stream(config).await {
-        Ok(_) => Ok(Found { is_direct: true, differs: None, last: 0 }),
+async fn make(context: &Context, wanted: &Config) -> Result<Found, String> {
+    match context.create_stream(wanted.clone()).await {
+        // Another member may have been faster, with the same limits.
+        Ok(stream) => look_at(stream.cached_info(), wanted),
         Err(error) => match error.kind() {
             // Another member was faster, with other limits.
             CreateStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NAME_EXIST => {
-                let stream = context.get_stream(&wanted.stream).await.map_err(|error| error.to_string())?;
-                look_at(stream.cached_info(), wanted, subjects)
+                let stream = context.get_stream(&wanted.name).await.map_err(|error| error.to_string())?;
+                look_at(stream.cached_info(), wanted)
             }
-            CreateStreamErrorKind::JetStream(error) => Err(advice(error.error_code(), &error.to_string(), wanted)),
+            CreateStreamErrorKind::JetStream(error) => {
+                Err(advice(error.error_code(), &error.to_string(), &wanted.name, wanted.num_replicas))
+            }
             CreateStreamErrorKind::JetStreamUnavailable | CreateStreamErrorKind::TimedOut => {
                 Err(NO_JETSTREAM.to_owned())
             }
@@ -61,7 +67,8 @@ async fn make(context: &Context, wanted: &History, subjects: &str) -> Result<Fou
     }
 }
 
-fn config(wanted: &History, subjects: &str) -> Config {
+/// The stream that keeps what is said under these subjects.
+pub(crate) fn config(wanted: &History, subjects: &str) -> Config {
     let or_any = |limit: Option<u64>| limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
     Config {
         name: wanted.stream.clone(),
@@ -77,22 +84,24 @@ fn config(wanted: &History, subjects: &str) -> Config {
     }
 }
 
-fn look_at(info: &Info, wanted: &History, subjects: &str) -> Result<Found, String> {
-    let differs = compare(&info.config, wanted, subjects)?;
-    Ok(Found { is_direct: info.config.allow_direct, differs, last: info.state.last_sequence })
+fn look_at(info: &Info, wanted: &Config) -> Result<Found, String> {
+    let differs = compare(&info.config, wanted)?;
+    let made = info.created.unix_timestamp_nanos();
+    Ok(Found { is_direct: info.config.allow_direct, differs, last: info.state.last_sequence, made })
 }
 
 /// How the limits of a stream differ from those asked for. The error says why it is of no use.
-fn compare(found: &Config, wanted: &History, subjects: &str) -> Result<Option<String>, String> {
-    if !found.subjects.iter().any(|pattern| covers(pattern, subjects)) {
-        let has = found.subjects.join(", ");
-        let name = &wanted.stream;
-        return Err(format!("the stream {name} keeps {has}; add {subjects} to it, or name another stream"));
+fn compare(found: &Config, asked: &Config) -> Result<Option<String>, String> {
+    let name = &asked.name;
+    for subjects in &asked.subjects {
+        if !found.subjects.iter().any(|pattern| covers(pattern, subjects)) {
+            let has = found.subjects.join(", ");
+            return Err(format!("the stream {name} keeps {has}; add {subjects} to it, or name another stream"));
+        }
     }
     if found.no_ack {
-        return Err(format!("the stream {} does not acknowledge; make it without `no_ack`", wanted.stream));
+        return Err(format!("the stream {name} does not acknowledge; make it without `no_ack`"));
     }
-    let asked = config(wanted, subjects);
     let mut differs = Vec::new();
     let mut limit = |what: &str, has: i64, asked: i64| {
         let named = |number: i64| if number <= 0 { "any number".to_owned() } else { number.to_string() };
@@ -110,8 +119,7 @@ fn compare(found: &Config, wanted: &History, subjects: &str) -> Result<Option<St
 }
 
 /// What to do about an error of JetStream's.
-pub(crate) fn advice(code: ErrorCode, why: &str, wanted: &History) -> String {
-    let History { stream, replicas, .. } = wanted;
+pub(crate) fn advice(code: ErrorCode, why: &str, stream: &str, replicas: usize) -> String {
     match code {
         ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => NO_JETSTREAM.to_owned(),
         ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => {
@@ -155,11 +163,11 @@ mod tests {
     fn a_stream_with_other_limits_is_used_and_says_how_they_differ() {
         let wanted = History { max_messages: Some(10), ..History::default() };
         let same = config(&wanted, "rc.1.*");
-        assert_eq!(compare(&same, &wanted, "rc.1.*"), Ok(None));
+        assert_eq!(compare(&same, &same), Ok(None));
         let other = Config { max_messages: 5, max_bytes: -1, ..same.clone() };
         let differs = "bytes: any number and not 1073741824, messages: 5 and not 10".to_owned();
-        assert_eq!(compare(&other, &wanted, "rc.1.*"), Ok(Some(differs)));
-        let elsewhere = Config { subjects: vec!["orders.>".into()], ..same };
-        assert!(compare(&elsewhere, &wanted, "rc.1.*").unwrap_err().contains("add rc.1.* to it"));
+        assert_eq!(compare(&other, &same), Ok(Some(differs)));
+        let elsewhere = Config { subjects: vec!["orders.>".into()], ..same.clone() };
+        assert!(compare(&elsewhere, &same).unwrap_err().contains("add rc.1.* to it"));
     }
 }

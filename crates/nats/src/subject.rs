@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 /// What a topic's token begins with that is not the topic itself. Base32 has neither of them.
 const EMPTY: &str = "0";
-const HASHED: char = '1';
+pub(crate) const HASHED: char = '1';
 /// What the last token of a subject for answers begins with.
 const ANSWER: char = '9';
 /// The token before a participant's name.
@@ -54,6 +54,12 @@ impl Names {
     /// Where all who subscribed to this topic hear.
     pub(crate) fn topic(&self, topic: &Topic) -> String {
         format!("{}.{}", self.root, token(topic))
+    }
+
+    /// The topic of this subject as readers are found by; `None` for one that is no topic's.
+    pub(crate) fn token(&self, subject: &str) -> Option<Topic> {
+        let token = subject.strip_prefix(&self.root)?.strip_prefix('.')?;
+        (!token.contains('.')).then(|| Topic::new(token.as_bytes().to_vec()))
     }
 
     /// All subjects of topics, and nothing else: what a stream keeps.
@@ -118,7 +124,12 @@ pub(crate) fn covers(pattern: &str, subject: &str) -> bool {
 }
 
 fn token(topic: &Topic) -> String {
-    match topic.as_bytes() {
+    token_of(topic.as_bytes())
+}
+
+/// A token for any bytes.
+pub(crate) fn token_of(bytes: &[u8]) -> String {
+    match bytes {
         [] => EMPTY.to_owned(),
         bytes if bytes.len() <= MAX_PLAIN => base32(bytes),
         bytes => format!("{HASHED}{}", base32(&Sha256::digest(bytes))),
@@ -133,7 +144,7 @@ fn is_name(name: &str) -> bool {
     name.len() == NAME_BYTES * 8 / 5 && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
 }
 
-fn base32(bytes: &[u8]) -> String {
+pub(crate) fn base32(bytes: &[u8]) -> String {
     BASE32_NOPAD.encode(bytes).to_ascii_lowercase()
 }
 
@@ -150,6 +161,8 @@ mod tests {
         let (names, lobby) = (names(), Topic::from("lobby"));
         assert_eq!(names.topic(&lobby), "rc.1.nrxweytz");
         assert_eq!(names.topic(&Topic::from("")), "rc.1.0");
+        assert_eq!(names.token("rc.1.nrxweytz"), Some(under(&lobby)));
+        assert_eq!((names.token("rc.1.p.a.b"), names.token("rc.11.a")), (None, None));
         assert_eq!(names.topics(), "rc.1.*");
         assert_eq!(names.personal(), "rc.1.p.aaaaaaaaaaaaaaaa.*");
         assert_eq!(names.answer(7), "rc.1.p.aaaaaaaaaaaaaaaa.97");

@@ -4,13 +4,11 @@
 //! count messages and not bytes. How it moves: [`begin`](Topics::begin) with the first reader, and it ends with the last.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
 use async_nats::Subscriber;
-use futures_util::{Stream, StreamExt as _};
-use reliable_channel::transport::{Incoming, Subscription, Topic, TransportError};
+use futures_util::StreamExt as _;
+use reliable_channel::transport::{Subscription, Topic};
 use tokio::task::AbortHandle;
 
 use crate::shared::Shared;
@@ -44,7 +42,7 @@ impl Topics {
             }
         }
         drop(read);
-        Subscription::new(Reading { inner, topic: topic.clone(), topics: self.clone() })
+        inner.holding(Reading { topic: topic.clone(), topics: self.clone() })
     }
 
     /// Ends all of them.
@@ -60,6 +58,7 @@ impl Topics {
         if one.readers == 0 {
             one.task.abort();
             read.remove(topic);
+            self.shared.missed.left(topic);
         }
     }
 
@@ -75,18 +74,10 @@ async fn forward(shared: Arc<Shared>, topic: Topic, mut subscriber: Subscriber) 
     }
 }
 
+/// Somebody reads a topic.
 struct Reading {
-    inner: Subscription,
     topic: Topic,
     topics: Arc<Topics>,
-}
-
-impl Stream for Reading {
-    type Item = Result<Incoming, TransportError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.inner).poll_next(context)
-    }
 }
 
 impl Drop for Reading {

@@ -84,6 +84,43 @@ async fn a_user_who_may_not_subscribe_is_told_so_for_good() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_over_once_it_is_allowed_and_a_withdrawn_right_ends_the_subscription() {
+    for generation in BOTH {
+        let program = program_or_skip!(generation);
+        let users = |subscribe: &str| {
+            let user =
+                format!("{{ user: a, password: b, permissions {{ subscribe: [{subscribe}], publish: \">\" }} }}");
+            format!("authorization {{ users: [{user}] }}\n")
+        };
+        let (all, some) = (users("\"rc.1.>\", \"_INBOX.>\""), users("\"rc.1.p.>\", \"_INBOX.>\", \"rc.1.nrxweytz\""));
+        let server = Server::with(&program, &all);
+        let credentials = Credentials::User { name: "a".into(), password: "b".into() };
+        let nats = Nats::connect(Options { credentials, ..server.options() }).await.unwrap();
+        // Of these two subjects one begins like the other.
+        let (lobby, longer) = (Topic::from("lobby"), Topic::from("lobby of the hotel"));
+        let (_kept, mut withdrawn) = (nats.subscribe(&lobby).await.unwrap(), nats.subscribe(&longer).await.unwrap());
+        server.configure(&some);
+        server.reload();
+        let ended = tokio::time::timeout(Duration::from_secs(10), withdrawn.next()).await;
+        assert_eq!(ended.unwrap(), None, "{generation:?}");
+        until(&nats, "connected", |status| status.connection == ConnectionStatus::Up).await;
+        let error = nats.subscribe(&longer).await.unwrap_err();
+        assert!(matches!(error, TransportError::Refused(_)), "{error}");
+        drop(nats.subscribe(&lobby).await.unwrap());
+        server.configure(&all);
+        server.reload();
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while nats.subscribe(&longer).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await
+        .unwrap();
+        until(&nats, "not refused", |status| status.refused.is_none()).await;
+    }
+}
+
+#[tokio::test]
 async fn without_jetstream_messages_go_and_the_status_says_how_to_have_it() {
     for generation in BOTH {
         let program = program_or_skip!(generation);

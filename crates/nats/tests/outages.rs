@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use reliable_channel::reliable::ChannelEvent;
 use reliable_channel::store::MemoryPersistence;
-use reliable_channel::transport::Topic;
+use reliable_channel::transport::{Topic, Transport as _};
 use reliable_channel_nats::{ConnectionStatus, History, HistoryStatus, Nats, Options, Replay};
 
 use common::group::{CHANNEL, Member, agree, config};
@@ -199,6 +199,64 @@ async fn away(server: &Server, count: usize) {
     println!("{count} lines: the first after {:?}, all after {:?}", first.unwrap(), start.elapsed());
     assert!(log[1..].iter().enumerate().all(|(number, line)| *line == format!("line {number}")));
     assert!(replay.await.unwrap().unwrap() as usize >= count);
+}
+
+/// A connection that is lost before all topics are subscribed to again loses nothing of those that were not.
+#[tokio::test]
+async fn a_topic_that_is_subscribed_to_late_lacks_nothing_after_two_losses() {
+    let mut server = Server::start(&program_or_skip!(Generation::Newer));
+    let history = Some(History { newest: 0, ..History::default() });
+    let options = Options { history, ..server.options() };
+    let bob = Nats::connect(options.clone()).await.unwrap();
+    let (prompt, late) = (Topic::from("prompt"), Topic::from("late"));
+    let (mut heard, mut prompt_heard) = (bob.subscribe(&late).await.unwrap(), bob.subscribe(&prompt).await.unwrap());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for text in ["first", "second"] {
+        server.kill();
+        while !matches!(bob.status().borrow().connection, ConnectionStatus::Down(_)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server.up();
+        let alice = Nats::connect(options.clone()).await.unwrap();
+        alice.publish(&late, None, text.into()).await.unwrap().unwrap();
+        // As a member does that says something: it learns how far the stream has come.
+        while !matches!(bob.publish(&Topic::from("other"), None, "x".into()).await, Ok(Some(_))) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        prompt_heard = bob.subscribe(&prompt).await.unwrap();
+    }
+    drop(prompt_heard);
+    assert_eq!(heard.next().await, None);
+    heard = bob.subscribe(&late).await.unwrap();
+    for text in ["first", "second"] {
+        let next = tokio::time::timeout(Duration::from_secs(10), heard.next()).await;
+        assert_eq!(next.unwrap().unwrap().unwrap().bytes, text);
+    }
+}
+
+/// Who leaves is not kept by what it reads, and what is read from the stream waits for who reads it here.
+#[tokio::test]
+async fn a_member_that_is_dropped_while_it_reads_from_the_stream_is_gone() {
+    for generation in BOTH {
+        let server = Server::start(&program_or_skip!(generation));
+        let (topic, count, bytes) = (Topic::from("a"), 400, 100_000);
+        let alice = Nats::connect(server.options()).await.unwrap();
+        for _ in 0..count {
+            alice.publish(&topic, None, vec![7; bytes].into()).await.unwrap().unwrap();
+        }
+        let history = Some(History { newest: count, ..History::default() });
+        let bob = Nats::connect(Options { history, ..server.options() }).await.unwrap();
+        let mut heard = bob.subscribe(&topic).await.unwrap();
+        assert!(heard.next().await.unwrap().is_ok());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(bob);
+        let mut read = 1;
+        while let Some(item) = tokio::time::timeout(Duration::from_secs(10), heard.next()).await.unwrap() {
+            item.unwrap();
+            read += 1;
+        }
+        assert!(read < 100, "{read} of {count} although it was dropped");
+    }
 }
 
 /// So many lines of two who then leave.
