@@ -22,6 +22,8 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+mod archive;
+mod archived;
 mod connect;
 mod fill;
 mod keeper;
@@ -49,6 +51,7 @@ use reliable_channel::transport::{Hint, PeerAddr, Subscription, Topic, Transport
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+pub use archive::{ArchiveOptions, NatsArchive};
 pub use options::{Credentials, History, NatsError, Options, Tls};
 pub use replay::Replay;
 pub use status::{ConnectionStatus, HistoryStatus, Status};
