@@ -1,4 +1,4 @@
-//! How much nodes take over NATS, beside plain messages of core NATS and publishing to JetStream, in one run:
+//! How much nodes take over NATS, beside plain messages of core NATS and beside JetStream, in one run:
 //! `cargo run --release -p reliable-channel-nats --example load -- nats://127.0.0.1:4222 1000 5 20`, which is the server, channels,
 //! members, and messages of each member in each channel. The server's stream must be new.
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
+use async_nats::jetstream::consumer::pull::Config as Consumer;
 use async_nats::jetstream::stream::Config as StreamConfig;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -37,9 +38,22 @@ async fn main() -> Outcome<()> {
     let [channels, members, each]: [usize; 3] = numbers;
     let count = channels * members * each;
     let core = measured("core NATS, heard by all others", count, core(url, channels, members, each)).await?;
-    let kept = measured("JetStream, acknowledged", count, kept(url, channels, members, each)).await?;
+    let alone = |window| Kept { window, is_read: false };
+    let stream = |channels, each, how| kept(url, channels, members, each, how);
+    let kept = measured("JetStream, published and acknowledged", count, stream(channels, each, alone(WINDOW))).await?;
+    let one = count.min(20_000) / members * members;
+    let slow = stream(1, one / members, alone(1));
+    measured("JetStream, each publication waits for the one before", one, slow).await?;
+    let read = Kept { window: WINDOW, is_read: true };
+    let heard =
+        measured("JetStream, and each message acknowledged by all others", count, stream(channels, each, read)).await?;
     let nodes = measured("nodes, delivered to all others", count, nodes(url, channels, members, each)).await?;
-    println!("nodes beside core NATS: {:.2}; beside JetStream: {:.2}", nodes / core, nodes / kept);
+    println!(
+        "nodes beside core NATS: {:.3}; beside JetStream that nobody reads: {:.3}; that all read: {:.3}",
+        nodes / core,
+        nodes / kept,
+        nodes / heard
+    );
     Ok(())
 }
 
@@ -88,20 +102,43 @@ async fn core(url: &str, channels: usize, members: usize, each: usize) -> Outcom
     Ok(began)
 }
 
+/// How a stream is used.
+#[derive(Clone, Copy)]
+struct Kept {
+    /// Publications of a member that wait for their acknowledgement.
+    window: usize,
+    /// Whether each member reads and acknowledges what is in the stream.
+    is_read: bool,
+}
+
 /// Each member publishes all to a stream, and waits for the acknowledgements.
-async fn kept(url: &str, channels: usize, members: usize, each: usize) -> Outcome<(Instant, Duration)> {
+async fn kept(url: &str, channels: usize, members: usize, each: usize, how: Kept) -> Outcome<(Instant, Duration)> {
     let admin = jetstream::new(async_nats::connect(url).await?);
     let config = StreamConfig { name: "load".into(), subjects: vec!["load.kept.*".into()], ..StreamConfig::default() };
     let _ = admin.delete_stream("load").await;
-    admin.create_stream(config).await?;
-    let mut publishing = JoinSet::new();
-    let began = (Instant::now(), processor_time());
+    let stream = admin.create_stream(config).await?;
+    let mut clients = Vec::new();
     for _ in 0..members {
-        let context = jetstream::new(async_nats::connect(url).await?);
-        publishing.spawn(async move {
+        clients.push(jetstream::new(async_nats::connect(url).await?));
+    }
+    let mut work: JoinSet<Outcome<()>> = JoinSet::new();
+    let began = (Instant::now(), processor_time());
+    for context in clients {
+        if how.is_read {
+            let config = Consumer { max_ack_pending: 20_000, ..Consumer::default() };
+            let consumer = context.create_consumer_on_stream(config, stream.cached_info().config.name.as_str()).await?;
+            let mut heard = consumer.messages().await?.take(channels * members * each);
+            work.spawn(async move {
+                while let Some(message) = heard.next().await {
+                    message?.ack().await?;
+                }
+                Ok(())
+            });
+        }
+        work.spawn(async move {
             let mut open = FuturesUnordered::new();
             for number in 0..channels * each {
-                if open.len() == WINDOW
+                if open.len() == how.window
                     && let Some(outcome) = open.next().await
                 {
                     outcome?;
@@ -112,10 +149,10 @@ async fn kept(url: &str, channels: usize, members: usize, each: usize) -> Outcom
             while let Some(outcome) = open.next().await {
                 outcome?;
             }
-            Outcome::Ok(())
+            Ok(())
         });
     }
-    while let Some(done) = publishing.join_next().await {
+    while let Some(done) = work.join_next().await {
         done??;
     }
     admin.delete_stream("load").await?;
