@@ -4,94 +4,18 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use common::multicast::{self, free_port};
 use common::relay::Relay;
 use common::run;
+use common::terminal::Terminal;
 
-/// The longest silence on a screen: as long as a resend, and what follows it, may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A terminal in which somebody chats.
-struct Terminal {
-    child: Child,
-    keyboard: Option<ChildStdin>,
-    screen: Receiver<String>,
-    shown: Vec<String>,
-    notes: Option<JoinHandle<String>>,
-}
-
-impl Terminal {
-    /// Starts a chat of the group on this port; what the user has lies in this directory.
-    fn open(home: &Path, port: u16, more: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_reliable-channel"))
-            .args(["chat", "--plain", "--interface", "127.0.0.1", "--port", &port.to_string()])
-            .args(more)
-            .env("XDG_DATA_HOME", home)
-            .env("LOCALAPPDATA", home)
-            .env("USER", "alice")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (shows, screen) = channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || stdout.lines().try_for_each(|line| shows.send(line.unwrap())));
-        let mut stderr = child.stderr.take().unwrap();
-        let notes = std::thread::spawn(move || {
-            let mut notes = String::new();
-            stderr.read_to_string(&mut notes).unwrap();
-            notes
-        });
-        Self { keyboard: child.stdin.take(), child, screen, shown: Vec::new(), notes: Some(notes) }
-    }
-
-    fn types(&mut self, line: &str) {
-        writeln!(self.keyboard.as_mut().unwrap(), "{line}").unwrap();
-    }
-
-    /// Waits until a line with this in it is shown, or was.
-    #[track_caller]
-    fn shows(&mut self, part: &str) -> String {
-        loop {
-            if let Some(line) = self.shown.iter().find(|line| line.contains(part)) {
-                return line.clone();
-            }
-            match self.screen.recv_timeout(PATIENCE) {
-                Ok(line) => self.shown.push(line),
-                Err(error) => panic!("no {part:?}: {error}; shown: {:#?}", self.shown),
-            }
-        }
-    }
-
-    /// Ends the input. Gives the exit code and what was said on stderr.
-    fn ends(mut self) -> (Option<i32>, String) {
-        self.keyboard = None;
-        let code = self.child.wait().unwrap().code();
-        (code, self.notes.take().unwrap().join().unwrap())
-    }
-
-    /// Kills it, as a power cut would.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts a chat of the group on this port; what the user has lies in this directory.
+fn open(home: &Path, port: u16, more: &[&str]) -> Terminal {
+    let port = port.to_string();
+    Terminal::open(home, &[&["chat", "--plain", "--interface", "127.0.0.1", "--port", &port], more].concat())
 }
 
 /// Whether this machine carries multicast to itself; otherwise says so.
@@ -109,8 +33,8 @@ fn two_talk_and_who_is_killed_finds_the_history_and_what_was_missed() {
         return;
     }
     let (home, port) = (tempfile::tempdir().unwrap(), free_port());
-    let mut alice = Terminal::open(home.path(), port, &["--name", "alice"]);
-    let mut bob = Terminal::open(home.path(), port, &["--name", "bob"]);
+    let mut alice = open(home.path(), port, &["--name", "alice"]);
+    let mut bob = open(home.path(), port, &["--name", "bob"]);
     alice.types("hello");
     alice.shows("\u{2713} hello");
     bob.shows("<alice> hello");
@@ -121,7 +45,7 @@ fn two_talk_and_who_is_killed_finds_the_history_and_what_was_missed() {
     bob.types("meanwhile");
     bob.shows("\u{2713} meanwhile");
 
-    let mut alice = Terminal::open(home.path(), port, &["--name", "alice"]);
+    let mut alice = open(home.path(), port, &["--name", "alice"]);
     alice.shows("<bob> hi alice");
     assert_eq!(alice.shown, ["<alice> hello", "<bob> hi alice"]);
     alice.shows("<bob> meanwhile");
@@ -138,9 +62,9 @@ fn terminals_without_a_name_are_two_people_and_channels_are_apart() {
         return;
     }
     let (home, port) = (tempfile::tempdir().unwrap(), free_port());
-    let mut one = Terminal::open(home.path(), port, &[]);
-    let mut apart = Terminal::open(home.path(), port, &["--channel", "kitchen"]);
-    let mut two = Terminal::open(home.path(), port, &[]);
+    let mut one = open(home.path(), port, &[]);
+    let mut apart = open(home.path(), port, &["--channel", "kitchen"]);
+    let mut two = open(home.path(), port, &[]);
     // A message that is sent before the other has joined is heard later.
     one.types("\u{1b}[31mred\u{7}");
     let line = two.shows("red");
@@ -163,8 +87,8 @@ fn a_line_that_no_datagram_carries_arrives_whole() {
         return;
     }
     let (home, port) = (tempfile::tempdir().unwrap(), free_port());
-    let mut alice = Terminal::open(home.path(), port, &["--name", "alice"]);
-    let mut bob = Terminal::open(home.path(), port, &["--name", "bob"]);
+    let mut alice = open(home.path(), port, &["--name", "alice"]);
+    let mut bob = open(home.path(), port, &["--name", "bob"]);
     let long = "x".repeat(200_000);
     alice.types(&long);
     assert!(bob.shows("<alice> x").ends_with(&long));
@@ -183,8 +107,8 @@ fn sends_a_file(bytes: u32, about: &str, until_known: bool) -> u64 {
     let path = home.path().join("a photo.jpg");
     std::fs::write(&path, content(bytes)).unwrap();
     let relay = Relay::start(ports, 10);
-    let mut alice = Terminal::open(home.path(), ports[0], &["--name", "alice"]);
-    let mut bob = Terminal::open(home.path(), ports[1], &["--name", "bob"]);
+    let mut alice = open(home.path(), ports[0], &["--name", "alice"]);
+    let mut bob = open(home.path(), ports[1], &["--name", "bob"]);
     alice.types("/file none.jpg");
     alice.shows("* not sent: there is no file none.jpg");
     alice.types("+ <bob> a photo.jpg, 1 bytes, in /etc/passwd");
@@ -201,8 +125,8 @@ fn sends_a_file(bytes: u32, about: &str, until_known: bool) -> u64 {
     bob.kill();
     alice.kill();
     // Both have it still, and a text is still a text.
-    let mut bob = Terminal::open(home.path(), ports[1], &["--name", "bob"]);
-    let mut alice = Terminal::open(home.path(), ports[0], &["--name", "alice"]);
+    let mut bob = open(home.path(), ports[1], &["--name", "bob"]);
+    let mut alice = open(home.path(), ports[0], &["--name", "alice"]);
     bob.shows(&line);
     alice.shows(&format!("+ <alice> {about}"));
     alice.shows("<alice> + <bob>");
@@ -240,7 +164,7 @@ fn every_error_is_one_line_that_says_what_to_do() {
     chat(&["--data", data, "--name", "alice", "--port", &taken]).failed(1, "all members can use another port");
     chat(&["--data", data, "--name", "alice", "--interface", "192.0.2.77"]).failed(1, "no network interface carries");
     chat(&["--data", data, "--name", "bob"]).failed(1, "is alice's; leave out --name");
-    let mut alice = Terminal::open(home.path(), port, &["--data", data]);
+    let mut alice = open(home.path(), port, &["--data", data]);
     alice.types("hi");
     alice.shows("\u{2713} hi");
     chat(&["--data", data]).failed(1, "is in use");

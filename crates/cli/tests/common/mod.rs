@@ -5,6 +5,7 @@
 pub mod lines;
 pub mod multicast;
 pub mod relay;
+pub mod terminal;
 
 use std::io::Write;
 use std::path::Path;
