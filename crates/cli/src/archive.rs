@@ -1,16 +1,15 @@
 //! `archive`: a member that says nothing, keeps all that is said, and sends it to whoever missed it.
 //!
-//! One [`Node`] over UDP multicast, as `chat` has, with a store that is its archive too. It runs until it is interrupted,
-//! which is its proper end.
+//! One [`Node`] over UDP multicast or a server, as `chat` has, with a store that is its archive too, or a stream on the server
+//! in its place. It runs until it is interrupted, which is its proper end.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use reliable_channel::channel::{Config, Join};
 use reliable_channel::reliable::{ChannelEvent, Node};
-use reliable_channel_udp::{Options, Udp};
 
+use crate::network::{NatsArgs, Network, UdpArgs};
 use crate::screen::{self, Screen};
 use crate::store::{StoreArgs, explain};
 
@@ -19,12 +18,14 @@ use crate::store::{StoreArgs, explain};
 /// It says nothing itself. What it keeps grows without a bound; `history` of the library and `chat` members that were away
 /// get it from there, also what has left all logs.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  reliable-channel archive --channel lobby --data kept")]
+#[command(
+    after_help = "Examples:\n  reliable-channel archive --channel lobby --data kept\n  reliable-channel archive --channel lobby --data own --nats nats://chat.example --jetstream"
+)]
 pub(crate) struct Args {
     /// The conversation to keep
     #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     channel: String,
-    /// Keep it in a store in this directory
+    /// Keep it in a store in this directory; with --jetstream only what this member itself needs
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Who this participant is; in a network each has another name
@@ -32,12 +33,13 @@ pub(crate) struct Args {
     name: String,
     #[command(flatten)]
     store: StoreArgs,
-    /// The UDP port on which all meet
-    #[arg(long, value_name = "N", default_value_t = Options::default().port, value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
-    /// The address of the network interface to use [default: the system's choice]
-    #[arg(long, value_name = "IP")]
-    interface: Option<Ipv4Addr>,
+    #[command(flatten)]
+    udp: UdpArgs,
+    #[command(flatten)]
+    nats: NatsArgs,
+    /// Keep it in a stream of JetStream on the server of NATS, which is made where there is none
+    #[arg(long, requires = "nats")]
+    jetstream: bool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -46,17 +48,32 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn keep(args: &Args) -> anyhow::Result<()> {
-    let (store, archive) = args.store.open_with_archive(&args.data).map_err(|error| explain(&args.data, &error))?;
-    let options = Options { port: args.port, interface: args.interface, ..Options::default() };
-    let network = Udp::join(options).await.map_err(|error| anyhow::anyhow!("cannot join the network: {error}"))?;
+    let explained = |error| explain(&args.data, &error);
+    let mut network = Network::join(&args.udp, &args.nats).await?;
+    let (store, archive) = match network.archive.take().filter(|_| args.jetstream) {
+        Some(archive) => (args.store.open(&args.data).map_err(explained)?, archive),
+        None => args.store.open_with_archive(&args.data).map_err(explained)?,
+    };
     let mut config = Config::default();
     // Of what was said before it came, as much as its log takes.
     config.join = Join::Recent(config.max_message_history as u64);
-    let node = Node::builder(args.name.as_str()).transport(network).persistence(store).archive(archive).config(config);
+    let node = Node::builder(args.name.as_str())
+        .transport(network.transport)
+        .persistence(store)
+        .archive(archive)
+        .config(config);
     let node = node.build()?;
     let (_channel, mut events) = node.join(args.channel.as_str()).await?;
     let mut screen = Screen::new();
-    screen.line(format_args!("keeps {} in {}", args.channel, args.data.display()));
+    network.notes.iter().for_each(|note| screen::note(note));
+    match args.jetstream {
+        true => screen.line(format_args!(
+            "keeps {} in JetStream, and its own state in {}",
+            args.channel,
+            args.data.display()
+        )),
+        false => screen.line(format_args!("keeps {} in {}", args.channel, args.data.display())),
+    }
     screen.flush();
     loop {
         tokio::select! {
@@ -68,6 +85,7 @@ async fn keep(args: &Args) -> anyhow::Result<()> {
                 ChannelEvent::Disconnected { .. } => screen::note("the network is gone; it is tried again"),
                 _ => {}
             },
+            Some(notice) = network.notices.recv() => screen::note(&notice),
             ended = tokio::signal::ctrl_c() => {
                 ended.context("cannot wait for Ctrl-C")?;
                 break;

@@ -15,18 +15,15 @@ mod times;
 mod told;
 mod view;
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use reliable_channel::channel::Config;
 use reliable_channel::reliable::{ChannelEvent, Events, Node, ReliableChannel, RequestId};
-use reliable_channel_udp::{Options, Udp, UdpError};
 
 use crate::demo::Interrupted;
-use crate::network::{NatsArgs, Network};
+use crate::network::{NatsArgs, Network, UdpArgs};
 use crate::screen::{self, Screen};
 use file::Files;
 use heard::Heard;
@@ -64,12 +61,8 @@ pub(crate) struct Args {
     /// Lines in, lines out, also in a terminal
     #[arg(long)]
     plain: bool,
-    /// The UDP port on which all meet
-    #[arg(long, value_name = "N", default_value_t = Options::default().port, value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
-    /// The address of the network interface to use [default: the system's choice]
-    #[arg(long, value_name = "IP", conflicts_with = "nats")]
-    interface: Option<Ipv4Addr>,
+    #[command(flatten)]
+    udp: UdpArgs,
     #[command(flatten)]
     nats: NatsArgs,
 }
@@ -81,10 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 async fn chat(args: &Args) -> anyhow::Result<()> {
     let place = Place::find(args.name.as_deref(), args.data.as_deref())?;
-    let mut network = match &args.nats.nats {
-        Some(url) => Network::nats(url, &args.nats).await?,
-        None => udp(args).await?,
-    };
+    let mut network = Network::join(&args.udp, &args.nats).await?;
     let mut notes = std::mem::take(&mut network.notes);
     notes.push(format!("you are {} in {}, kept in {}", place.name, args.channel, place.dir.display()));
     let mut config = Config::default();
@@ -108,21 +98,6 @@ async fn chat(args: &Args) -> anyhow::Result<()> {
         anyhow::bail!("not all was saved: {report:?}");
     }
     if left.interrupted { Err(Interrupted.into()) } else { Ok(()) }
-}
-
-/// The local network.
-async fn udp(args: &Args) -> anyhow::Result<Network> {
-    let options = Options { port: args.port, interface: args.interface, ..Options::default() };
-    let network = Udp::join(options).await.map_err(|error| match error {
-        UdpError::NoMulticast { .. } => anyhow::anyhow!("{error}; bring a network up, or choose another --interface"),
-        error => anyhow::anyhow!("cannot join the network: {error}"),
-    })?;
-    let mut notes = Vec::new();
-    let asked_for = args.interface.is_some_and(|interface| interface.is_loopback());
-    if network.is_local() && !asked_for {
-        notes.push("no network here carries multicast: only chats on this machine are reached".to_owned());
-    }
-    Ok(Network::new(Arc::new(network), notes))
 }
 
 /// What the network has to say.

@@ -85,7 +85,9 @@ fn explain(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        screen::error("a command is needed: backup, chat, demo, inspect, migrate, peer or simulate; see --help");
+        screen::error(
+            "a command is needed: archive, backup, chat, demo, inspect, migrate, peer or simulate; see --help",
+        );
         return ExitCode::from(2);
     }
     let text = error.to_string();

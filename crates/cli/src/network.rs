@@ -3,11 +3,24 @@
 //! What: [`Network`], a transport and what there is to say of it. Why one face for both: a chat does not care. How it moves:
 //! options are read, a connection is made or the reason why not is told, and [`Network::notices`] gives what changes later.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use reliable_channel::store::Archive;
 use reliable_channel::transport::Transport;
+use reliable_channel_udp::{Options, Udp, UdpError};
 use tokio::sync::mpsc;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct UdpArgs {
+    /// The UDP port on which all meet
+    #[arg(long, value_name = "N", default_value_t = Options::default().port, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// The address of the network interface to use [default: the system's choice]
+    #[arg(long, value_name = "IP", conflicts_with = "nats")]
+    interface: Option<Ipv4Addr>,
+}
 
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct NatsArgs {
@@ -21,6 +34,8 @@ pub(crate) struct NatsArgs {
 
 pub(crate) struct Network {
     pub(crate) transport: Arc<dyn Transport>,
+    /// Where the network itself can keep messages.
+    pub(crate) archive: Option<Arc<dyn Archive>>,
     /// What there is to say at once.
     pub(crate) notes: Vec<String>,
     /// What there is to say later.
@@ -28,9 +43,29 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// One that never has anything to say later.
-    pub(crate) fn new(transport: Arc<dyn Transport>, notes: Vec<String>) -> Self {
-        Self { transport, notes, notices: mpsc::unbounded_channel().1 }
+    /// A server where one is named, and otherwise the local network.
+    pub(crate) async fn join(udp: &UdpArgs, nats: &NatsArgs) -> anyhow::Result<Self> {
+        match &nats.nats {
+            Some(url) => Self::nats(url, nats).await,
+            None => Self::udp(udp).await,
+        }
+    }
+
+    /// The local network, which never has anything to say later.
+    async fn udp(args: &UdpArgs) -> anyhow::Result<Self> {
+        let options = Options { port: args.port, interface: args.interface, ..Options::default() };
+        let network = Udp::join(options).await.map_err(|error| match error {
+            UdpError::NoMulticast { .. } => {
+                anyhow::anyhow!("{error}; bring a network up, or choose another --interface")
+            }
+            error => anyhow::anyhow!("cannot join the network: {error}"),
+        })?;
+        let mut notes = Vec::new();
+        let asked_for = args.interface.is_some_and(|interface| interface.is_loopback());
+        if network.is_local() && !asked_for {
+            notes.push("no network here carries multicast: only those on this machine are reached".to_owned());
+        }
+        Ok(Self { transport: Arc::new(network), archive: None, notes, notices: mpsc::unbounded_channel().1 })
     }
 
     #[cfg(not(feature = "nats"))]
@@ -41,7 +76,7 @@ impl Network {
     /// A server of NATS. It need not be there yet; wrong credentials are an error.
     #[cfg(feature = "nats")]
     pub(crate) async fn nats(url: &str, args: &NatsArgs) -> anyhow::Result<Self> {
-        use reliable_channel_nats::{Credentials, Nats, Options};
+        use reliable_channel_nats::{ArchiveOptions, Credentials, Nats, Options};
 
         let credentials = args.nats_credentials.clone().map_or(Credentials::None, Credentials::File);
         let options = Options { url: url.to_owned(), credentials, keep_trying: true, ..Options::default() };
@@ -61,7 +96,8 @@ impl Network {
                 said = now;
             }
         });
-        Ok(Self { transport: Arc::new(nats), notes, notices })
+        let archive = Arc::new(nats.archive(ArchiveOptions::default()));
+        Ok(Self { transport: Arc::new(nats), archive: Some(archive), notes, notices })
     }
 }
 

@@ -3,8 +3,12 @@
 //! How it moves: a thread reads the commands, for stdin cannot be waited for beside a network; the session sees one thing at a
 //! time, a command or a message. All is told as without a network, so that whoever drives it needs to know nothing new.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::Context as _;
-use reliable_channel::transport::{Subscription, Topic};
+use reliable_channel::transport::{Incoming, Subscription, Topic, Transport, TransportError};
 use tokio::sync::mpsc;
 
 use super::command::{self, Request, Wrong};
@@ -17,6 +21,9 @@ use crate::screen::{self, Screen};
 
 /// Lines that were read and not answered yet.
 const AHEAD: usize = 64;
+
+/// Wait before a subscription is asked for again.
+const WAIT: Duration = Duration::from_millis(100);
 
 type Line = std::io::Result<Result<String, Wrong>>;
 
@@ -34,18 +41,9 @@ async fn peer(args: &Args, url: &str) -> anyhow::Result<()> {
     say(&mut screen, &opened)?;
     publish(&network, &topic, &opened).await;
     let mut lines = read();
-    let mut heard: Option<Subscription> = None;
+    let mut hearing = Hearing::new(network.transport.clone(), topic.clone());
     while !screen.has_failed() {
         let (told, ended) = tokio::select! {
-            biased;
-            subscribed = network.transport.subscribe(&topic), if heard.is_none() => {
-                // What cannot be had now is asked for again; what is refused for good is the end.
-                match subscribed {
-                    Err(error) if !error.should_retry() => return Err(error.into()),
-                    subscribed => heard = subscribed.ok(),
-                }
-                continue;
-            }
             line = lines.recv() => match line {
                 Some(line) => {
                     let request = line?.and_then(|line| command::parse(&line)).unwrap_or_else(Request::wrong);
@@ -57,14 +55,8 @@ async fn peer(args: &Args, url: &str) -> anyhow::Result<()> {
                 screen::note(&notice);
                 continue;
             }
-            item = next(&mut heard) => match item {
-                Some(Ok(incoming)) => (session.incoming(&incoming.bytes)?, false),
-                Some(Err(_)) => continue,
-                None => {
-                    heard = None;
-                    continue;
-                }
-            },
+            // What is refused for good is the end.
+            incoming = hearing.next() => (session.incoming(&incoming?.bytes)?, false),
         };
         say(&mut screen, &told)?;
         publish(&network, &topic, &told).await;
@@ -76,14 +68,50 @@ async fn peer(args: &Args, url: &str) -> anyhow::Result<()> {
     screen.end()
 }
 
-/// The next message; never, where nothing is subscribed to.
-async fn next(
-    heard: &mut Option<Subscription>,
-) -> Option<Result<reliable_channel::transport::Incoming, reliable_channel::transport::TransportError>> {
-    match heard {
-        Some(heard) => heard.next().await,
-        None => std::future::pending().await,
+/// What is said on a topic.
+struct Hearing {
+    transport: Arc<dyn Transport>,
+    topic: Topic,
+    now: Now,
+}
+
+enum Now {
+    /// A subscription is asked for.
+    Asking(Pin<Box<dyn Future<Output = Result<Subscription, TransportError>> + Send>>),
+    Subscribed(Subscription),
+}
+
+impl Hearing {
+    fn new(transport: Arc<dyn Transport>, topic: Topic) -> Self {
+        let now = ask(transport.clone(), topic.clone(), Duration::ZERO);
+        Self { transport, topic, now }
     }
+
+    /// The next message. What cannot be had now is asked for again. Nothing is lost, and nothing begun anew, when the wait is
+    /// given up.
+    async fn next(&mut self) -> Result<Incoming, TransportError> {
+        loop {
+            let next = match &mut self.now {
+                Now::Subscribed(heard) => match heard.next().await {
+                    Some(Ok(incoming)) => return Ok(incoming),
+                    Some(Err(_)) => continue,
+                    None => None,
+                },
+                Now::Asking(asking) => match asking.as_mut().await {
+                    Err(error) if !error.should_retry() => return Err(error),
+                    subscribed => subscribed.ok().map(Now::Subscribed),
+                },
+            };
+            self.now = next.unwrap_or_else(|| ask(self.transport.clone(), self.topic.clone(), WAIT));
+        }
+    }
+}
+
+fn ask(transport: Arc<dyn Transport>, topic: Topic, after: Duration) -> Now {
+    Now::Asking(Box::pin(async move {
+        tokio::time::sleep(after).await;
+        transport.subscribe(&topic).await
+    }))
 }
 
 /// Publishes what goes out. What the network does not take is noted, and sent again by the channel.
