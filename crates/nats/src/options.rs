@@ -41,7 +41,7 @@ impl Default for Options {
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Credentials {
-    /// Nobody, or whoever the URL names (`nats://name:password@host`).
+    /// Nobody, or whoever the URL names (`nats://name:password@host`, `nats://token@host`).
     #[default]
     None,
     /// A user of the server's configuration.
@@ -79,7 +79,7 @@ pub struct Tls {
     pub required: bool,
     /// Whether it begins before the server's greeting, as with the server's `handshake_first`. Default no.
     pub first: bool,
-    /// A file of certificates that are trusted besides the system's.
+    /// A file of certificates that are trusted in place of the system's.
     pub roots: Option<PathBuf>,
     /// Files of this member's own certificate and of its key, for servers that ask for one.
     pub own: Option<(PathBuf, PathBuf)>,

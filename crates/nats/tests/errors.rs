@@ -4,11 +4,15 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use reliable_channel::reliable::ChannelEvent;
+use reliable_channel::store::MemoryPersistence;
 use reliable_channel::transport::{Topic, Transport, TransportError};
 use reliable_channel_nats::{ConnectionStatus, Credentials, History, HistoryStatus, Nats, NatsError, Options, Status};
 
+use common::group::{Member, config};
 use common::{BOTH, Generation, Server, free_port};
 
 /// Waits for a status that is so.
@@ -233,6 +237,51 @@ async fn the_largest_message_follows_the_server() {
         tokio::time::timeout(Duration::from_secs(10), max.wait_for(|max| *max == 2_048)).await.unwrap().unwrap();
         let error = nats.publish(&Topic::from("a"), None, vec![0; 2_049].into()).await.unwrap_err();
         assert_eq!(error, TransportError::TooLarge { bytes: 2_049, max: 2_048 });
+    }
+}
+
+/// What was said meanwhile waits until it can go out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_that_is_lowered_under_a_joined_channel_is_told_and_nothing_is_lost() {
+    for generation in BOTH {
+        let mut server = Server::with(&program_or_skip!(generation), "max_payload: 65536\n");
+        let store = || Arc::new(MemoryPersistence::new());
+        let (alice, mut events) = Member::join("alice", server.options(), config(), store()).await;
+        let bob = Member::start("bob", server.options(), config()).await;
+        alice.say("before").await;
+        let hears = async |lines: &[&str]| {
+            let heard = async {
+                while bob.log() != lines {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let in_time = tokio::time::timeout(Duration::from_secs(30), heard).await;
+            assert!(in_time.is_ok(), "{generation:?}: {:?}", bob.log());
+        };
+        hears(&["before"]).await;
+        server.configure("max_payload: 4096\n");
+        server.reload();
+        while !server.log().contains("max_payload = 4096") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let (large, small) = ("x".repeat(10_000), "small");
+        let request = alice.channel.send(large.clone()).await.unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(20), async {
+            loop {
+                match events.next().await.unwrap() {
+                    ChannelEvent::SendError { request: of, error, .. } if of == request => return error,
+                    _ => {}
+                }
+            }
+        });
+        let error = told.await.unwrap();
+        assert!(matches!(error, TransportError::TooLarge { max: 4_096, .. }), "{error}");
+        alice.say(small).await;
+        server.kill();
+        server.configure("max_payload: 65536\n");
+        server.up();
+        hears(&["before", &large, small]).await;
+        assert_eq!(alice.log(), bob.log());
     }
 }
 
