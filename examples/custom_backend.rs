@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reliable_channel::manager::ReliabilityManager;
 use reliable_channel::store::blocking::{
-    BlockingPersistence, BlockingStore, Change, Failure, Raw, SCAN_BYTES, Scan, Scanned, Table, Write, channel_of_key,
+    BlockingPersistence, BlockingStore, Change, Failure, Raw, Scan, Scanned, Table, Write, channel_of_key,
 };
 use reliable_channel::store::{Capabilities, Durability, PersistenceError};
 use reliable_channel::types::ChannelId;
@@ -72,15 +72,10 @@ impl BlockingStore for MyDatabase {
         let map = self.lock();
         let key = |key: &Vec<u8>| (Table::Archive, key.clone());
         let mut range = map.range(key(&scan.from)..key(&scan.to));
-        let (mut found, mut bytes) = (Scanned::new(), 0);
-        while found.len() < scan.limit && bytes < SCAN_BYTES {
-            let Some(((_, key), value)) = (if scan.backwards { range.next_back() } else { range.next() }) else {
-                break;
-            };
-            bytes += value.len();
-            found.push((key.clone(), value.clone().into()));
-        }
-        Ok(found)
+        scan.gather(|| {
+            let entry = if scan.backwards { range.next_back() } else { range.next() };
+            Ok(entry.map(|((_, key), value)| (key.clone(), value.clone().into())))
+        })
     }
 
     fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {

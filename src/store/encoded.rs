@@ -47,6 +47,23 @@ pub struct Scan {
     pub backwards: bool,
 }
 
+impl Scan {
+    /// Takes of a range, whose values come in the wanted order and end with `None`, as much as one scan gives. See
+    /// `examples/custom_backend.rs`.
+    ///
+    /// # Errors
+    /// The first that comes.
+    pub fn gather<E>(&self, mut next: impl FnMut() -> Result<Option<(Vec<u8>, Bytes)>, E>) -> Result<Scanned, E> {
+        let (mut found, mut bytes) = (Scanned::new(), 0);
+        while found.len() < self.limit && bytes < SCAN_BYTES {
+            let Some((key, value)) = next()? else { break };
+            bytes += value.len();
+            found.push((key, value));
+        }
+        Ok(found)
+    }
+}
+
 /// What a scan of an archive gives at once, in bytes of values, if that is more than one value.
 pub const SCAN_BYTES: usize = 4 << 20;
 
@@ -170,6 +187,15 @@ impl Write {
         let bytes = found.iter().map(|(key, value)| key.len() + value.len()).sum();
         let put = |(key, value): (Vec<u8>, Bytes)| Change::Put { table: Table::Archive, key, value: value.into() };
         Self { prefix, changes: found.into_iter().map(put).collect(), bytes }
+    }
+
+    /// What it puts into the archive.
+    pub(super) fn archived(&self) -> Scanned {
+        let put = self.changes.iter().filter_map(|change| match change {
+            Change::Put { table: Table::Archive, key, value } => Some((key.clone(), Bytes::copy_from_slice(value))),
+            _ => None,
+        });
+        put.collect()
     }
 
     fn history(&mut self, channel: &ChannelId, update: &HistoryUpdate) -> Result<(), PersistenceErrorKind> {

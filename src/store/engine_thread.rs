@@ -69,7 +69,7 @@ type Reply<T> = oneshot::Sender<Result<T, Failure>>;
 enum Request {
     Write(Write, Reply<()>),
     Load(Vec<u8>, Reply<Raw>),
-    Scan(Scan, Reply<Scanned>),
+    Scan(Vec<Scan>, Reply<Scanned>),
     List(Reply<Vec<ChannelId>>),
     Flush(Reply<()>),
     Backup(PathBuf, Reply<()>),
@@ -143,14 +143,14 @@ impl EngineThread {
         self.ask(verb, Some(channel), |reply| Request::Load(prefix, reply)).await
     }
 
-    /// A range of a channel's archive, with all writes sent before.
+    /// Ranges of a channel's archive, one after the other, with all writes sent before.
     pub(super) async fn scan(
         &self,
         verb: &'static str,
         channel: &ChannelId,
-        scan: Scan,
+        scans: Vec<Scan>,
     ) -> Result<Scanned, PersistenceError> {
-        self.ask(verb, Some(channel), |reply| Request::Scan(scan, reply)).await
+        self.ask(verb, Some(channel), |reply| Request::Scan(scans, reply)).await
     }
 
     /// The channels that have anything, in id order.
@@ -309,13 +309,21 @@ impl<E: BlockingStore> Worker<E> {
         match request {
             Request::Write(write, reply) => return self.serve_writes(write, reply, runtime),
             Request::Load(prefix, reply) => answer(reply, self.call("load", |engine| engine.load(&prefix))),
-            Request::Scan(scan, reply) => answer(reply, self.call("scan", |engine| engine.scan(&scan))),
+            Request::Scan(scans, reply) => answer(reply, self.scan(&scans)),
             Request::List(reply) => answer(reply, self.call("list", E::list)),
             Request::Flush(reply) => answer(reply, self.sync()),
             Request::Backup(to, reply) => self.begin_backup(to, reply),
             Request::Close(reply) => self.end(reply),
         }
         None
+    }
+
+    fn scan(&mut self, scans: &[Scan]) -> Result<Scanned, Failure> {
+        let mut found = Scanned::new();
+        for scan in scans {
+            found.append(&mut self.call("scan", |engine| engine.scan(scan))?);
+        }
+        Ok(found)
     }
 
     fn serve_writes(&mut self, first: Write, reply: Reply<()>, runtime: &Runtime) -> Option<Request> {

@@ -1,5 +1,6 @@
 //! A store on a thread as an archive: the same file, a table of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::encoded::{Range, body, rid};
@@ -26,7 +27,7 @@ pub(in crate::store) async fn list(
 ) -> Result<Vec<(LogKey, Rid)>, PersistenceError> {
     let fail = |kind| PersistenceError::new("list", Some(channel), kind);
     let scan = Scan::behind(channel, Range::Rids, after, limit).map_err(fail)?;
-    let found = thread.scan("list", channel, scan).await?;
+    let found = thread.scan("list", channel, vec![scan]).await?;
     found.iter().map(|(key, value)| rid(channel, key, value)).collect::<Result<_, _>>().map_err(fail)
 }
 
@@ -36,20 +37,20 @@ pub(in crate::store) async fn get(
     items: &[Item],
 ) -> Result<Vec<Arc<Body>>, PersistenceError> {
     let fail = |kind: PersistenceErrorKind| PersistenceError::new("get", Some(channel), kind);
-    let mut bodies = Vec::new();
-    for item in items {
-        let scan = Scan::at(channel, Range::Rids, item.lamport).map_err(fail)?;
-        for (key, value) in thread.scan("get", channel, scan).await? {
-            let (place, found) = rid(channel, &key, &value).map_err(fail)?;
-            if found == item.rid {
-                let scan = Scan::one(channel, Range::Bodies, &place).map_err(fail)?;
-                for (key, value) in thread.scan("get", channel, scan).await? {
-                    bodies.push(body(channel, &key, value).map_err(fail)?);
-                }
-            }
+    // Two questions to the thread for all of them: where they are, then what they are.
+    let wanted: BTreeSet<Item> = items.iter().copied().collect();
+    let times: BTreeSet<_> = wanted.iter().map(|item| item.lamport).collect();
+    let scans = times.into_iter().map(|time| Scan::at(channel, Range::Rids, time));
+    let rids = thread.scan("get", channel, scans.collect::<Result<_, _>>().map_err(fail)?).await?;
+    let mut scans = Vec::new();
+    for (key, value) in rids {
+        let (place, rid) = rid(channel, &key, &value).map_err(fail)?;
+        if wanted.contains(&Item { lamport: place.lamport, rid }) {
+            scans.push(Scan::one(channel, Range::Bodies, &place).map_err(fail)?);
         }
     }
-    Ok(bodies)
+    let found = thread.scan("get", channel, scans).await?;
+    found.into_iter().map(|(key, value)| body(channel, &key, value)).collect::<Result<_, _>>().map_err(fail)
 }
 
 pub(in crate::store) async fn page(
@@ -60,7 +61,7 @@ pub(in crate::store) async fn page(
 ) -> Result<Vec<Arc<Body>>, PersistenceError> {
     let fail = |kind| PersistenceError::new("page", Some(channel), kind);
     let scan = Scan::before(channel, Range::Bodies, before, limit).map_err(fail)?;
-    let found = thread.scan("page", channel, scan).await?;
+    let found = thread.scan("page", channel, vec![scan]).await?;
     found.into_iter().map(|(key, value)| body(channel, &key, value)).collect::<Result<_, _>>().map_err(fail)
 }
 

@@ -1,13 +1,17 @@
 //! A consistent copy of a store that stays open.
 //!
-//! The copy is a new store of the same engine, with everything as it was when the copy was asked for. The thread copies
+//! The copy is a new store of the same engine, with every channel as it was when the copy was asked for. The thread copies
 //! one channel after another and serves other calls in between. A write to a channel that is still to be copied waits
 //! until that channel is, so the copy has nothing that came later. No call waits for more than two channels.
+//!
+//! Then come the archives, which may be of any size, in parts of up to 4 MiB, again with other calls in between. What is
+//! put meanwhile into one that is still to be copied goes to the copy too; before a channel is dropped its archive is
+//! copied to the end.
 //!
 //! Until it is whole and synced the copy is in a directory with `.partial` behind its name. One that fails leaves
 //! nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -18,7 +22,7 @@ use super::failure::catch;
 use super::{BlockingStore, Failure, MAX_BATCH_BYTES, Reply, Worker, answer};
 use crate::store::PersistenceErrorKind;
 use crate::store::archive::bodies_or_rids;
-use crate::store::encoded::{Raw, Write, channel_prefix};
+use crate::store::encoded::{Change, Raw, Write, channel_prefix};
 use crate::store::medium::{create_dir_of, io_failure, sync_dir, sync_name_of};
 use crate::store::owner_only;
 use crate::types::ChannelId;
@@ -34,6 +38,8 @@ pub(super) struct Backup<E> {
     partial: PathBuf,
     /// Prefixes of the channels that are still to be copied.
     left: BTreeSet<Vec<u8>>,
+    /// Of those that are copied, the archives still to be copied, each from behind a key.
+    archives: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// Bytes written since the last sync.
     unsynced: usize,
     reply: Reply<()>,
@@ -57,17 +63,27 @@ impl<E: BlockingStore> Worker<E> {
         });
         match begun {
             Ok((target, partial, left)) => {
-                self.backup = Some(Backup { target: Some(target), to, partial, left, unsynced: 0, reply });
+                self.backup = Some(Backup {
+                    target: Some(target),
+                    to,
+                    partial,
+                    left,
+                    archives: BTreeMap::new(),
+                    unsynced: 0,
+                    reply,
+                });
             }
             Err(failure) => answer(reply, Err(failure)),
         }
     }
 
-    /// Copies the next channel, and ends the copy after the last.
+    /// Copies the next channel, or the next part of an archive, and ends the copy after the last.
     pub(super) fn continue_backup(&mut self) {
         let Some(backup) = &self.backup else { return };
         if let Some(prefix) = backup.left.first().cloned() {
             self.copy_channel(prefix);
+        } else if let Some(prefix) = backup.archives.keys().next().cloned() {
+            self.copy_archive(&prefix);
         } else if let Some(mut backup) = self.backup.take() {
             let result = backup.complete();
             backup.end(result);
@@ -84,42 +100,60 @@ impl<E: BlockingStore> Worker<E> {
     /// Copies the channels that these writes are about to change.
     pub(super) fn copy_before(&mut self, writes: &[Write]) {
         for write in writes {
-            if self.backup.as_ref().is_some_and(|backup| backup.left.contains(write.prefix())) {
-                self.copy_channel(write.prefix().to_vec());
+            let prefix = write.prefix();
+            if self.backup.as_ref().is_some_and(|backup| backup.left.contains(prefix)) {
+                self.copy_channel(prefix.to_vec());
+            }
+            let drops = write.changes.iter().any(|change| matches!(change, Change::DropChannel { .. }));
+            while drops && self.backup.as_ref().is_some_and(|backup| backup.archives.contains_key(prefix)) {
+                self.copy_archive(prefix);
+            }
+            let put = write.archived();
+            if !put.is_empty() && self.backup.as_ref().is_some_and(|backup| backup.archives.contains_key(prefix)) {
+                self.copy(|_, backup| backup.write(Write::copy_of_archive(prefix.to_vec(), put)));
             }
         }
     }
 
     fn copy_channel(&mut self, prefix: Vec<u8>) {
-        let loaded = self.call("load", |engine| engine.load(&prefix));
-        let Some(mut backup) = self.backup.take() else { return };
-        let copied = loaded.and_then(|raw| backup.take(&prefix, raw));
-        match copied.and_then(|()| self.copy_archive(&mut backup, &prefix)) {
-            Ok(()) => self.backup = Some(backup),
-            Err(failure) => backup.end(Err(failure)),
-        }
+        self.copy(|worker, backup| {
+            let raw = worker.call("load", |engine| engine.load(&prefix))?;
+            backup.take(prefix, raw)
+        });
     }
 
-    /// Copies what a channel's archive has, a part at a time.
-    fn copy_archive(&mut self, backup: &mut Backup<E>, prefix: &[u8]) -> Result<(), Failure> {
-        let mut after = None;
-        loop {
+    /// Copies a part of what a channel's archive has.
+    fn copy_archive(&mut self, prefix: &[u8]) {
+        self.copy(|worker, backup| {
+            let after = backup.archives.get(prefix).cloned().flatten();
             let scan = bodies_or_rids(prefix, after.as_deref(), ARCHIVED);
-            let found = match self.call("scan", |engine| engine.scan(&scan)) {
-                Err(failure) if failure.kind == PersistenceErrorKind::Unsupported => return Ok(()),
+            let found = match worker.call("scan", |engine| engine.scan(&scan)) {
+                Err(failure) if failure.kind == PersistenceErrorKind::Unsupported => Vec::new(),
                 found => found?,
             };
-            let Some((last, _)) = found.last() else { return Ok(()) };
-            after = Some(last.clone());
-            backup.write(Write::copy_of_archive(prefix.to_vec(), found))?;
+            match found.last() {
+                Some((last, _)) => backup.archives.insert(prefix.to_vec(), Some(last.clone())),
+                None => backup.archives.remove(prefix),
+            };
+            if found.is_empty() { Ok(()) } else { backup.write(Write::copy_of_archive(prefix.to_vec(), found)) }
+        });
+    }
+
+    /// Copies something; what keeps it from that ends the copy.
+    fn copy(&mut self, what: impl FnOnce(&mut Self, &mut Backup<E>) -> Result<(), Failure>) {
+        let Some(mut backup) = self.backup.take() else { return };
+        match what(self, &mut backup) {
+            Ok(()) => self.backup = Some(backup),
+            Err(failure) => backup.end(Err(failure)),
         }
     }
 }
 
 impl<E: BlockingStore> Backup<E> {
-    fn take(&mut self, prefix: &[u8], raw: Raw) -> Result<(), Failure> {
-        self.left.remove(prefix);
-        self.write(Write::copy(prefix.to_vec(), raw).map_err(Failure::new)?)
+    fn take(&mut self, prefix: Vec<u8>, raw: Raw) -> Result<(), Failure> {
+        self.left.remove(&prefix);
+        self.archives.insert(prefix.clone(), None);
+        self.write(Write::copy(prefix, raw).map_err(Failure::new)?)
     }
 
     fn write(&mut self, write: Write) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ use super::*;
 use crate::store::encoded::Change;
 use crate::types::MessageId;
 
+mod backups;
 mod durability;
 mod panics;
 

@@ -16,14 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use redb::{
-    Builder, CommitError, Database, DatabaseError, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
-    StorageError, TableDefinition, TableError, TransactionError, WriteTransaction,
+    AccessGuard, Builder, CommitError, Database, DatabaseError, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction,
+    ReadableDatabase, StorageError, TableDefinition, TableError, TransactionError, WriteTransaction,
 };
 
 use super::overlay::Overlay;
 use crate::store::anchor::Anchor;
 use crate::store::blocking::BlockingStore;
-use crate::store::encoded::{Change, Raw, SCAN_BYTES, Scan, Scanned, Table, Write, above, channels_by_seeking};
+use crate::store::encoded::{Change, Raw, Scan, Scanned, Table, Write, above, channels_by_seeking};
 use crate::store::engine_thread::Failure;
 use crate::store::medium::{corrupt, create_dir_of, io_failure, sync_name_of, write_again};
 use crate::store::on_disk::Options;
@@ -148,14 +148,13 @@ impl BlockingStore for RedbEngine {
         let transaction = self.read()?;
         let Some(archive) = open_archive(&transaction)? else { return Ok(Vec::new()) };
         let mut range = archive.range(scan.from.as_slice()..scan.to.as_slice()).map_err(storage_failure)?;
-        let (mut found, mut bytes) = (Scanned::new(), 0);
-        while found.len() < scan.limit && bytes < SCAN_BYTES {
-            let Some(entry) = (if scan.backwards { range.next_back() } else { range.next() }) else { break };
-            let (key, value) = entry.map_err(storage_failure)?;
-            bytes += value.value().len();
-            found.push((key.value().to_vec(), Bytes::copy_from_slice(value.value())));
-        }
-        Ok(found)
+        scan.gather(|| {
+            let entry = if scan.backwards { range.next_back() } else { range.next() };
+            let owned = |(key, value): (AccessGuard<'_, &[u8]>, AccessGuard<'_, &[u8]>)| {
+                (key.value().to_vec(), Bytes::copy_from_slice(value.value()))
+            };
+            entry.map(|entry| entry.map(owned)).transpose().map_err(storage_failure)
+        })
     }
 
     fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {

@@ -19,7 +19,7 @@ use super::chunks::{self, Entry};
 use super::files::{Files, owned};
 use crate::store::anchor::Anchor;
 use crate::store::blocking::BlockingStore;
-use crate::store::encoded::{Change, Raw, SCAN_BYTES, Scan, Scanned, Table, Write, channels_by_seeking, prefix_of};
+use crate::store::encoded::{Change, Raw, Scan, Scanned, Table, Write, channels_by_seeking, prefix_of};
 use crate::store::engine_thread::Failure;
 use crate::store::medium::{corrupt, io_failure, write_again};
 use crate::store::on_disk::Options;
@@ -107,15 +107,12 @@ impl BlockingStore for SledEngine {
     fn scan(&mut self, scan: &Scan) -> Result<Scanned, Failure> {
         let key = |key: &[u8]| [&[ARCHIVE], key].concat();
         let mut range = self.database.range(key(&scan.from)..key(&scan.to));
-        let (mut found, mut bytes) = (Scanned::new(), 0);
-        while found.len() < scan.limit && bytes < SCAN_BYTES {
-            let Some(entry) = (if scan.backwards { range.next_back() } else { range.next() }) else { break };
-            let (key, entry) = entry.map_err(failure)?;
+        scan.gather(|| {
+            let entry = if scan.backwards { range.next_back() } else { range.next() };
+            let Some((key, entry)) = entry.transpose().map_err(failure)? else { return Ok(None) };
             let value = self.value(&key, &entry)?;
-            bytes += value.len();
-            found.push((key[1..].to_vec(), value));
-        }
-        Ok(found)
+            Ok(Some((key[1..].to_vec(), value)))
+        })
     }
 
     fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {

@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transac
 
 use crate::store::anchor::{Anchor, must_exist};
 use crate::store::blocking::BlockingStore;
-use crate::store::encoded::{Change, Raw, SCAN_BYTES, Scan, Scanned, Table, Write, above, channels_by_seeking};
+use crate::store::encoded::{Change, Raw, Scan, Scanned, Table, Write, above, channels_by_seeking};
 use crate::store::engine_thread::Failure;
 use crate::store::medium::{Lock, corrupt, create_dir_of, io_failure, sync_name_of, write_again};
 use crate::store::on_disk::Options;
@@ -121,15 +121,12 @@ impl BlockingStore for SqliteEngine {
         let query = format!("SELECT key, value FROM archive WHERE key >= ?1 AND key < ?2 ORDER BY key {order}");
         let mut query = self.database.prepare_cached(&query).map_err(failure)?;
         let mut rows = query.query((&scan.from, &scan.to)).map_err(failure)?;
-        let (mut found, mut bytes) = (Scanned::new(), 0);
-        while found.len() < scan.limit && bytes < SCAN_BYTES {
-            let Some(row) = rows.next().map_err(failure)? else { break };
+        scan.gather(|| {
+            let Some(row) = rows.next().map_err(failure)? else { return Ok(None) };
             let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
             let (key, value) = (blob(0).map_err(failure)?, blob(1).map_err(failure)?);
-            bytes += value.len();
-            found.push((key.to_vec(), Bytes::copy_from_slice(value)));
-        }
-        Ok(found)
+            Ok(Some((key.to_vec(), Bytes::copy_from_slice(value))))
+        })
     }
 
     fn list(&mut self) -> Result<Vec<ChannelId>, Failure> {
