@@ -13,6 +13,9 @@ use super::peers::WAITS;
 use super::session::{Asked, Session};
 use super::{Act, CatchUp, MAX_IDS, MOST_WITNESSES, PAUSE, RULES, View, WELCOME};
 
+/// So long whoever is busy is left alone at least.
+const LEAST_REST: Duration = Duration::from_secs(1);
+
 impl CatchUp {
     pub(super) fn take_answer(&mut self, view: &View<'_>, by: &ParticipantId, frame: &Frame) {
         let Some(session) = &mut self.session else { return };
@@ -29,8 +32,10 @@ impl CatchUp {
             }
             FrameBody::End { gone, .. } if session.asked == Asked::Messages && is_last => {
                 gone.iter().for_each(|rid| session.gone(&Rid(*rid)));
+                // It took as long as all that it sent.
+                self.peers.answered(by, view.now.since(asked_at));
                 session.end(self.peers.grace(by), view.now);
-                if session.has_all_asked() {
+                if session.has_all_asked() || session.has_more() {
                     self.go_on(view);
                 }
             }
@@ -40,7 +45,7 @@ impl CatchUp {
                 session.end(self.peers.grace(by), view.now);
             }
             FrameBody::Busy { retry_after_ms } => {
-                let wait = Duration::from_millis(*retry_after_ms).clamp(WAITS.0, 2 * WAITS.1);
+                let wait = Duration::from_millis(*retry_after_ms).clamp(LEAST_REST, 2 * WAITS.1);
                 self.peers.busy(by, view.now, wait);
                 self.turn_to_next(view);
             }

@@ -206,11 +206,19 @@ impl Session {
         }
     }
 
-    /// What to ask for next, `max` at most; empty when nothing is needed.
+    /// What to ask for next, `max` at most; empty when nothing is needed. What the source has just sent and may still be on
+    /// its way is left to the question after it, if there is anything else.
     pub(super) fn next(&mut self, max: usize) -> Vec<Rid> {
-        let rids: Vec<Rid> = self.need.values().take(max.min(FETCHED)).copied().collect();
+        let max = max.min(FETCHED);
+        let sent = if self.has_more() { std::mem::take(&mut self.outstanding) } else { BTreeSet::new() };
+        let rids: Vec<Rid> = self.need.values().filter(|rid| !sent.contains(rid)).take(max).copied().collect();
         self.outstanding = rids.iter().copied().collect();
         rids
+    }
+
+    /// Whether the source has sent what was asked for, and something else is needed.
+    pub(super) fn has_more(&self) -> bool {
+        self.ended && self.need.len() > self.outstanding.len()
     }
 
     /// A message is here; says whether it was needed. One that could not be taken is needed no longer, and is no progress.
@@ -379,6 +387,23 @@ mod tests {
         assert_eq!(session.due(at(202)), None, "it may still be on its way");
         assert_eq!(session.due(at(203)), Some(Due::GoOn));
         assert_eq!(session.next(9), [rid(1)]);
+    }
+
+    #[test]
+    fn what_is_still_on_its_way_holds_up_no_question() {
+        let mut session = session(5);
+        assert_eq!(session.next(3), [rid(0), rid(1), rid(2)]);
+        session.ask(1, Asked::Messages, SECOND, at(0));
+        session.arrived(&rid(0), true, SECOND, at(100));
+        assert!(!session.has_more(), "it may still send");
+        session.end(SECOND / 10, at(103));
+        assert!(session.has_more());
+        assert_eq!(session.next(3), [rid(3), rid(4)]);
+        session.ask(2, Asked::Messages, SECOND, at(103));
+        session.arrived(&rid(2), true, SECOND, at(104));
+        session.arrived(&rid(3), true, SECOND, at(200));
+        session.end(SECOND / 10, at(201));
+        assert_eq!(session.next(3), [rid(1)], "what has not come since is asked for again");
     }
 
     #[test]
