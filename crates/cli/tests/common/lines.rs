@@ -26,11 +26,6 @@ impl Program {
         Self::start(Command::new(env!("CARGO_BIN_EXE_reliable-channel")).arg("peer").args(args))
     }
 
-    /// Where its commands are written from now on.
-    pub fn takes_input(&mut self) -> ChildStdin {
-        self.stdin.take().unwrap()
-    }
-
     /// The next line it says; `None` when it has ended.
     pub fn line(&mut self) -> Option<Value> {
         let mut line = String::new();
