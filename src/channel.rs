@@ -51,6 +51,7 @@ mod cycle;
 mod delivery;
 mod echoes;
 mod effects;
+mod erase;
 mod gap;
 mod hints;
 mod incarnations;
@@ -89,9 +90,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use archive::{ArchiveRead, ForArchive, item_of};
+pub use archive::{ArchiveRead, ForArchive, erased, item_of};
 pub use config::{Config, ConfigError, FilterEvidence, Join, response_groups, response_groups_in};
 pub use contract::{ChannelError, Context, Fate, Input, Outcome, Received, Step, Transmit, TransmitKind};
+pub use erase::Erasure;
 pub use event::{Delivery, Event, Forgery, Limit, Position};
 pub use restore::RestoreError;
 pub use view::{
@@ -132,6 +134,7 @@ pub struct Channel {
     responses: repair::Responses,
     marks: marks::Marks,
     hints: hints::Hints,
+    expired: erase::Expired,
     filter: RollingFilter,
     sync: sync::Schedule,
     company: company::Company,
@@ -214,6 +217,7 @@ impl Channel {
             Input::SetHint { id, hint } => self.set_hint(id, hint),
             Input::Resend(id) => self.send_again(&id),
             Input::Withdraw(id) => self.withdraw(&id),
+            Input::Erase(id) => self.erase(&id),
             Input::DeliveriesTold(number) => {
                 self.deliveries_told(number);
                 Ok(Outcome::Done)

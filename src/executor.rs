@@ -14,6 +14,7 @@
 mod archiving;
 mod effect;
 mod ending;
+mod erasures;
 mod lane;
 mod live;
 mod memory;

@@ -360,6 +360,16 @@ impl ReliabilityManager {
         self.call(&channel.into(), Input::Withdraw(id.into())).await.map(|_| ())
     }
 
+    /// Erases the content of a message, an own one or not, for good: from log, store and archive. The message keeps its place
+    /// in the order; nobody is sent it, and a copy that comes later is not taken in. Others are told nothing of it. A
+    /// message need not be here: its id is remembered. Docs/protocol.md section 16.
+    ///
+    /// # Errors
+    /// As [`mark_dependencies_met`](Self::mark_dependencies_met).
+    pub async fn erase(&self, channel: impl Into<ChannelId>, id: impl Into<MessageId>) -> Result<(), ManagerError> {
+        self.call(&channel.into(), Input::Erase(id.into())).await.map(|_| ())
+    }
+
     /// Keeps what helps others to fetch a message from elsewhere; it goes out with references to the message.
     ///
     /// # Errors

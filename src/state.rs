@@ -36,17 +36,25 @@ pub struct Body {
     pub sender: ParticipantId,
     /// What it depends on.
     pub causal_history: Vec<HistoryEntry>,
-    /// Application content, never empty.
+    /// Application content, never empty but where it was erased.
     pub content: Bytes,
     /// Its author's signature of all this, where it has one (docs/protocol.md section 14).
     pub signature: Option<Signature>,
+    /// The SHA-256 of the content, where that was erased (docs/protocol.md section 16).
+    pub erased: Option<Box<[u8; 32]>>,
 }
 
 impl Body {
     /// A message that depends on nothing.
     #[must_use]
     pub fn new(key: LogKey, sender: ParticipantId, content: Bytes) -> Self {
-        Self { key, sender, causal_history: Vec::new(), content, signature: None }
+        Self { key, sender, causal_history: Vec::new(), content, signature: None, erased: None }
+    }
+
+    /// Whether its content was erased.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.erased.is_some()
     }
 }
 
@@ -239,6 +247,8 @@ pub enum MarkKind {
     Overdue,
     /// From before this participant joined: news does not wait for it (docs/protocol.md section 5, "Joining").
     History,
+    /// The application erased it, whether it was here or not: its content is not taken in any more.
+    Erased,
 }
 
 /// A dependency that counts as met.

@@ -241,3 +241,66 @@ async fn an_archive_that_panics_and_fails_is_told_and_nothing_waits_for_it() {
     assert_eq!(told, ["list of channel lobby: the store panicked", "recovered"]);
     assert_eq!(all(&alice).await.len(), 5);
 }
+
+/// Contents in log, archive and page, by id.
+async fn contents(alice: &ReliabilityManager, archive: &dyn Archive) -> Vec<String> {
+    let lobby = "lobby".into();
+    let mut bodies = archive.page(&lobby, None, 999).await.unwrap();
+    bodies.extend(alice.log(&lobby).unwrap().into_iter().map(|logged| logged.body));
+    bodies.extend(alice.history(&lobby, None, 999).await.unwrap());
+    bodies.iter().filter(|body| !body.content.is_empty()).map(|body| body.key.id.to_string()).collect()
+}
+
+async fn until_erased(alice: &ReliabilityManager, archive: &dyn Archive, id: &str) {
+    for _ in 0..1_000 {
+        if !contents(alice, archive).await.iter().any(|there| there == id) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{id} is there still");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_leaves_log_and_archive_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    macro_rules! erases {
+        ($store:ident) => {
+            let at = dir.path().join(stringify!($store));
+            let store = Arc::new($store::open(&at).unwrap());
+            let first = alice(store.clone(), store.clone()).await;
+            for n in 0..60 {
+                hear(&first, &message(n)).await;
+            }
+            let kept = until_kept(&*store, 60).await;
+            // In the log, and in the archive alone.
+            for id in ["m055", "m007"] {
+                first.erase("lobby", id).await.unwrap();
+                until_erased(&first, &*store, id).await;
+            }
+            assert_eq!(until_kept(&*store, 60).await, kept, "what stands for them is what it was");
+            // Told once more by others, and given to the archive once more by somebody else.
+            hear(&first, &message(55)).await;
+            hear(&first, &message(7)).await;
+            first.shutdown().await;
+            drop(first);
+            let again = [&message(7), &message(30)].map(|it| {
+                let key = LogKey { lamport: it.lamport.unwrap(), id: it.id.clone() };
+                let mut body = Body::new(key.clone(), it.sender.clone(), it.content.clone());
+                body.causal_history.clone_from(&it.causal_history);
+                (kept.iter().find(|(kept, _)| *kept == key).unwrap().1, Arc::new(body))
+            });
+            store.put(&"lobby".into(), &again).await.unwrap();
+            drop(store);
+            let store = Arc::new($store::open(&at).unwrap());
+            let second = alice(store.clone(), store.clone()).await;
+            until_erased(&second, &*store, "m007").await;
+            let there = contents(&second, &*store).await;
+            assert!(!there.contains(&"m055".to_owned()) && there.contains(&"m030".to_owned()), "{there:?}");
+            second.shutdown().await;
+        };
+    }
+    erases!(RedbPersistence);
+    erases!(SqlitePersistence);
+    erases!(SledPersistence);
+}

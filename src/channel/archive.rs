@@ -10,7 +10,7 @@ use crate::reconcile::Item;
 use crate::state::{Body, LogKey};
 use crate::types::{ChannelId, ParticipantId};
 
-use super::Channel;
+use super::{Channel, Erasure};
 #[cfg(doc)]
 use super::{Input, Step};
 
@@ -25,6 +25,8 @@ pub enum ForArchive {
     /// Read messages, and hand them in with [`Input::FromArchive`], also where there are none: until then the question
     /// counts as one of 16 that may wait.
     Read(ArchiveRead),
+    /// Leave the hashes of contents in their place, as [`erased`] does. Nothing is to be said of it.
+    Erase(Erasure),
 }
 
 /// Messages that a participant asked for and only the archive has.
@@ -42,6 +44,14 @@ pub struct ArchiveRead {
     pub(super) sent: u64,
     pub(super) gone: Vec<[u8; 32]>,
     pub(super) more: bool,
+}
+
+/// A message without its content.
+#[must_use]
+pub fn erased(body: &Body) -> Body {
+    let mut body = body.clone();
+    super::erase::take_content_out(&mut body);
+    body
 }
 
 /// What stands for a message in an archive, and in digests.
@@ -69,13 +79,16 @@ impl Channel {
         }
     }
 
-    fn has_archive(&self) -> bool {
+    pub(super) fn has_archive(&self) -> bool {
         self.catch_up.as_ref().is_some_and(|it| it.has_archive())
     }
 
     pub(super) fn take_archived(&mut self, items: &[Item], whole: bool) {
         if let Some((catch_up, view)) = self.catching_up() {
             catch_up.archived(items, whole, view.floor);
+        }
+        if whole {
+            self.erase_in_archive();
         }
     }
 

@@ -16,7 +16,7 @@ use crate::state::{Body, Logged};
 use crate::types::{FilterField, Message, MessageKind, RunningTime, Signature};
 
 use super::known::Keyed;
-use super::{Channel, ChannelError, Config, Event, Forgery};
+use super::{Channel, ChannelError, Config, Event, Forgery, erase};
 
 /// Between two events that tell of forgeries.
 const TELL: Duration = Duration::from_secs(1);
@@ -152,8 +152,11 @@ impl Channel {
         body.signature.clone().or_else(unsigned_own)
     }
 
-    /// A copy of a logged message for others; `None` where they would not believe it.
+    /// A copy of a logged message for others; `None` where they would not believe it, or its content was erased.
     pub(super) fn copy_of(&self, body: &Body) -> Option<Message> {
+        if body.is_erased() {
+            return None;
+        }
         let message = self.message_of(body);
         let Some(authenticator) = &self.config.authenticator else { return Some(message) };
         let signature = message.author_signature.as_ref()?;
@@ -161,13 +164,8 @@ impl Channel {
         good.then_some(message)
     }
 
-    /// Whether others may believe a copy of a logged message: [`copy_of`](Self::copy_of) looks closer.
-    pub(super) fn may_pass_on(&self, logged: &Logged) -> bool {
-        self.config.may_pass_on(logged)
-    }
-
     fn statement_of_body(&self, body: &Body) -> Vec<u8> {
-        let content_hash = Sha256::digest(&body.content).into();
+        let content_hash = erase::content_hash(body);
         let Body { key, sender, causal_history, .. } = body;
         body_statement(&self.id, &key.id, sender, key.lamport, causal_history, &content_hash)
     }
@@ -185,9 +183,11 @@ impl Config {
         self.max_transmit_bytes.map(|max| max.saturating_sub(signature))
     }
 
-    /// Whether others may believe a copy of a logged message: a signed one, or one sent here, which can be signed.
+    /// Whether others may be sent a logged message: one that was not erased and that they may believe, for it is signed, or
+    /// was sent here and can be signed. [`Channel::copy_of`] looks closer.
     pub(super) fn may_pass_on(&self, logged: &Logged) -> bool {
-        self.authenticator.is_none() || logged.body.signature.is_some() || logged.delivery.is_none()
+        let believed = self.authenticator.is_none() || logged.body.signature.is_some() || logged.delivery.is_none();
+        believed && !logged.body.is_erased()
     }
 }
 

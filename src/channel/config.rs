@@ -65,6 +65,9 @@ pub struct Config {
     pub max_file_bytes: Option<usize>,
     /// Age after which a message leaves the log. Default: none.
     pub max_log_age: Option<Duration>,
+    /// Age after which the content of a message is erased, here and in the archive, and no older content is taken in: since
+    /// the message's time, or since it came, whichever is earlier (docs/protocol.md section 16). Default: none.
+    pub max_body_age: Option<Duration>,
 
     /// Entries of the log's tail in a causal history. Default 2 (LIP-109).
     pub causal_history_size: usize,
@@ -188,6 +191,7 @@ impl Default for Config {
             max_log_bytes: 32 << 20,
             max_file_bytes: None,
             max_log_age: None,
+            max_body_age: None,
             causal_history_size: 2,
             max_causal_heads: 10,
             max_repair_requests: 3,
@@ -292,6 +296,7 @@ impl Config {
             ("wait_timeout", self.wait_timeout.is_zero()),
             ("lost_timeout", self.lost_timeout.is_zero()),
             ("stability_timeout", self.stability_timeout.is_zero()),
+            ("max_body_age", self.max_body_age.is_some_and(|age| age.is_zero())),
             ("max_log_age", self.max_log_age.is_some_and(|age| age.is_zero())),
             ("limits.max_id_bytes", limits.max_id_bytes == 0),
             ("limits.max_causal_entries", limits.max_causal_entries == 0),

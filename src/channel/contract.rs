@@ -92,6 +92,10 @@ pub enum Input {
     /// Take an own message back that nobody has acknowledged: it is erased here, never sent again, and named nowhere
     /// (docs/protocol.md section 8).
     Withdraw(MessageId),
+    /// Erase the content of a message, an own one or not: from log, store and archive. It keeps its place in the order, is
+    /// not sent to anybody any more, and not taken in again. Of a message that is not here, its id is remembered
+    /// (docs/protocol.md section 16).
+    Erase(MessageId),
     /// Deliveries up to this number have reached the application: see [`Config::confirm_deliveries`].
     DeliveriesTold(u64),
     /// Give up log and parked bytes beyond these: the oldest unconfirmed deliveries and stubs, then the lowest log key; the
@@ -227,6 +231,9 @@ pub enum Fate {
         /// Dependencies never received; what is only parked itself is not among them.
         missing: Vec<MessageId>,
     },
+    /// Of what was erased here, or is older than [`Config::max_body_age`]: it has its place in the log, without its content,
+    /// and is not told.
+    Erased,
     /// Known already.
     Duplicate,
     /// An own message that came back.

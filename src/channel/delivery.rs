@@ -45,7 +45,8 @@ impl Channel {
             self.meta.highest_received = self.meta.highest_received.max(key.lamport);
         }
         self.meta.lamport = self.meta.lamport.max(key.lamport);
-        let number = self.next_number();
+        // What was erased is not told.
+        let number = (!body.is_erased()).then(|| self.next_number());
         let below_floor = self.meta.floor.as_ref().is_some_and(|floor| key <= *floor);
         let marked = self.marks.get(&key.id).is_some_and(|kind| kind != MarkKind::History);
         self.marks_forget(&key.id);
@@ -67,7 +68,7 @@ impl Channel {
         }
         let logged = Logged {
             body: body.clone(),
-            delivery: Some(number),
+            delivery: number,
             seen,
             late,
             below_floor,
@@ -75,10 +76,11 @@ impl Channel {
             below_stable,
         };
         self.keep(logged);
-        self.stats.delivered += 1;
         let (named, met) = (body.causal_history.len() as u64, self.incoming.met(&key.id) as u64);
         self.slice.spend(slice::DELIVERY + named + met);
         self.stats.work += 1 + met;
+        let Some(number) = number else { return };
+        self.stats.delivered += 1;
         self.effects.released.push(key.id);
         let incarnation = self.incarnations.of(number);
         self.effects.tell(Event::MessageDelivered(Delivery {
@@ -110,6 +112,7 @@ impl Channel {
             self.late.insert(key.clone(), logged);
         } else {
             self.log.insert(logged, &mut self.known);
+            self.note_expiring(&key);
             self.note_logged(&key, false);
             self.keep_in_archive(&key);
         }
@@ -196,9 +199,9 @@ impl Channel {
         self.stats.work += met;
     }
 
-    /// Remembers what an id that was not delivered is. What was withdrawn stays that.
+    /// Remembers what an id that was not delivered is. What was withdrawn or erased stays that.
     pub(super) fn put_mark(&mut self, id: &MessageId, kind: MarkKind) {
-        if self.is_withdrawn(id) {
+        if self.is_taken_out(id) {
             return;
         }
         let mark = Mark { id: id.clone(), kind, sequence: self.meta.marks_set };
@@ -217,9 +220,9 @@ impl Channel {
         }
     }
 
-    /// A marked message came after all.
+    /// A marked message came after all. What was erased stays that.
     pub(super) fn marks_forget(&mut self, id: &MessageId) -> bool {
-        let marked = self.marks.remove(id);
+        let marked = !self.is_erased(id) && self.marks.remove(id);
         if marked {
             self.effects.delete(RowKey::by_id(Place::Mark, id));
         }

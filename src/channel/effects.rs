@@ -35,6 +35,8 @@ pub(super) struct Effects {
     pub(super) transmit: Vec<Transmit>,
     pub(super) events: Vec<Event>,
     pub(super) archive: Vec<ForArchive>,
+    /// Messages that lose their hints, which stores delete with a body.
+    unhinted: Vec<RowKey>,
     /// Messages delivered, in order.
     pub(super) released: Vec<MessageId>,
     /// Limits hit.
@@ -55,6 +57,11 @@ impl Effects {
             self.rows.reserve_exact(USUAL_CHANGES);
         }
         self.rows.push(change);
+    }
+
+    /// The hint of a message is gone, and the message is put anew.
+    pub(super) fn drop_hint(&mut self, body: RowKey) {
+        self.unhinted.push(body);
     }
 
     pub(super) fn tell(&mut self, event: Event) {
@@ -97,6 +104,11 @@ impl Effects {
                 Change::Put(row) => history.put.push(row),
                 Change::Delete(key) => history.delete.push(key),
             }
+        }
+        if !self.unhinted.is_empty() {
+            history.delete.append(&mut self.unhinted);
+            history.delete.sort();
+            history.delete.dedup();
         }
         Commit { meta, history, hints: std::mem::take(&mut self.hints) }
     }

@@ -222,6 +222,11 @@ pub enum Event {
     },
     /// Catching up has begun, goes on, or has ended. Told at most once a second while it goes on.
     SyncStatus(SyncStatus),
+    /// The content of this message is older than [`Config::max_body_age`](super::Config::max_body_age), and was erased.
+    MessageExpired {
+        /// The message.
+        id: MessageId,
+    },
     /// A limit was hit; what it cost is named.
     LimitReached {
         /// Which limit.

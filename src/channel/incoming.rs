@@ -229,13 +229,7 @@ mod tests {
         let id = |n: u64| MessageId::new(n.to_be_bytes());
         let keys: Vec<LogKey> = (0..3).map(|n| LogKey { lamport: Lamport(n), id: id(n) }).collect();
         for (key, first) in keys.iter().zip([100, 1_000_100, 2_000_100]) {
-            let body = Arc::new(Body {
-                key: key.clone(),
-                sender: ParticipantId::from("bob"),
-                causal_history: Vec::new(),
-                content: Bytes::new(),
-                signature: None,
-            });
+            let body = Arc::new(Body::new(key.clone(), "bob".into(), Bytes::new()));
             let parked = Parked { body, seen: WallTime::default(), parked_at_age_ms: 0 };
             incoming.park(parked, (first..first + 10_000).map(id).collect(), 0);
         }

@@ -24,6 +24,9 @@ const ENTRY: usize = 160;
 /// Bytes of the allocation of a signature beyond its own.
 const SIGNATURE: usize = 32;
 
+/// Bytes of what is left of an erased content.
+const HASH: usize = 64;
+
 /// What a body costs in memory, in bytes.
 pub(super) fn cost(body: &Body) -> usize {
     let entries: usize = body
@@ -35,7 +38,8 @@ pub(super) fn cost(body: &Body) -> usize {
         })
         .sum();
     let signature = body.signature.as_ref().map_or(0, |signature| SIGNATURE + signature.as_bytes().len());
-    OVERHEAD + body.key.id.len() + body.sender.len() + body.content.len() + entries + signature
+    let erased = body.erased.as_ref().map_or(0, |_| HASH);
+    OVERHEAD + body.key.id.len() + body.sender.len() + body.content.len() + entries + signature + erased
 }
 
 fn stub_cost(key: &LogKey, sender: &ParticipantId) -> usize {

@@ -7,19 +7,19 @@ use crate::types::MessageId;
 
 use super::known::{IdMap, Keyed};
 
-/// The marks of a channel; the oldest gives way. What the application withdrew outlasts all others, which strangers may
-/// bring about.
+/// The marks of a channel; the oldest gives way. What the application withdrew or erased outlasts all others, which
+/// strangers may bring about.
 #[derive(Debug)]
 pub(super) struct Marks {
     marks: IdMap<MessageId, (MarkKind, u64)>,
     order: BTreeMap<Turn, MessageId>,
 }
 
-/// Whether it was withdrawn, then its number: the lowest gives way first.
+/// Whether it was withdrawn or erased, then its number: the lowest gives way first.
 type Turn = (bool, u64);
 
 fn turn(kind: MarkKind, sequence: u64) -> Turn {
-    (kind == MarkKind::Withdrawn, sequence)
+    (matches!(kind, MarkKind::Withdrawn | MarkKind::Erased), sequence)
 }
 
 impl Marks {

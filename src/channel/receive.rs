@@ -15,7 +15,7 @@ use crate::types::{
 use super::authentic::Word;
 use super::join::{Part, Way};
 use super::known::Standing;
-use super::{Channel, ChannelError, Event, Fate, Outcome, Received, TransmitKind, clock};
+use super::{Channel, ChannelError, Event, Fate, Outcome, Received, TransmitKind, clock, erase};
 
 /// What a message needs of one that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,8 @@ impl Channel {
             MessageKind::Content => self.take_content(message, live, echo),
         };
         if let Some(mut message) = forward
-            && !matches!(fate, Fate::Duplicate | Fate::Echo | Fate::Conflict | Fate::TooOld)
+            && !matches!(fate, Fate::Duplicate | Fate::Echo | Fate::Conflict | Fate::TooOld | Fate::Erased)
+            && !self.is_erased(&id)
         {
             if !self.config.dialect.has_sync() {
                 self.add_requests(&mut message);
@@ -126,7 +127,11 @@ impl Channel {
         self.retain();
         let released = std::mem::take(&mut self.effects.released);
         // Parked below a floor that rose just now, it waits no longer.
-        let fate = if released.contains(&id) { Fate::Delivered } else { fate };
+        let fate = match fate {
+            _ if released.contains(&id) => Fate::Delivered,
+            Fate::Parked { .. } if self.known.standing(&id) == Standing::Delivered => Fate::Erased,
+            fate => fate,
+        };
         Outcome::Received(Received { id, fate, released })
     }
 
@@ -265,7 +270,11 @@ impl Channel {
         for entry in &mut causal_history {
             self.known.recognise(&mut entry.id);
         }
-        let body = Arc::new(Body { key: key.clone(), sender, causal_history, content, signature });
+        let mut body = Body { causal_history, signature, ..Body::new(key.clone(), sender, content) };
+        if self.is_erased(&key.id) || self.is_expired(lamport) {
+            erase::take_content_out(&mut body);
+        }
+        let body = Arc::new(body);
         self.take_into_filter(&key.id);
         let parked = Parked { body, seen: self.now.wall, parked_at_age_ms: since };
         let part = self.part_of(&key, way);
@@ -294,7 +303,7 @@ impl Channel {
         self.deliver(parked);
         self.ask_for(&missing, since, &body.sender);
         self.settle();
-        Fate::Delivered
+        if body.is_erased() { Fate::Erased } else { Fate::Delivered }
     }
 
     /// A message known already, or another one under its id.
@@ -323,7 +332,7 @@ impl Channel {
         if self.known.key(&key.id).as_ref() != Some(key) {
             return false;
         }
-        let same = |body: &Body| body.sender == message.sender && body.content == message.content;
+        let same = |body: &Body| body.sender == message.sender && erase::is_content_of(body, &message.content);
         match self.known.standing(&key.id) {
             Standing::Parked => self.incoming.get(key).is_some_and(|waiting| same(&waiting.parked.body)),
             Standing::Delivered => self
@@ -401,7 +410,12 @@ impl Channel {
         let waits_for_history = || self.is_history(key) || self.news_waits_for_history();
         match (self.known.standing(id), self.marks.get(id)) {
             (Standing::Delivered, _)
-            | (_, Some(MarkKind::Lost | MarkKind::Overdue | MarkKind::DeclaredMet | MarkKind::Withdrawn)) => Need::Met,
+            | (
+                _,
+                Some(
+                    MarkKind::Lost | MarkKind::Overdue | MarkKind::DeclaredMet | MarkKind::Withdrawn | MarkKind::Erased,
+                ),
+            ) => Need::Met,
             (Standing::Parked, _) => {
                 let history = self.known.key(id).is_some_and(|named| self.is_history(&named));
                 if history && !waits_for_history() { Need::Met } else { Need::Waits }
@@ -439,6 +453,7 @@ impl Channel {
                 Fate::Parked { missing: ids }
             }
             // Something else may have met the last dependency.
+            _ if body.is_erased() => Fate::Erased,
             _ => Fate::Delivered,
         }
     }

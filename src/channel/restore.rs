@@ -19,7 +19,7 @@ use super::effects::Effects;
 use super::known::{Keyed, Known, Standing};
 use super::receive::Need;
 use super::{
-    Channel, Config, ConfigError, Context, Delivery, Event, Limit, Now, Outcome, Position, Stats, Step, clock,
+    Channel, Config, ConfigError, Context, Delivery, Event, Limit, Now, Outcome, Position, Stats, Step, clock, erase,
     incoming, log, marks, outgoing, repair, sync,
 };
 
@@ -164,6 +164,7 @@ impl Channel {
             refill: super::timeout::Refill::default(),
             responses: repair::Responses::new(keys),
             marks: marks::Marks::new(keys),
+            expired: erase::Expired::default(),
             hints: super::hints::Hints::new(keys),
             filter,
             sync,
@@ -461,7 +462,7 @@ impl Channel {
 
     /// A delivery as it was told, with its present place in the log.
     pub(super) fn delivery_at(&self, number: u64, key: &LogKey) -> Option<Delivery> {
-        let logged = self.log.get(key).or_else(|| self.late.get(key))?;
+        let logged = self.log.get(key).or_else(|| self.late.get(key)).filter(|logged| !logged.body.is_erased())?;
         let position = match self.log.successor(key) {
             _ if logged.below_floor => Position::BelowFloor,
             None => Position::Newest,

@@ -174,7 +174,7 @@ impl Channel {
             return;
         }
         let Some(key) = self.known.key(id) else { return };
-        let Some(logged) = self.log.get(&key).filter(|logged| self.may_pass_on(logged)) else { return };
+        let Some(logged) = self.log.get(&key).filter(|logged| self.config.may_pass_on(logged)) else { return };
         let (sender, bytes) = (logged.body.sender.clone(), super::log::cost(&logged.body));
         let (config, waits, now) = (&self.config, self.answers.waits(), self.now.running);
         let wide = if config.response_groups > 1 { self.widening.requested(id, now, waits.t_max) } else { 1 };

@@ -45,13 +45,8 @@ impl Channel {
         self.requests_went_out(&message);
 
         let key = LogKey { lamport, id: id.clone() };
-        let mut body = Body {
-            key: key.clone(),
-            sender: self.participant.clone(),
-            causal_history: message.causal_history.clone(),
-            content: message.content.clone(),
-            signature: None,
-        };
+        let mut body = Body::new(key.clone(), self.participant.clone(), message.content.clone());
+        body.causal_history.clone_from(&message.causal_history);
         body.signature = self.signed(&body);
         message.author_signature.clone_from(&body.signature);
         let body = Arc::new(body);
@@ -146,7 +141,7 @@ impl Channel {
         if hint.len() > max {
             return Err(ChannelError::TooLarge { what: "retrieval hint", len: hint.len(), max });
         }
-        if self.known.key(&id).is_none() {
+        if self.known.key(&id).is_none() || self.is_erased(&id) {
             return Err(ChannelError::UnknownMessage(id));
         }
         if self.hints.get(&id) != Some(&hint) {
@@ -277,7 +272,7 @@ impl Channel {
 
     /// Whether there is, or was, a message under this id.
     fn is_taken(&self, id: &MessageId) -> bool {
-        self.known.key(id).is_some() || self.is_withdrawn(id)
+        self.known.key(id).is_some() || self.is_taken_out(id)
     }
 
     /// Hex Keccak-256 of sender, time in nanoseconds and content (LIP-173). Where the clock stands still or went back, the

@@ -43,6 +43,7 @@ impl Channel {
         if let Some(age) = self.config.max_log_age {
             self.evict_older(self.now.wall.as_millis().saturating_sub(millis(age)));
         }
+        self.erase_expired();
         self.answer();
         self.send_batch();
         self.catch_up_in_time();
@@ -90,6 +91,7 @@ impl Channel {
             sync,
             self.laggards.next_due(),
             eviction,
+            self.next_expired(),
             self.refill.at,
             self.next_joining(),
             self.next_catch_up(),

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::effect::{ArchiveAnswer, ArchiveCall};
+use super::erasures::Erasures;
 use super::memory::Memory;
 use super::owed::Failing;
 use super::step::ITEM_BYTES;
-use crate::channel::{ArchiveRead, ForArchive, Input, item_of};
+use crate::channel::{ArchiveRead, Erasure, ForArchive, Input, item_of};
 use crate::reconcile::{Item, Rid};
 use crate::state::{Body, LogKey};
 use crate::store::PersistenceError;
@@ -39,6 +40,7 @@ pub(super) struct Archiving {
     /// Questions of others, and until when they wait.
     reads: VecDeque<(ArchiveRead, RunningTime)>,
     puts: VecDeque<Arc<Body>>,
+    erasures: Erasures,
     bytes: usize,
     /// Something found no room: the log is to be compared with the archive again.
     dropped: bool,
@@ -62,6 +64,7 @@ enum Running {
     Put(Batch),
     List,
     Read(ArchiveRead, RunningTime),
+    Erase(Erasure),
     /// A question that was answered without it.
     Late,
 }
@@ -84,6 +87,7 @@ impl Archiving {
             memory,
             reads: VecDeque::new(),
             puts: VecDeque::new(),
+            erasures: Erasures::default(),
             bytes: 0,
             dropped: false,
             listing: Listing::After(None),
@@ -103,6 +107,7 @@ impl Archiving {
             match asked {
                 ForArchive::Read(read) => self.reads.push_back((read, now.after(PATIENCE))),
                 ForArchive::Keep(body) => self.keep(body),
+                ForArchive::Erase(erasure) => self.erasures.add(erasure),
             }
         }
     }
@@ -132,11 +137,14 @@ impl Archiving {
         } else if let Listing::After(after) = &self.listing {
             (ArchiveCall::List { after: after.clone(), limit: LISTED }, Running::List)
         } else {
+            // What waits to be kept may be what is to be erased.
             let batch = self.take_batch();
             if batch.is_empty() {
-                return None;
+                let erasure = self.erasures.next()?;
+                (ArchiveCall::Erase(erasure.clone()), Running::Erase(erasure))
+            } else {
+                (ArchiveCall::Put(batch.clone()), Running::Put(batch))
             }
-            (ArchiveCall::Put(batch.clone()), Running::Put(batch))
         };
         self.running = Some(running);
         Some(call)
@@ -187,7 +195,7 @@ impl Archiving {
             (Some(Running::Read(read, _)), ArchiveAnswer::Got { bodies, looked }) => {
                 ended.inputs.push(Input::FromArchive { read, bodies, looked, failed: false });
             }
-            (Some(Running::Late) | None, _) => {}
+            (Some(Running::Erase(_)), ArchiveAnswer::Erased) | (Some(Running::Late) | None, _) => {}
             // The driver answers another call than it was given.
             (running, _) => self.not_made(running, &mut ended),
         }
@@ -200,6 +208,7 @@ impl Archiving {
         match running {
             Some(Running::Put(batch)) => batch.into_iter().rev().for_each(|(_, body)| self.puts.push_front(body)),
             Some(Running::Read(read, _)) => ended.inputs.push(not_read(read)),
+            Some(Running::Erase(erasure)) => self.erasures.add(erasure),
             Some(Running::List | Running::Late) | None => {}
         }
     }
@@ -234,7 +243,7 @@ impl Archiving {
     /// The call that is under way.
     pub(super) fn calling(&self) -> Option<&'static str> {
         self.running.as_ref().map(|running| match running {
-            Running::Put(_) => "put",
+            Running::Put(_) | Running::Erase(_) => "put",
             Running::List => "list",
             Running::Read(..) | Running::Late => "get",
         })
@@ -242,11 +251,12 @@ impl Archiving {
 
     /// Whether a channel that closes should wait: something is being kept, or can be.
     pub(super) fn is_keeping(&self) -> bool {
-        self.failing.is_none() && (matches!(self.running, Some(Running::Put(_))) || !self.puts.is_empty())
+        let keeps = matches!(self.running, Some(Running::Put(_) | Running::Erase(_)));
+        self.failing.is_none() && (keeps || !self.puts.is_empty() || !self.erasures.is_empty())
     }
 
     fn has_work(&self) -> bool {
-        !self.puts.is_empty() || matches!(self.listing, Listing::After(_))
+        !self.puts.is_empty() || !self.erasures.is_empty() || matches!(self.listing, Listing::After(_))
     }
 
     fn count(&mut self, bytes: usize) {

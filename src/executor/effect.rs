@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::memory::Memory;
 use super::told::Telling;
-use crate::channel::{self, ChannelError, Config, Outcome, RestoreError};
+use crate::channel::{self, ChannelError, Config, Erasure, Outcome, RestoreError};
 use crate::reconcile::{Item, Rid};
 use crate::state::{Body, ChannelData, Commit, LogKey};
 use crate::store::PersistenceError;
@@ -213,6 +213,8 @@ pub enum ArchiveCall {
     },
     /// Read these messages.
     Get(Vec<Item>),
+    /// Put messages without their contents in the place of these, as [`erased`](crate::channel::erased) makes them.
+    Erase(Erasure),
 }
 
 /// What an archive answered.
@@ -230,6 +232,8 @@ pub enum ArchiveAnswer {
         /// So many were looked for.
         looked: usize,
     },
+    /// None of them has its content any more.
+    Erased,
 }
 
 /// The answer to an order that was carried out.

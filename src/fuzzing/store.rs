@@ -179,11 +179,8 @@ fn saved(channel: &str, count: u64) -> ChannelData {
     let key = |lamport, id: String| LogKey { lamport: Lamport(lamport), id: id.into() };
     let body = |at: u64| {
         Arc::new(Body {
-            key: key(100 + at, format!("{channel}{at}")),
-            sender: "bob".into(),
             causal_history: vec![HistoryEntry::new(format!("{channel}{}", at.saturating_sub(1)))],
-            content: Bytes::from(vec![at as u8; 300]),
-            signature: None,
+            ..Body::new(key(100 + at, format!("{channel}{at}")), "bob".into(), vec![at as u8; 300].into())
         })
     };
     let seen = WallTime::from_millis(1_700_000_000_000);

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use super::cell::Cell;
 use super::shared::Shared;
 use super::storing::{End, closed, start, without_panic};
+use crate::channel::{Erasure, erased, item_of};
 use crate::executor::{ArchiveAnswer, ArchiveCall, Generation, Input};
-use crate::reconcile::Item;
+use crate::reconcile::{Item, Rid};
+use crate::state::Body;
 use crate::store::{Archive, PersistenceError};
 use crate::types::ChannelId;
 
 /// Messages read at once, and bytes of content after which no further ones are: no more is sent in one answer.
 const READ: usize = 16;
 const READ_BYTES: usize = 1 << 20;
+/// Messages listed at once to find those that are to be erased.
+const LISTED: usize = 4_096;
 
 pub(super) fn call(shared: &Arc<Shared>, cell: &Arc<Cell>, generation: Generation, call: ArchiveCall) {
     let end =
@@ -44,6 +48,34 @@ async fn carry_out(
             Ok(ArchiveAnswer::Listed(without_panic("list", Some(channel), list).await?))
         }
         ArchiveCall::Get(items) => get(archive, channel, &items).await,
+        ArchiveCall::Erase(erasure) => erase(archive, channel, &erasure).await,
+    }
+}
+
+/// Looks through the places that are meant. A message that replaces another one in its place is all that this takes.
+async fn erase(
+    archive: &dyn Archive,
+    channel: &ChannelId,
+    erasure: &Erasure,
+) -> Result<ArchiveAnswer, PersistenceError> {
+    let mut after = erasure.after.clone();
+    loop {
+        let listed = without_panic("list", Some(channel), || archive.list(channel, after.as_ref(), LISTED)).await?;
+        let covered = listed.iter().filter(|(key, _)| erasure.covers(key));
+        let items: Vec<Item> = covered.map(|(key, rid)| Item { lamport: key.lamport, rid: *rid }).collect();
+        for some in items.chunks(READ) {
+            let found = without_panic("get", Some(channel), || archive.get(channel, some)).await?;
+            let with_content = found.iter().filter(|body| !body.is_erased());
+            let erased: Vec<(Rid, Arc<Body>)> =
+                with_content.map(|body| (item_of(channel, body).rid, Arc::new(erased(body)))).collect();
+            if !erased.is_empty() {
+                without_panic("put", Some(channel), || archive.put(channel, &erased)).await?;
+            }
+        }
+        match listed.last() {
+            Some((last, _)) if listed.len() == LISTED && last.lamport <= erasure.up_to => after = Some(last.clone()),
+            _ => return Ok(ArchiveAnswer::Erased),
+        }
     }
 }
 

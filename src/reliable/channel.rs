@@ -189,6 +189,20 @@ impl ReliableChannel {
         Ok(wholes::of_log(self.node.manager.log(&self.id)?, splits))
     }
 
+    /// Erases what was said, by its id in the log, for good: here, and not at others
+    /// ([`ReliabilityManager::erase`](crate::manager::ReliabilityManager::erase)). Of a payload in segments, all those that
+    /// the log has. In [`history`](Self::history) it stays as a message without content.
+    ///
+    /// # Errors
+    /// [`NodeError::NotJoined`]; [`NodeError::Manager`] as erasing says.
+    pub async fn erase(&self, id: &MessageId) -> Result<(), NodeError> {
+        self.link()?;
+        for id in wholes::parts_of(&self.node.manager.log(&self.id)?, id) {
+            self.node.manager.erase(self.id.clone(), id).await?;
+        }
+        Ok(())
+    }
+
     /// Bytes of the largest payload that [`send`](Self::send) takes, in segments where these are allowed.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::channel::{Cursor, Delivery};
 use crate::segment::{self, Bounds, Fate, Reassembly, Recalled};
 use crate::state::{Body, LogKey, Logged};
-use crate::types::ParticipantId;
+use crate::types::{MessageId, ParticipantId};
 
 /// A payload of the log: who sent it, when, and how it begins. Nothing of it is put together or checked before it is
 /// [read](Self::read), so that a log full of files is listed at once.
@@ -129,6 +129,15 @@ pub(super) fn of_log(log: Vec<Logged>, splits: bool) -> Vec<Entry> {
     // One that was recovered from parity may stand before what was taken meanwhile.
     entries.sort_by(|one, other| one.key().cmp(other.key()));
     entries
+}
+
+/// What makes up the payload with this id in a log: all its segments, or it alone.
+pub(super) fn parts_of(log: &[Logged], id: &MessageId) -> Vec<MessageId> {
+    let hash = |logged: &Logged| segment::piece(&logged.body.content).map(|(_, hash)| hash);
+    let one = log.iter().find(|logged| logged.body.key.id == *id);
+    let Some((one, whole)) = one.and_then(|one| Some((one, hash(one)?))) else { return vec![id.clone()] };
+    let parts = log.iter().filter(|logged| logged.body.sender == one.body.sender && hash(logged) == Some(whole));
+    parts.map(|logged| logged.body.key.id.clone()).collect()
 }
 
 /// What these deliveries make whole, with what of the log was delivered before them.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::channel::erased;
 use crate::executor::{ArchiveAnswer, ArchiveCall, Generation};
 use crate::reconcile::{Item, Rid};
 use crate::state::{Body, LogKey};
@@ -97,6 +98,11 @@ impl Archive {
             ArchiveCall::Get(items) => {
                 let bodies = self.get(&items);
                 ArchiveAnswer::Got { bodies, looked: items.len() }
+            }
+            ArchiveCall::Erase(erasure) => {
+                let kept = self.kept.iter_mut().filter(|(key, _)| erasure.covers(key));
+                kept.for_each(|(_, (_, body))| *body = Arc::new(erased(body)));
+                ArchiveAnswer::Erased
             }
         }
     }

@@ -59,6 +59,7 @@ pub(super) fn to_kind(row: &Row) -> Kind {
                 MarkKind::Withdrawn => proto::MarkKind::Withdrawn,
                 MarkKind::History => proto::MarkKind::History,
                 MarkKind::Overdue => proto::MarkKind::Overdue,
+                MarkKind::Erased => proto::MarkKind::Erased,
             };
             Kind::Mark(proto::Mark { kind: kind.into(), sequence: row.sequence })
         }
@@ -119,6 +120,7 @@ pub(super) fn from_kind(key: &RowKey, kind: Option<Kind>) -> Result<Row, String>
                 Ok(proto::MarkKind::Withdrawn) => MarkKind::Withdrawn,
                 Ok(proto::MarkKind::History) => MarkKind::History,
                 Ok(proto::MarkKind::Overdue) => MarkKind::Overdue,
+                Ok(proto::MarkKind::Erased) => MarkKind::Erased,
                 Ok(proto::MarkKind::Unspecified) | Err(_) => return Err("unknown kind of mark".into()),
             };
             Row::Mark(Mark { id, kind, sequence: row.sequence })
@@ -215,6 +217,7 @@ fn to_body(body: &Body) -> proto::Body {
         causal_history: body.causal_history.iter().map(to_entry).collect(),
         content: body.content.clone(),
         signature: body.signature.as_ref().map(|signature| copy(signature.as_bytes())),
+        erased: body.erased.as_ref().map(|hash| copy(&hash[..])),
     }
 }
 
@@ -226,6 +229,11 @@ fn from_body(key: LogKey, body: Option<proto::Body>) -> Result<Arc<Body>, String
         causal_history: body.causal_history.into_iter().map(from_entry).collect::<Result<_, _>>()?,
         content: body.content,
         signature: body.signature.map(Signature::new),
+        erased: body
+            .erased
+            .map(|hash| hash[..].try_into().map(Box::new))
+            .transpose()
+            .map_err(|_| "a hash has 32 bytes")?,
     }))
 }
 

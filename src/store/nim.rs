@@ -249,7 +249,7 @@ impl Reader<'_> {
         }
         let causal_history = message.history.into_iter().map(history_entry).collect::<Result<_, _>>()?;
         let sender = ParticipantId::new(message.sender.unwrap_or_default());
-        Ok(Some(Arc::new(Body { key: LogKey { lamport, id }, sender, causal_history, content, signature: None })))
+        Ok(Some(Arc::new(Body { causal_history, ..Body::new(LogKey { lamport, id }, sender, content) })))
     }
 
     fn finish(self, clock: Lamport) -> Imported {

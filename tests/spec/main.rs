@@ -41,3 +41,4 @@ mod section_13_archive;
 mod section_13_catch_up;
 mod section_15_members;
 mod section_15_stability;
+mod section_16_erasing;

@@ -88,6 +88,7 @@ impl CatchUp {
         let mut left = self.serve.archived.left(view.now).min(MAX_ANSWER);
         for (place, item) in std::mem::take(&mut read.items).into_iter().enumerate() {
             match here.remove(&item.rid) {
+                Some(body) if body.is_erased() => read.gone.push(item.rid.0),
                 Some(_) if left == 0 => read.more = true,
                 Some(body) => {
                     let bytes = cost(&body) as u64;

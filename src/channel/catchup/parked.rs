@@ -74,13 +74,7 @@ mod tests {
         for lamport in 1..=40 {
             let key = LogKey { lamport: Lamport(lamport), id: format!("m{lamport}").into() };
             let content = vec![b'x'; 64 << 10].into();
-            let body = Arc::new(Body {
-                key: key.clone(),
-                sender: "s".into(),
-                causal_history: Vec::new(),
-                content,
-                signature: None,
-            });
+            let body = Arc::new(Body::new(key.clone(), "s".into(), content));
             let waiting = state::Parked { body, seen: WallTime::default(), parked_at_age_ms: 0 };
             incoming.park(waiting, BTreeSet::from(["unmet".into()]), u64::MAX);
             keys.push(key);
@@ -97,13 +91,7 @@ mod tests {
         let channel = ChannelId::from("c");
         let (mut incoming, mut parked) = (Incoming::new(Keyed::new(7)), Parked::default());
         let key = LogKey { lamport: Lamport(1), id: "m".into() };
-        let body = Arc::new(Body {
-            key: key.clone(),
-            sender: "s".into(),
-            causal_history: Vec::new(),
-            content: "m".into(),
-            signature: None,
-        });
+        let body = Arc::new(Body::new(key.clone(), "s".into(), "m".into()));
         let here = item_of(&channel, &body).rid;
         let waiting = state::Parked { body, seen: WallTime::default(), parked_at_age_ms: 0 };
         incoming.park(waiting, BTreeSet::from(["unmet".into()]), u64::MAX);

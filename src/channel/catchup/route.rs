@@ -184,15 +184,15 @@ impl Channel {
             return None;
         }
         let key = LogKey { lamport: message.lamport?, id: message.id.clone() };
-        let (sender, content) = (message.sender.clone(), message.content.clone());
-        let body = Body { key, sender, causal_history: message.causal_history.clone(), content, signature: None };
+        let mut body = Body::new(key, message.sender.clone(), message.content.clone());
+        body.causal_history.clone_from(&message.causal_history);
         let rid = set::item_of(&self.id, &body).rid;
         Some((body.key, rid))
     }
 
     /// A message that is counted was received.
     pub(in crate::channel) fn note_arrival(&mut self, (key, rid): &(LogKey, Rid), fate: &Fate) {
-        let new = matches!(fate, Fate::Delivered | Fate::Parked { .. });
+        let new = matches!(fate, Fate::Delivered | Fate::Erased | Fate::Parked { .. });
         if let Some((catch_up, view)) = self.catching_up() {
             catch_up.arrived(&view, key, rid, new);
         }

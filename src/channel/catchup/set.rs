@@ -7,8 +7,7 @@
 
 use std::ops::Range;
 
-use sha2::{Digest as _, Sha256};
-
+use crate::channel::erase;
 use crate::channel::known::Keyed;
 use crate::channel::log::Log;
 use crate::channel::wide_map::WideMap;
@@ -193,7 +192,7 @@ pub(super) fn hashed_bytes(body: &Body) -> usize {
 
 /// The item that stands for a message.
 pub(in crate::channel) fn item_of(channel: &ChannelId, body: &Body) -> Item {
-    let content = Sha256::digest(&body.content).into();
+    let content = erase::content_hash(body);
     let causal = body.causal_history.iter().map(|entry| &entry.id);
     let rid = rid_of(channel, &body.key.id, &body.sender, body.key.lamport, causal, &content);
     Item { lamport: body.key.lamport, rid }
@@ -234,13 +233,7 @@ mod tests {
         fn put(&mut self, lamport: u64, content: usize) -> Arc<Body> {
             let key = LogKey { lamport: Lamport(lamport), id: MessageId::from(format!("m{lamport}")) };
             let content = vec![b'x'; content].into();
-            let body = Arc::new(Body {
-                key: key.clone(),
-                sender: "s".into(),
-                causal_history: Vec::new(),
-                content,
-                signature: None,
-            });
+            let body = Arc::new(Body::new(key.clone(), "s".into(), content));
             let logged = Logged {
                 body: body.clone(),
                 delivery: Some(1),

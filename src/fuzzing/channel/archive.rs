@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{CHANNEL, OWN, Op, Run};
-use crate::channel::{ForArchive, Input, item_of};
+use crate::channel::{ForArchive, Input, erased, item_of};
 use crate::reconcile::{Item, Rid};
 use crate::state::Body;
 use crate::types::{CatchUpField, Frame, FrameBody, Lamport, Message};
@@ -24,7 +24,7 @@ impl Archive {
         self.asked.extend(asked);
         let reads = self.asked.iter().filter_map(|asked| match asked {
             ForArchive::Read(read) => Some(read.items.len()),
-            ForArchive::Keep(_) => None,
+            ForArchive::Keep(_) | ForArchive::Erase(_) => None,
         });
         let sizes: Vec<usize> = reads.collect();
         assert!(sizes.len() <= MAX_READS && sizes.iter().all(|size| *size <= 256), "{sizes:?}");
@@ -51,6 +51,11 @@ impl Run {
             1..=4 if !self.archive.asked.is_empty() => {
                 let place = if op.bit(1) { usize::from(op.id) % self.archive.asked.len() } else { 0 };
                 let input = match self.archive.asked.remove(place) {
+                    ForArchive::Erase(erasure) => {
+                        let kept = self.archive.kept.values_mut().filter(|(_, body)| erasure.covers(&body.key));
+                        kept.for_each(|(_, body)| *body = Arc::new(erased(body)));
+                        return;
+                    }
                     ForArchive::Keep(body) => self.keep(op, body),
                     ForArchive::Read(read) => {
                         let looked = if op.bit(2) { usize::from(op.names) } else { read.items.len() };

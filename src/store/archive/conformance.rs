@@ -127,11 +127,9 @@ fn message(lamport: u64, n: u64, size: usize) -> (Rid, Arc<Body>) {
     (
         Rid([byte; 32]),
         Arc::new(Body {
-            key,
-            sender: "sender".into(),
             causal_history,
-            content,
             signature: Some(Signature::new("signed")),
+            ..Body::new(key, "sender".into(), content)
         }),
     )
 }

@@ -28,11 +28,9 @@ pub(super) fn body(key: LogKey, content: impl Into<Bytes>) -> Arc<Body> {
         sender: Some(ParticipantId::from("bob")),
     };
     Arc::new(Body {
-        key,
-        sender: "alice".into(),
         causal_history: vec![HistoryEntry::new("bare"), named],
-        content: content.into(),
         signature: Some(Signature::new(b"signature")),
+        ..Body::new(key, "alice".into(), content.into())
     })
 }
 

@@ -58,6 +58,9 @@ pub struct Body {
     /// The author's signature; absent where there is none.
     #[prost(bytes = "bytes", optional, tag = "4")]
     pub signature: ::core::option::Option<::prost::bytes::Bytes>,
+    /// The SHA-256 of the content, where that was erased.
+    #[prost(bytes = "bytes", optional, tag = "5")]
+    pub erased: ::core::option::Option<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Message {
@@ -273,6 +276,8 @@ pub enum MarkKind {
     History = 4,
     /// Waited for no longer, and still asked for.
     Overdue = 5,
+    /// Its content is not taken in any more.
+    Erased = 6,
 }
 impl MarkKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -287,6 +292,7 @@ impl MarkKind {
             Self::Withdrawn => "MARK_KIND_WITHDRAWN",
             Self::History => "MARK_KIND_HISTORY",
             Self::Overdue => "MARK_KIND_OVERDUE",
+            Self::Erased => "MARK_KIND_ERASED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -298,6 +304,7 @@ impl MarkKind {
             "MARK_KIND_WITHDRAWN" => Some(Self::Withdrawn),
             "MARK_KIND_HISTORY" => Some(Self::History),
             "MARK_KIND_OVERDUE" => Some(Self::Overdue),
+            "MARK_KIND_ERASED" => Some(Self::Erased),
             _ => None,
         }
     }
