@@ -86,6 +86,7 @@ fn options(bits: u16) -> Config {
         max_transmit_bytes: bit(4).then_some(400),
         authenticated_senders: true,
         max_log_age: bit(5).then_some(Duration::from_secs(60)),
+        max_body_age: (bit(5) && bit(6)).then_some(Duration::from_secs(40)),
         response_groups: if bit(6) { 3 } else { 1 },
         filter_evidence: if bit(7) { FilterEvidence::Hits(1) } else { FilterEvidence::Chance(1e-6) },
         max_message_history: if bit(8) { 2 } else { 1_000 },
@@ -182,6 +183,10 @@ impl Run {
                 let name = |n: u8| messages::sender(n);
                 let members = (0..op.names % 4).map(name).collect();
                 self.input(Input::SetMembers { epoch: u64::from(op.extra), members });
+            }
+            9 if op.bit(6) => {
+                let id = if op.bit(0) { messages::id(op.id) } else { self.any_logged(op.id) };
+                self.input(Input::Erase(id));
             }
             9 => self.input(Input::SendSync),
             10 => self.input(Input::DependenciesMet(named())),

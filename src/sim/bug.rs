@@ -59,6 +59,8 @@ pub enum Bug {
     OwnNameIgnored,
     /// What the application takes back is not taken back.
     WithdrawIgnored,
+    /// What the application erases is not erased.
+    EraseIgnored,
     /// What the application sends again is not sent.
     ResendIgnored,
     /// A restart forgets the newest mark: of what was withdrawn, lost, or is history.
@@ -92,6 +94,7 @@ impl Bug {
         Self::RequestsLeftOut,
         Self::OwnNameIgnored,
         Self::WithdrawIgnored,
+        Self::EraseIgnored,
         Self::ResendIgnored,
         Self::LostMark,
         Self::StrangersBelieved,
@@ -112,7 +115,12 @@ impl Bug {
 
     /// Whether the channel never sees this, and the application is told that it was done.
     pub(super) fn ignores(self, input: &Input) -> bool {
-        matches!((self, input), (Self::WithdrawIgnored, Input::Withdraw(_)) | (Self::ResendIgnored, Input::Resend(_)))
+        match self {
+            Self::WithdrawIgnored => matches!(input, Input::Withdraw(_)),
+            Self::EraseIgnored => matches!(input, Input::Erase(_)),
+            Self::ResendIgnored => matches!(input, Input::Resend(_)),
+            _ => false,
+        }
     }
 
     /// Changes a message before the channel sees it; false when it does not.

@@ -116,6 +116,10 @@ fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
     if kind >= Kind::CatchingUp {
         mix.draw_archives(&mut archives);
     }
+    let mut erasing = ChaCha8Rng::seed_from_u64(seed ^ 0xE2A5_5EED);
+    if kind >= Kind::WithOrders {
+        mix.draw_erasing(&mut erasing);
+    }
     let options = Options {
         seed,
         participants: 0,
@@ -128,8 +132,18 @@ fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
     world.oracle = Oracle::full(&mix.config);
     world.lies.clone_from(&mix.lies);
     world.oracle.verbose = std::env::var_os("RC_SIM_VERBOSE").is_some();
-    let mut life =
-        Life { world, rng, orders, archives, mix, down: Vec::new(), away: Vec::new(), backups: Vec::new(), copies: 0 };
+    let mut life = Life {
+        world,
+        rng,
+        orders,
+        archives,
+        erasing,
+        mix,
+        down: Vec::new(),
+        away: Vec::new(),
+        backups: Vec::new(),
+        copies: 0,
+    };
     for _ in 0..life.mix.founders {
         life.join(true);
     }
@@ -157,6 +171,7 @@ struct Life {
     rng: ChaCha8Rng,
     orders: ChaCha8Rng,
     archives: ChaCha8Rng,
+    erasing: ChaCha8Rng,
     mix: Mix,
     /// Crashed participants, and when they are opened again.
     down: Vec<(u64, usize)>,
@@ -283,6 +298,9 @@ impl Life {
         }
         self.application(now);
         self.orders();
+        if chance(&mut self.erasing, self.mix.erase) {
+            self.erase();
+        }
     }
 
     /// Somebody leaves for good, as long as two stay.
@@ -349,6 +367,23 @@ impl Life {
         if let Some(id) = open.get(drawn).map(|view| view.id.clone()) {
             // What no log has any more, or has no room, is refused.
             let _refused = self.world.input(node, input(id));
+        }
+    }
+
+    /// A participant erases what it has in its log, and two others have who keep it.
+    fn erase(&mut self) {
+        let registry = &self.world.oracle.registry;
+        let node = usize::try_from(self.erasing.next_u64()).unwrap_or(0) % self.world.nodes().len();
+        let open: Vec<MessageId> = self.world.node(node).channel().outgoing().into_iter().map(|view| view.id).collect();
+        let nodes = || 0..self.world.nodes().len();
+        let kept = |index: usize| nodes().filter(|other| *other != node && registry.has(*other, index)).count() >= 2;
+        let free = |index: &usize| kept(*index) && !nodes().any(|other| registry.is_erased(other, *index));
+        let ids =
+            self.world.node(node).channel().log().map(|logged| &logged.body.key.id).filter(|id| !open.contains(id));
+        let ids: Vec<&MessageId> = ids.filter(|id| registry.find(id).filter(free).is_some()).collect();
+        let drawn = usize::try_from(self.erasing.next_u64()).unwrap_or(0) % ids.len().max(1);
+        if let Some(id) = ids.get(drawn).map(|id| (*id).clone()) {
+            let _ = self.world.input(node, Input::Erase(id));
         }
     }
 

@@ -14,6 +14,7 @@ mod clock;
 mod conflict;
 mod due;
 mod durability;
+mod erased;
 mod failure;
 mod hostility;
 mod limits;
@@ -30,7 +31,7 @@ mod watched;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::channel::{Config, Event, Fate};
+use crate::channel::{Config, Event, Fate, Input};
 use crate::state::ChannelData;
 use crate::types::{Message, MessageId};
 
@@ -104,14 +105,14 @@ pub enum Seen<'a> {
         /// It died between two writes.
         torn: bool,
     },
-    /// A participant's application has sent an own message again, or taken it back.
+    /// A participant's application has given an order about a message.
     Ordered {
         /// Who.
         node: usize,
         /// Which message.
         id: &'a MessageId,
-        /// It was taken back.
-        withdrawn: bool,
+        /// Which order.
+        order: Order,
     },
     /// What a participant has saved was copied, for another one that is not open yet.
     Copied {
@@ -122,6 +123,29 @@ pub enum Seen<'a> {
     },
     /// The world ends, after a phase without faults.
     Ended,
+}
+
+/// What an application orders about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// An own one is to be sent again.
+    Resent,
+    /// An own one is taken back.
+    Withdrawn,
+    /// Its content is erased.
+    Erased,
+}
+
+impl Order {
+    /// The order that an input is, and about which message.
+    pub(super) fn of(input: &Input) -> Option<(MessageId, Self)> {
+        match input {
+            Input::Resend(id) => Some((id.clone(), Self::Resent)),
+            Input::Withdraw(id) => Some((id.clone(), Self::Withdrawn)),
+            Input::Erase(id) => Some((id.clone(), Self::Erased)),
+            _ => None,
+        }
+    }
 }
 
 /// What the invariants look at.
@@ -207,7 +231,7 @@ impl Oracle {
     #[must_use]
     pub fn full(config: &Config) -> Self {
         let mut oracle = Self::cheap();
-        oracle.invariants.extend::<[Box<dyn Invariant>; 13]>([
+        oracle.invariants.extend::<[Box<dyn Invariant>; 14]>([
             Box::new(answers::Answers::default()),
             Box::new(archives::Archives),
             Box::new(conflict::Conflict::default()),
@@ -215,6 +239,7 @@ impl Oracle {
             Box::new(causality::Causality),
             Box::new(clock::Clocks::default()),
             Box::new(durability::Durability::default()),
+            Box::new(erased::Erased::default()),
             Box::new(hostility::Hostility::new(config.repair_bytes_per_second)),
             Box::new(liveness::Liveness),
             Box::new(loss::Loss::default()),
@@ -314,8 +339,7 @@ fn brief(seen: &Seen<'_>) -> String {
         }
         Seen::Stepped { node } => format!("p{node} ."),
         Seen::Restarted { node, torn, .. } => format!("p{node} restarts, torn {torn}"),
-        Seen::Ordered { node, id, withdrawn: true } => format!("p{node} withdraws {}", short(id)),
-        Seen::Ordered { node, id, .. } => format!("p{node} resends {}", short(id)),
+        Seen::Ordered { node, id, order } => format!("p{node} has {order:?} {}", short(id)),
         Seen::Copied { of, copy } => format!("p{of} is copied as p{copy}"),
         Seen::Ended => "end".to_owned(),
     }

@@ -17,7 +17,7 @@ use crate::wire;
 
 use super::driven::Carried;
 use super::net::{Queue, between, chance};
-use super::oracle::{Oracle, Seen};
+use super::oracle::{Oracle, Order, Seen};
 use super::{Archive, ArchiveFaults, Bug, Clock, Crash, Lie, Medium, Network, Node, Options, Transmission, keys};
 
 /// Participants, network and time.
@@ -404,11 +404,7 @@ impl World {
 
     fn drive(&mut self, index: usize, input: Input, cause: Option<&Transmission>) -> Result<Outcome, ChannelError> {
         let given = matches!(input, Input::Send { id: Some(_), .. });
-        let ordered = match &input {
-            Input::Resend(id) => Some((id.clone(), false)),
-            Input::Withdraw(id) => Some((id.clone(), true)),
-            _ => None,
-        };
+        let ordered = Order::of(&input);
         let node = &mut self.nodes[index];
         if !node.is_up() {
             return Ok(Outcome::Done);
@@ -417,8 +413,8 @@ impl World {
         if !node.is_up() {
             return Ok(Outcome::Done);
         }
-        if let Some((id, withdrawn)) = ordered.filter(|_| outcome.is_ok()) {
-            self.show(&Seen::Ordered { node: index, id: &id, withdrawn });
+        if let Some((id, order)) = ordered.filter(|_| outcome.is_ok()) {
+            self.show(&Seen::Ordered { node: index, id: &id, order });
         }
         // A clock is set back before what is sent under it.
         let (resets, events): (Vec<_>, Vec<_>) =

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::channel::{Channel, Context, Delivery, Event, Fate, Input, Join, Outcome, Stats, Step, TransmitKind};
-use crate::state::{ChannelData, ChannelMeta, Commit, LogKey, MarkKind, Place, Row, RowKey};
+use crate::state::{ChannelData, ChannelMeta, Commit, LogKey, Logged, MarkKind, Parked, Place, Row, RowKey};
 use crate::types::{Dialect, FilterField, Lamport, Limits, Message, MessageId};
 use crate::wire;
 
@@ -59,6 +59,10 @@ impl Watch {
         if let (Input::Send { .. }, Ok(Outcome::Sent(id))) = (input, &step.outcome) {
             self.met.insert(id.clone());
         }
+        if let (Input::Erase(id), Ok(_)) = (input, &step.outcome) {
+            self.met.insert(id.clone());
+        }
+        self.stays_erased(&step);
         self.note_lost(&step.events);
         let mut new = Vec::new();
         for event in &step.events {
@@ -96,6 +100,30 @@ impl Watch {
         let parts = rows_before + self.rows.len() + named(input) + 16;
         let work = channel.stats().work - before.work;
         assert!(work <= WORK_PER_PART * parts as u64, "{work} units of work over {parts} parts for {input:?}");
+    }
+
+    /// What was erased is not told, sent or saved any more.
+    fn stays_erased(&self, step: &Step) {
+        let marks = |row: &Row| matches!(row, Row::Mark(mark) if mark.kind == MarkKind::Erased);
+        let erased: BTreeSet<MessageId> = self.rows.values().filter(|row| marks(row)).map(|row| row.key().id).collect();
+        for event in &step.events {
+            let told = matches!(event, Event::MessageDelivered(delivery) if erased.contains(&delivery.body.key.id));
+            assert!(!told, "told though erased: {event:?}");
+        }
+        for sent in &step.transmit {
+            assert!(
+                sent.message.content.is_empty() || !erased.contains(&sent.message.id),
+                "sent though erased: {sent:?}"
+            );
+        }
+        let erased =
+            erased.into_iter().chain(step.save.history.put.iter().filter(|row| marks(row)).map(|row| row.key().id));
+        let erased: BTreeSet<MessageId> = erased.collect();
+        for row in &step.save.history.put {
+            let (Row::Message(Logged { body, .. }) | Row::Parked(Parked { body, .. })) = row else { continue };
+            assert!(body.content.is_empty() || !erased.contains(&body.key.id), "saved though erased: {row:?}");
+        }
+        assert!(step.save.hints.iter().all(|(id, _)| !erased.contains(id)), "{:?}", step.save.hints);
     }
 
     /// Looks at a channel made from what was saved.

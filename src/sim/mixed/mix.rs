@@ -52,6 +52,8 @@ pub struct Mix {
     pub leave: f64,
     pub resend: f64,
     pub withdraw: f64,
+    /// How often somebody erases a message.
+    pub erase: f64,
     pub back_up: f64,
     pub restore: f64,
     pub lies: Vec<Lie>,
@@ -142,6 +144,7 @@ impl Mix {
             leave: 0.0,
             resend: 0.0,
             withdraw: 0.0,
+            erase: 0.0,
             back_up: 0.0,
             restore: 0.0,
             lies: Vec::new(),
@@ -224,6 +227,11 @@ impl Mix {
             self.config.response_groups = u32::try_from(between(rng, (2, 4))).unwrap_or(2);
             self.leave = part(rng, 1.0, 0.05);
         }
+    }
+
+    /// Who erases messages, from an eighth stream.
+    pub(super) fn draw_erasing(&mut self, rng: &mut ChaCha8Rng) {
+        self.erase = part(rng, 0.5, 0.3);
     }
 
     /// Members that catch up, and what others lie about then, from a sixth stream.

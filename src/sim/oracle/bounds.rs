@@ -11,7 +11,7 @@ use crate::state::{ChannelData, LogKey, Row};
 use crate::types::{Lamport, Message, MessageKind};
 
 use super::past::Begun;
-use super::{Invariant, Scene, Seen};
+use super::{Invariant, Order, Scene, Seen};
 
 #[derive(Debug, Default)]
 pub(super) struct Bounds {
@@ -53,7 +53,7 @@ impl Invariant for Bounds {
                 let taken = matches!(fate, Some(Fate::Delivered | Fate::Parked { .. }));
                 self.handed = content.map(|message| (key_of(message), taken));
             }
-            Seen::Ordered { node, id, withdrawn: true } => self.logs[*node].keys.retain(|key| key.id != **id),
+            Seen::Ordered { node, id, order: Order::Withdrawn } => self.logs[*node].keys.retain(|key| key.id != **id),
             Seen::Copied { of, copy } => self.logs[*copy] = self.logs[*of].clone(),
             Seen::Stepped { node } => {
                 let (log, channel) = (&mut self.logs[*node], scene.nodes[*node].channel());

@@ -33,7 +33,8 @@ impl Due {
         let Some(key) = &message.key else { return false };
         let too_old = channel.meta().stub_floor.as_ref().is_some_and(|floor| key <= floor);
         let waived = registry.is_lost(self.node, index) || registry.is_declared(self.node, index);
-        let gone = !scene.there().any(|(other, _)| registry.has(other, index) && !registry.is_withdrawn(other, index));
+        let given = |other| !registry.is_withdrawn(other, index) && !registry.is_erased(other, index);
+        let gone = !scene.there().any(|(other, _)| registry.has(other, index) && given(other));
         if message.contested || message.premature || too_old || waived || gone {
             return false;
         }

@@ -8,7 +8,7 @@ use crate::channel::{Event, TransmitKind};
 use crate::state::{ChannelData, Row};
 use crate::types::MessageId;
 
-use super::{Invariant, Scene, Seen, copy_of, copy_values_of};
+use super::{Invariant, Order, Scene, Seen, copy_of, copy_values_of};
 
 #[derive(Debug, Default)]
 pub(super) struct Failure {
@@ -42,7 +42,7 @@ impl Invariant for Failure {
                 Ok(())
             }
             Seen::Told { node, event, .. } => self.told(scene, *node, event),
-            Seen::Ordered { node, id, withdrawn: false } => {
+            Seen::Ordered { node, id, order: Order::Resent } => {
                 self.begin_anew(&(*node, (*id).clone()));
                 Ok(())
             }

@@ -145,8 +145,9 @@ impl Invariant for Loss {
                 let answers = |name: usize| config.response_groups == 1 || message.from == Some(name);
                 let had = scene.there().filter(|(name, _)| answers(*name)).any(|(name, other)| {
                     let since = self.held.get(&(name, index)).is_some_and(|held| healed.max(*held) < long_ago);
-                    let logged = |key: &LogKey| other.channel().log().any(|logged| logged.body.key == *key);
-                    since && message.key.as_ref().is_some_and(logged)
+                    let has =
+                        |key: &LogKey| other.channel().log().any(|it| it.body.key == *key && !it.body.is_erased());
+                    since && message.key.as_ref().is_some_and(has)
                 });
                 if had
                     && !self.forgotten.contains(&(*node, index))

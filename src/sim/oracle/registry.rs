@@ -11,7 +11,7 @@ use crate::types::{FilterField, Lamport, Message, MessageId, MessageKind, Partic
 use super::super::{EPOCH_MS, Node};
 use super::past::Begun;
 use super::watched::Watched;
-use super::{Seen, copy_of};
+use super::{Order, Seen, copy_of};
 
 /// Beyond this a timestamp may be refused by some participant's clock.
 const PREMATURE_MS: u64 = 23 * 60 * 60 * 1_000;
@@ -64,6 +64,8 @@ pub struct Registry {
     handed: Vec<Vec<bool>>,
     /// Who took what back.
     withdrawn: BTreeSet<(usize, usize)>,
+    /// Who erased what.
+    erased: BTreeSet<(usize, usize)>,
     /// Receivers, names under which a hostile member spoke to them, and what it named.
     forged: BTreeSet<(usize, ParticipantId, usize)>,
     /// Receivers, and names under which a hostile member sent them a filter that may be worth something.
@@ -175,6 +177,12 @@ impl Registry {
         self.withdrawn.contains(&(node, index))
     }
 
+    /// Whether a participant erased it.
+    #[must_use]
+    pub fn is_erased(&self, node: usize, index: usize) -> bool {
+        self.erased.contains(&(node, index))
+    }
+
     /// Whether a hostile member told a participant under this name that a message had been received.
     #[must_use]
     pub fn is_forged(&self, node: usize, name: &ParticipantId, index: usize) -> bool {
@@ -207,12 +215,21 @@ impl Registry {
                 self.add(message, Some(*node), now_ms, *given);
             }
             Seen::Recovered { node, message } => self.add(message, Some(*node), now_ms, true),
-            Seen::Ordered { node, id, withdrawn: true } => self.withdraw(*node, id),
+            Seen::Ordered { node, id, order: Order::Withdrawn } => self.withdraw(*node, id),
+            Seen::Ordered { node, id, order: Order::Erased } => {
+                let index = self.intern(id);
+                self.erased.insert((*node, index));
+            }
             // What was saved of it, but not seen before the crash.
             Seen::Restarted { node, saved, .. } => {
                 for row in &saved.rows {
-                    if let Row::Mark(Mark { id, kind: MarkKind::Withdrawn, .. }) = row {
-                        self.withdraw(*node, id);
+                    match row {
+                        Row::Mark(Mark { id, kind: MarkKind::Withdrawn, .. }) => self.withdraw(*node, id),
+                        Row::Mark(Mark { id, kind: MarkKind::Erased, .. }) => {
+                            let index = self.intern(id);
+                            self.erased.insert((*node, index));
+                        }
+                        _ => {}
                     }
                 }
             }
@@ -371,6 +388,7 @@ impl Registry {
         self.declared[copy] = self.declared[of].clone();
         self.begun[copy] = self.begun[of];
         copy_of(&mut self.withdrawn, of, copy);
+        copy_of(&mut self.erased, of, copy);
     }
 
     /// From now on there are no faults.

@@ -73,7 +73,7 @@ fn is_lacking(node: &Node, rids: &[[u8; 32]]) -> Result<(), String> {
 }
 
 fn item_of(node: &Node, body: &Body) -> Item {
-    let content = sha2::Sha256::digest(&body.content).into();
+    let content = body.erased.as_ref().map_or_else(|| sha2::Sha256::digest(&body.content).into(), |hash| **hash);
     let causal = body.causal_history.iter().map(|entry| &entry.id);
     let rid: Rid = rid_of(node.channel().id(), &body.key.id, &body.sender, body.key.lamport, causal, &content);
     Item { lamport: Lamport(body.key.lamport.0), rid }
