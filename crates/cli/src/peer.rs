@@ -71,6 +71,9 @@ pub(crate) struct Args {
     /// Wait for a missing message before it is given up
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     lost: Option<u64>,
+    /// Erase the contents of messages when they are as old as this; older ones are not shown
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    body_age: Option<u64>,
     /// In a channel without stored state, show the first message only when up to so many older ones are there; 0 shows it at
     /// once and asks for nothing older; without this, it is shown at once and 100 older ones follow as history
     #[arg(long, value_name = "N")]
@@ -142,6 +145,7 @@ impl Args {
         config.t_min = millis(self.tmin, config.t_min);
         config.t_max = millis(self.tmax, config.t_max);
         config.lost_timeout = millis(self.lost, config.lost_timeout);
+        config.max_body_age = self.body_age.map(Duration::from_millis);
         config.response_groups = self.groups.unwrap_or(config.response_groups);
         config.causal_history_size = self.causal.map_or(config.causal_history_size, usize::from);
         config

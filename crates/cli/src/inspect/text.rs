@@ -32,7 +32,9 @@ fn print_channel(channel: &ChannelView, screen: &mut Screen) {
     for logged in &channel.log {
         let delivery = logged.delivery.map_or("own".to_owned(), |number| format!("delivery {number}"));
         let (mut flags, key) = (String::new(), &logged.key);
-        for (is, flag) in [(logged.late, ", late"), (logged.below_floor, ", below the floor")] {
+        for (is, flag) in
+            [(logged.late, ", late"), (logged.below_floor, ", below the floor"), (logged.erased, ", erased")]
+        {
             flags.push_str(if is { flag } else { "" });
         }
         if !logged.missing.is_empty() {
@@ -41,7 +43,9 @@ fn print_channel(channel: &ChannelView, screen: &mut Screen) {
         }
         let (sender, bytes) = (&logged.sender, logged.bytes);
         screen.line(format!("    {}  {}  {sender}  {bytes} bytes  {delivery}{flags}", key.lamport, key.id));
-        screen.line(format!("      {}", logged.content));
+        if !logged.erased {
+            screen.line(format!("      {}", logged.content));
+        }
     }
 
     section(screen, "unacknowledged", channel.unacknowledged.len());

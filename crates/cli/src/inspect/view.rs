@@ -82,6 +82,8 @@ pub(super) struct LoggedView {
     pub(super) delivery: Option<u64>,
     pub(super) late: bool,
     pub(super) below_floor: bool,
+    /// Its content is not there any more.
+    pub(super) erased: bool,
     pub(super) missing: Vec<Id>,
 }
 
@@ -235,6 +237,7 @@ impl ChannelView {
                 delivery: logged.delivery,
                 late: logged.late,
                 below_floor: logged.below_floor,
+                erased: logged.body.is_erased(),
                 missing: logged.missing.iter().map(Id::new).collect(),
             }),
             Row::Parked(waiting) => self.waiting.push(WaitingView::new(&waiting.body, met, parked)),
@@ -256,6 +259,7 @@ impl ChannelView {
                     MarkKind::Withdrawn => "withdrawn",
                     MarkKind::History => "history",
                     MarkKind::Overdue => "overdue",
+                    MarkKind::Erased => "erased",
                     _ => "other",
                 };
                 self.marks.push(MarkView { id: Id::new(&mark.id), kind });

@@ -62,6 +62,9 @@ pub(super) enum Command {
     Withdraw {
         id: MessageId,
     },
+    Erase {
+        id: MessageId,
+    },
     Clock {
         ms: u64,
     },
@@ -147,6 +150,10 @@ enum Raw {
         id: Option<String>,
         id_hex: Option<String>,
     },
+    Erase {
+        id: Option<String>,
+        id_hex: Option<String>,
+    },
     Clock {
         ms: u64,
     },
@@ -201,6 +208,7 @@ impl Raw {
             },
             Self::Resend { id, id_hex } => Command::Resend { id: the_id(id, id_hex)? },
             Self::Withdraw { id, id_hex } => Command::Withdraw { id: the_id(id, id_hex)? },
+            Self::Erase { id, id_hex } => Command::Erase { id: the_id(id, id_hex)? },
             Self::Clock { ms } => Command::Clock { ms },
             Self::State {} => Command::State,
             Self::Quit {} => Command::Quit,

@@ -103,6 +103,7 @@ impl Session {
             Command::Met { ids } => self.input(Input::DependenciesMet(ids)).map(drop),
             Command::Resend { id } => self.input(Input::Resend(id)).map(drop),
             Command::Withdraw { id } => self.input(Input::Withdraw(id)).map(drop),
+            Command::Erase { id } => self.input(Input::Erase(id)).map(drop),
             Command::Clock { ms } => {
                 if let Err(error) = self.time.set(ms) {
                     self.told.push(Told::error(error));

@@ -180,6 +180,10 @@ pub(super) enum Told {
         #[serde(flatten)]
         member: Named,
     },
+    Expired {
+        #[serde(flatten)]
+        id: Named,
+    },
     StabilityBroken {
         #[serde(flatten)]
         id: Named,
@@ -367,6 +371,7 @@ impl From<Event> for Told {
             Event::DeliveredToAll { id } => Self::DeliveredToAll { id: Named::id(&id) },
             Event::Stable { up_to } => Self::Stable { up_to: up_to.0 },
             Event::StabilityWaits { member } => Self::StabilityWaits { member: Named::member(&member) },
+            Event::MessageExpired { id } => Self::Expired { id: Named::id(&id) },
             Event::StabilityBroken { id, sender } => {
                 Self::StabilityBroken { id: Named::id(&id), sender: Named::sender(&sender) }
             }
