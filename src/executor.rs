@@ -171,6 +171,12 @@ impl Executor {
         self.common.defect.swap(defect, std::sync::atomic::Ordering::Relaxed)
     }
 
+    /// So many bytes of other channels wait for their archives.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_archives_of_others(&self, bytes: usize) {
+        self.common.memory.archive_changes(0, bytes);
+    }
+
     /// Channels of which something is kept: open, coming or going.
     #[must_use]
     pub fn lanes(&self) -> usize {

@@ -19,6 +19,7 @@ fn keeps_its_promises_whatever_store_and_callbacks_do() {
         let tally =
             run(seed).unwrap_or_else(|what| panic!("{what}\nreplay: RC_SEED={seed} cargo test --test executor"));
         all.commits += tally.commits;
+        all.archived += tally.archived;
         all.failed += tally.failed;
         all.hung += tally.hung;
         all.panics += tally.panics;
@@ -34,6 +35,7 @@ fn keeps_its_promises_whatever_store_and_callbacks_do() {
     // Worlds in which nothing happens prove nothing.
     let least = [
         all.commits,
+        all.archived,
         all.failed,
         all.hung,
         all.panics,

@@ -13,7 +13,10 @@
 //! - what was answered *Ok* is stored: at once with [`OnSaveFailure::Fail`], else when the channel is closed;
 //! - every order is answered, once; in worlds where callbacks wait for nobody but themselves without any patience ending;
 //! - closed channels leave nothing behind.
+//!
+//! Half of the participants have an archive with the same faults; [`archiving`] says what must hold of it.
 
+mod archiving;
 mod bug;
 mod calling;
 mod check;
@@ -26,6 +29,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::archiving::Archiving;
 pub use self::bug::Bug;
 use self::check::{Call, Kind, Watch};
 use self::happening::Happening;
@@ -100,6 +104,7 @@ struct Member {
     carrying: bool,
     /// For a bug that makes it again.
     last_commit: BTreeMap<ChannelId, Effect>,
+    archiving: Option<Archiving>,
 }
 
 /// A callback in progress.
@@ -169,6 +174,7 @@ impl World {
         }
         self.go_until(BUSY_MS + 3 * PATIENCE_MS)?;
         let mut end = BUSY_MS + 3 * PATIENCE_MS;
+        self.members.iter().try_for_each(archiving::while_open)?;
         for member in 0..2 {
             for channel in CHANNELS {
                 self.order(member, channel.into(), Order::Close, false, None)?;
@@ -185,6 +191,7 @@ impl World {
         self.go_until(u64::MAX)?;
         for member in &self.members {
             member.watch.at_rest(&member.executor, &member.disk)?;
+            archiving::at_rest(member)?;
         }
         Ok(())
     }
@@ -216,6 +223,9 @@ impl World {
         match happening {
             Happening::Stored { member, run, channel, generation, verb, end } => {
                 self.stored(member, run, &channel, generation, verb, end)
+            }
+            Happening::Archived { member, run, channel, generation, call, end } if self.members[member].run == run => {
+                self.archived(member, &channel, generation, call, end)
             }
             Happening::Flushed { member, run, end } if self.members[member].run == run => self.flushed(member, end),
             Happening::CarryOut { member, run, effect } if self.members[member].run == run => {
@@ -351,9 +361,9 @@ impl World {
                 }
                 self.store(member, channel, generation, Verb::Commit(commit))?;
             }
-            Effect::Archive { .. } => return Err("nobody has an archive".into()),
+            Effect::Archive { channel, generation, call } => self.archive(member, channel, generation, call)?,
             Effect::Flush => self.flush(member)?,
-            Effect::Tell { telling, .. } => self.transmit(member, &telling),
+            Effect::Tell { channel, telling } => self.told(member, &channel, &telling)?,
             Effect::CallBack { channel, generation, .. } => {
                 let orders_left = if self.resting { 0 } else { self.random.below(3) };
                 let run = self.members[member].run;
@@ -421,6 +431,8 @@ impl World {
         who.hung.clear();
         who.last_commit.clear();
         who.watch.restart(fails);
+        who.archiving.iter_mut().for_each(Archiving::restart);
+        who.crowd();
     }
 
     fn transmit(&mut self, member: usize, telling: &Telling) {
@@ -455,8 +467,10 @@ impl World {
 }
 
 impl Member {
-    fn new(options: Options) -> Self {
-        Self {
+    fn new(mut options: Options) -> Self {
+        let archiving = Archiving::draw(options.seed);
+        options.archive = archiving.is_some();
+        let member = Self {
             executor: Executor::new(options.clone()),
             options,
             disk: MemoryPersistence::new(),
@@ -468,7 +482,10 @@ impl Member {
             effects: VecDeque::new(),
             carrying: false,
             last_commit: BTreeMap::new(),
-        }
+            archiving,
+        };
+        member.crowd();
+        member
     }
 }
 

@@ -25,11 +25,15 @@ pub enum Bug {
     PanickedCallIsLost,
     /// A callback that panics never returns.
     PanickedCallbackIsLost,
+    /// A call to the archive that panics never comes back.
+    PanickedArchiveIsLost,
+    /// A call to the archive that failed counts as made.
+    ArchiveFailureIsSuccess,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::SavedTooEarly,
         Self::FailureIsSuccess,
         Self::ReturnsTooEarly,
@@ -41,5 +45,7 @@ impl Bug {
         Self::ConfirmsNextOpening,
         Self::PanickedCallIsLost,
         Self::PanickedCallbackIsLost,
+        Self::PanickedArchiveIsLost,
+        Self::ArchiveFailureIsSuccess,
     ];
 }

@@ -117,7 +117,8 @@ impl Watch {
                 (channel, generation)
             }
             Effect::Tell { channel, telling } => return self.tells(channel, telling),
-            Effect::Archive { .. } | Effect::Answer { .. } | Effect::Flush | Effect::ShutDown { .. } => return Ok(()),
+            Effect::Archive { channel, generation, .. } => (channel, generation),
+            Effect::Answer { .. } | Effect::Flush | Effect::ShutDown { .. } => return Ok(()),
         };
         let is_over = if matches!(effect, Effect::CallBack { .. }) { self.shut_down } else { self.over };
         if is_over {

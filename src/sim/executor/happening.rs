@@ -1,7 +1,7 @@
 //! What is to happen in a world, at its time.
 
 use super::storing::{End, Verb};
-use crate::executor::{CallId, Effect, Generation};
+use crate::executor::{ArchiveCall, CallId, Effect, Generation};
 use crate::types::{ChannelId, Message};
 
 #[derive(Debug)]
@@ -13,6 +13,15 @@ pub(super) enum Happening {
         channel: ChannelId,
         generation: Generation,
         verb: Verb,
+        end: End,
+    },
+    /// A call to the archive lands and comes back.
+    Archived {
+        member: usize,
+        run: u64,
+        channel: ChannelId,
+        generation: Generation,
+        call: ArchiveCall,
         end: End,
     },
     Flushed {

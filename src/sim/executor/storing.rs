@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Bug, Happening, PATIENCE_MS, World, check};
 use crate::executor::{Generation, Input};
 use crate::state::Commit;
-use crate::store::{Persistence, PersistenceError, PersistenceErrorKind};
+use crate::store::{Archive, Persistence, PersistenceError, PersistenceErrorKind};
 use crate::types::{ChannelId, split_mix};
 
 /// How a call to the store ends.
@@ -103,6 +103,7 @@ impl World {
             Verb::Drop => {
                 if happens {
                     check::now(who.disk.drop_channel(channel));
+                    who.archiving.iter().for_each(|it| _ = check::now(it.kept.drop_channel(channel)));
                 }
                 Input::Dropped { generation, result: if fails { Err(error()) } else { Ok(()) } }
             }
@@ -154,7 +155,7 @@ impl World {
     }
 }
 
-fn error(verb: &'static str, channel: Option<&ChannelId>, end: End) -> Arc<PersistenceError> {
+pub(super) fn error(verb: &'static str, channel: Option<&ChannelId>, end: End) -> Arc<PersistenceError> {
     let kind = match end {
         End::Panics => PersistenceErrorKind::Backend("the store panicked".into()),
         _ => PersistenceErrorKind::Io,

@@ -7,6 +7,8 @@ pub struct Tally {
     pub answered: u64,
     /// Commits.
     pub commits: u64,
+    /// Calls to archives.
+    pub archived: u64,
     /// Store calls that failed.
     pub failed: u64,
     /// Store calls that hung.
