@@ -14,7 +14,7 @@ use reliable_channel::reliable::{
     ChannelEvent, Events, Node, NodeError, ReliableChannel, RequestId, RequestState, Segmentation,
 };
 use reliable_channel::segment::{Mode, Options, split};
-use reliable_channel::store::MemoryPersistence;
+use reliable_channel::store::{MemoryPersistence, Persistence as _};
 use reliable_channel::transport::{
     Conditions, Hint, MemoryNetwork, MemoryTransport, PeerAddr, Subscription, Topic, Transport, TransportError,
 };
@@ -425,4 +425,43 @@ async fn a_log_is_listed_without_reading_its_files_and_what_is_not_what_its_hash
     let read: Vec<_> = entries.into_iter().map(|entry| entry.read().map(|logged| logged.body.key.clone())).collect();
     assert_eq!(read, [Some(keys[0].clone()), Some(keys[1].clone()), None]);
     assert_eq!(contents(&bobs), [Bytes::from("a text"), payload(2, 9_000)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payload_is_erased_with_all_its_segments_and_does_not_come_back() {
+    let network = network(11);
+    let (alice, bob) = (node("alice", network.member()), node("bob", network.member()));
+    let (at_alice, _alice) = alice.join("lobby").await.unwrap();
+    let store = Arc::new(MemoryPersistence::new());
+    let (carol, transport) = ("carol", network.member());
+    let third = kept(carol, &transport, &store);
+    let (at_bob, mut bob_hears) = bob.join("lobby").await.unwrap();
+    let (at_carol, mut carol_hears) = third.join("lobby").await.unwrap();
+    let file = payload(3, 40_000);
+    for content in [Bytes::from_static(b"before"), file.clone(), Bytes::from_static(b"after")] {
+        at_alice.send(content).await.unwrap();
+        hears(&mut bob_hears).await;
+        hears(&mut carol_hears).await;
+    }
+    let of_file =
+        at_carol.history().unwrap().iter().find(|logged| logged.body.content == file).unwrap().body.key.id.clone();
+    at_carol.erase(&of_file).await.unwrap();
+    let first = at_carol.history().unwrap()[0].body.key.id.clone();
+    at_carol.erase(&first).await.unwrap();
+    assert_eq!(contents(&at_carol), ["after"]);
+    assert_eq!(contents(&at_bob).len(), 3, "others keep it");
+    let content = |row: &reliable_channel::state::Row| match row {
+        reliable_channel::state::Row::Message(logged) => logged.body.content.len(),
+        _ => 0,
+    };
+    third.shutdown().await;
+    let saved = store.load_channel(&"lobby".into()).await.unwrap();
+    assert!(saved.rows.iter().map(content).sum::<usize>() < 100, "nothing of it is stored");
+    // The others still have it, and catch up with who comes back.
+    let third = kept(carol, &transport, &store);
+    let (at_carol, _carol) = third.join("lobby").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    at_alice.send("later").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(contents(&at_carol), ["after", "later"]);
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::state::{Body, LogKey, Logged, MarkKind, Row, RowKey};
+use crate::state::{Body, LogKey, Logged, MarkKind, Row, RowKey, Stub};
 use crate::types::{Lamport, MessageId, RunningTime, millis};
 
 use super::known::Standing;
@@ -89,6 +89,9 @@ impl Channel {
             (Standing::Parked, Some(key)) => self.erase_parked(key),
             _ => {}
         }
+        if let Some(key) = &key {
+            self.erase_hint(key);
+        }
         // Also of what is in the log: what waits for the archive may find no room there.
         self.erase_archived([id.clone()].into(), key.map(|key| key.lamport));
         // Whoever waits for it, waits no longer, and nobody is asked for it.
@@ -136,10 +139,7 @@ impl Channel {
             }
         }
         self.end_response(id);
-        if self.hints.get(id).is_some() {
-            self.hints.remove(id);
-            self.effects.drop_hint(RowKey::body(key));
-        }
+        self.erase_hint(key);
         let logged = match self.late.get_mut(key) {
             Some(late) => {
                 late.body = body.clone();
@@ -157,11 +157,19 @@ impl Channel {
         let Some(waiting) = self.incoming.remove(key) else { return };
         let mut parked = waiting.parked;
         take_content_out(Arc::make_mut(&mut parked.body));
-        if self.hints.get(&key.id).is_some() {
-            self.hints.remove(&key.id);
-            self.effects.drop_hint(RowKey::body(key));
-        }
         self.keep_parked(parked, waiting.unmet);
+    }
+
+    /// A store deletes a hint with the row of its message: that is put anew.
+    fn erase_hint(&mut self, key: &LogKey) {
+        if self.hints.get(&key.id).is_none() {
+            return;
+        }
+        self.hints.remove(&key.id);
+        self.effects.drop_hint(RowKey::body(key));
+        if let Some(sender) = self.log.stub_sender(key) {
+            self.effects.put(Row::Stub(Stub { key: key.clone(), sender: sender.clone() }));
+        }
     }
 
     /// Whether a message of this time is too old to have a content.

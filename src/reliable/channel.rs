@@ -172,7 +172,7 @@ impl ReliableChannel {
     }
 
     /// The log, own messages among it, in the order that all participants share. What an event tells may be in it already.
-    /// Payloads of several segments stand in the place of the last; those that are not whole are left out.
+    /// Payloads of several segments stand in the place of the last; those that are not whole, or were erased, are left out.
     ///
     /// # Errors
     /// [`NodeError::NotJoined`].
@@ -191,7 +191,7 @@ impl ReliableChannel {
 
     /// Erases what was said, by its id in the log, for good: here, and not at others
     /// ([`ReliabilityManager::erase`](crate::manager::ReliabilityManager::erase)). Of a payload in segments, all those that
-    /// the log has. In [`history`](Self::history) it stays as a message without content.
+    /// the log has. It is in [`history`](Self::history) no more.
     ///
     /// # Errors
     /// [`NodeError::NotJoined`]; [`NodeError::Manager`] as erasing says.

@@ -46,7 +46,7 @@ impl Parts {
     pub(super) fn open(&self, log: Vec<Logged>, has: impl Fn(&MessageId) -> bool, tell: &mut impl FnMut(ChannelEvent)) {
         let mut requests = Vec::new();
         let (mut own, mut others) = (Reassembly::new(Bounds::none()), Vec::new());
-        for logged in log.into_iter().filter(|_| self.splits) {
+        for logged in log.into_iter().filter(|logged| self.splits && !logged.body.is_erased()) {
             let body = &logged.body;
             if logged.delivery.is_some() {
                 others.push(logged);

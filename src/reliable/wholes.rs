@@ -114,11 +114,11 @@ impl Entry {
     }
 }
 
-/// The payloads of a log, in log order. What is not whole is left out.
+/// The payloads of a log, in log order. What is not whole, or was erased, is left out.
 pub(super) fn of_log(log: Vec<Logged>, splits: bool) -> Vec<Entry> {
     let mut reassembly = Reassembly::new(Bounds::none());
     let mut entries = Vec::new();
-    for logged in log {
+    for logged in log.into_iter().filter(|logged| !logged.body.is_erased()) {
         let body = logged.body.clone();
         let recalled = match splits {
             true => reassembly.recall(&body.sender, &body.content, logged),
@@ -143,7 +143,8 @@ pub(super) fn parts_of(log: &[Logged], id: &MessageId) -> Vec<MessageId> {
 /// What these deliveries make whole, with what of the log was delivered before them.
 pub(super) fn of_deliveries(mut log: Vec<Logged>, deliveries: Vec<Delivery>) -> Vec<Delivery> {
     let numbers: BTreeSet<u64> = deliveries.iter().map(|delivery| delivery.number).collect();
-    log.retain(|logged| logged.delivery.is_some_and(|number| !numbers.contains(&number)));
+    let before = |number| !numbers.contains(&number);
+    log.retain(|logged| !logged.body.is_erased() && logged.delivery.is_some_and(before));
     log.sort_by_key(|logged| logged.delivery);
     let mut reassembly = Reassembly::new(Bounds::none());
     for logged in log {

@@ -117,10 +117,12 @@ fn what_was_erased_stays_so_over_restarts_and_when_it_has_left_the_log() {
     let mut alice = peer_with("alice", |config| config.max_message_history = 2);
     let messages = chain(5);
     messages[..3].iter().for_each(|message| drop(alice.receive(message)));
+    alice.input(Input::SetHint { id: "m1".into(), hint: "where".into() }).unwrap();
     erase(&mut alice, "m3");
     // Message 1 has left the log.
     erase(&mut alice, "m1");
     erase(&mut alice, "later");
+    assert_eq!(alice.saved.hints, []);
     alice.restart();
     messages[3..].iter().for_each(|message| drop(alice.receive(message)));
     assert_eq!(alice.log(), ["m4", "m5"]);

@@ -41,9 +41,6 @@ impl Heard {
     pub(super) fn earlier(entry: Entry, files: &Files) -> Option<Self> {
         let (key, sender, late) = (entry.key().clone(), entry.sender().clone(), entry.is_late());
         let heard = |text, is_file| Some(Self { key: key.clone(), sender, text, is_file, late });
-        if entry.bytes() == 0 {
-            return heard("(erased)".to_owned(), false);
-        }
         let (name, header) = match Said::of(entry.beginning()) {
             Said::Text(text) if text.len() == entry.bytes() => return heard(text, false),
             Said::Text(_) => return heard(text_of(entry)?, false),
