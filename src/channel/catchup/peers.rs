@@ -21,8 +21,8 @@ const BACK_OFF: Duration = Duration::from_secs(5);
 const MAX_BACK_OFF: Duration = Duration::from_secs(300);
 
 /// How long an answer may take at least and at most, and as long as nothing is known.
-pub(super) const WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+pub(super) const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// How long what was sent may still be on its way, at least and at most.
 const GRACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
