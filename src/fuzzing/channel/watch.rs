@@ -63,6 +63,7 @@ impl Watch {
             self.met.insert(id.clone());
         }
         self.stays_erased(&step);
+        self.note_erased(&step.save.history.put);
         self.note_lost(&step.events);
         let mut new = Vec::new();
         for event in &step.events {
@@ -131,6 +132,7 @@ impl Watch {
         assert!(step.outcome.is_ok() && step.transmit.is_empty(), "a restart says nothing to others");
         self.horizons.extend(channel.meta().horizon);
         let (log, parked) = (self.log(), self.parked());
+        self.note_erased(&step.save.history.put);
         self.note_lost(&step.events);
         for event in &step.events {
             match event {
@@ -213,6 +215,15 @@ impl Watch {
             }
             _ => {}
         }
+    }
+
+    /// What came too old for its content is in the log without being told.
+    fn note_erased(&mut self, saved: &[Row]) {
+        let erased = saved.iter().filter_map(|row| match row {
+            Row::Message(logged) if logged.body.is_erased() => Some(logged.body.key.id.clone()),
+            _ => None,
+        });
+        self.met.extend(erased);
     }
 
     fn note_lost(&mut self, events: &[Event]) {
