@@ -14,7 +14,7 @@
 //! - every order is answered, once; in worlds where callbacks wait for nobody but themselves without any patience ending;
 //! - closed channels leave nothing behind.
 //!
-//! Half of the participants have an archive with the same faults; [`archiving`] says what must hold of it.
+//! Half of the participants have an archive with the same faults; `executor/archiving.rs` says what must hold of it.
 
 mod archiving;
 mod bug;

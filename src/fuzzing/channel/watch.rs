@@ -217,10 +217,11 @@ impl Watch {
         }
     }
 
-    /// What came too old for its content is in the log without being told.
+    /// What came too old for its content is in the log, or at once below it, without being told.
     fn note_erased(&mut self, saved: &[Row]) {
         let erased = saved.iter().filter_map(|row| match row {
             Row::Message(logged) if logged.body.is_erased() => Some(logged.body.key.id.clone()),
+            Row::Stub(stub) => Some(stub.key.id.clone()),
             _ => None,
         });
         self.met.extend(erased);
