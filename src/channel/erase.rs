@@ -158,6 +158,8 @@ impl Channel {
         let mut parked = waiting.parked;
         take_content_out(Arc::make_mut(&mut parked.body));
         self.keep_parked(parked, waiting.unmet);
+        // Its hash may be larger than a small content.
+        self.enforce_parked(self.config.limits.max_parked, self.config.limits.max_parked_bytes);
     }
 
     /// A store deletes a hint with the row of its message: that is put anew.
