@@ -154,9 +154,10 @@ macro_rules! persistence_on_thread {
 
             /// Copies the store, while it is open and written to, to a new one in the directory `to`, which must not be
             /// there. The copy has all that was acknowledged before this call, and of what came meanwhile nothing that
-            /// came after something that it has not; of archives also what is put meanwhile. It is synced when this returns, and for its owner alone; until it
-            /// is whole it is in `to` with `.partial` behind the name. Calls in between wait for a channel or two to be
-            /// copied. A caller that stops waiting does not end it; closing or dropping the store waits for it.
+            /// came after something that it has not; of an archive also what is put before its end is copied. It is
+            /// synced when this returns, and for its owner alone; until it is whole it is in `to` with `.partial` behind
+            /// the name. Calls in between wait for a channel or two to be copied, one behind a drop for an archive. A
+            /// caller that stops waiting does not end it; closing or dropping the store waits for it.
             ///
             /// # Errors
             /// `Io` when `to` or `to.partial` is there already; else what kept the store from being read, or the copy

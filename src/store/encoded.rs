@@ -72,7 +72,7 @@ pub type Scanned = Vec<(Vec<u8>, Bytes)>;
 
 /// One change to what is kept. See `examples/custom_backend.rs`. It is exhaustive, as [`Table`] and [`Raw`] are: a store must
 /// see at compile time that there is something new to keep.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Change {
     /// Keep a value, in place of one that is there under this key.
     Put {
@@ -189,13 +189,11 @@ impl Write {
         Self { prefix, changes: found.into_iter().map(put).collect(), bytes }
     }
 
-    /// What it puts into the archive.
-    pub(super) fn archived(&self) -> Scanned {
-        let put = self.changes.iter().filter_map(|change| match change {
-            Change::Put { table: Table::Archive, key, value } => Some((key.clone(), Bytes::copy_from_slice(value))),
-            _ => None,
-        });
-        put.collect()
+    /// What it puts into the archive; `None` where that is nothing.
+    pub(super) fn archived(&self) -> Option<Self> {
+        let is_put = |change: &&Change| matches!(change, Change::Put { table: Table::Archive, .. });
+        let changes: Vec<Change> = self.changes.iter().filter(is_put).cloned().collect();
+        (!changes.is_empty()).then(|| Self { prefix: self.prefix.clone(), changes, bytes: self.bytes })
     }
 
     fn history(&mut self, channel: &ChannelId, update: &HistoryUpdate) -> Result<(), PersistenceErrorKind> {

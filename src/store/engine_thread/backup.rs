@@ -2,7 +2,8 @@
 //!
 //! The copy is a new store of the same engine, with every channel as it was when the copy was asked for. The thread copies
 //! one channel after another and serves other calls in between. A write to a channel that is still to be copied waits
-//! until that channel is, so the copy has nothing that came later. No call waits for more than two channels.
+//! until that channel is, so the copy has nothing that came later. No call waits for more than two channels,
+//! but for one behind a drop, which waits for that channel's archive.
 //!
 //! Then come the archives, which may be of any size, in parts of up to 4 MiB, again with other calls in between. What is
 //! put meanwhile into one that is still to be copied goes to the copy too; before a channel is dropped its archive is
@@ -104,15 +105,24 @@ impl<E: BlockingStore> Worker<E> {
             if self.backup.as_ref().is_some_and(|backup| backup.left.contains(prefix)) {
                 self.copy_channel(prefix.to_vec());
             }
+            if !self.is_archive_left(prefix) {
+                continue;
+            }
             let drops = write.changes.iter().any(|change| matches!(change, Change::DropChannel { .. }));
-            while drops && self.backup.as_ref().is_some_and(|backup| backup.archives.contains_key(prefix)) {
+            while drops && self.is_archive_left(prefix) {
                 self.copy_archive(prefix);
             }
-            let put = write.archived();
-            if !put.is_empty() && self.backup.as_ref().is_some_and(|backup| backup.archives.contains_key(prefix)) {
-                self.copy(|_, backup| backup.write(Write::copy_of_archive(prefix.to_vec(), put)));
+            if self.is_archive_left(prefix)
+                && let Some(put) = write.archived()
+            {
+                self.copy(|_, backup| backup.write(put));
             }
         }
+    }
+
+    /// Whether a channel is copied, and its archive is not yet.
+    fn is_archive_left(&self, prefix: &[u8]) -> bool {
+        self.backup.as_ref().is_some_and(|backup| backup.archives.contains_key(prefix))
     }
 
     fn copy_channel(&mut self, prefix: Vec<u8>) {
