@@ -26,6 +26,20 @@ pub struct LogKey {
     pub id: MessageId,
 }
 
+impl LogKey {
+    /// Before all messages of this time: no message has an empty id.
+    #[must_use]
+    pub fn first_at(lamport: Lamport) -> Self {
+        Self { lamport, id: MessageId::new("") }
+    }
+
+    /// Before all messages above this time.
+    #[must_use]
+    pub fn first_above(lamport: Lamport) -> Self {
+        Self::first_at(Lamport(lamport.0.saturating_add(1)))
+    }
+}
+
 /// The lasting part of a content message: what is logged, resent and repaired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

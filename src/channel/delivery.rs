@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::state::{LogKey, Logged, Mark, MarkKind, Parked, Place, Row, RowKey, Stub};
-use crate::types::{Lamport, MessageId};
+use crate::types::MessageId;
 
 use super::known::Standing;
 use super::{Channel, Delivery, Event, Limit, Position, slice};
@@ -166,11 +166,7 @@ impl Channel {
 
     /// Everything below this key is old: below the floor or the horizon, whichever is higher.
     pub(super) fn old_up_to(&self) -> Option<LogKey> {
-        let horizon = self
-            .meta
-            .horizon
-            .map(|lamport| LogKey { lamport: Lamport(lamport.0.saturating_add(1)), id: MessageId::new("") });
-        self.meta.floor.clone().max(horizon)
+        self.meta.floor.clone().max(self.meta.horizon.map(LogKey::first_above))
     }
 
     /// Parked messages above `before` and up to `bound`, which have become old, wait no longer for what was never received:

@@ -110,9 +110,11 @@ impl Archive {
     fn get(&self, items: &[Item]) -> Vec<Arc<Body>> {
         let wanted: BTreeSet<Item> = items.iter().copied().collect();
         let times: BTreeSet<_> = items.iter().map(|item| item.lamport).collect();
-        let at = |lamport| LogKey { lamport, id: "".into() };
         let found = times.into_iter().flat_map(|time| {
-            self.kept.range(at(time)..).take_while(move |(key, _)| key.lamport == time).map(|(_, kept)| kept)
+            self.kept
+                .range(LogKey::first_at(time)..)
+                .take_while(move |(key, _)| key.lamport == time)
+                .map(|(_, kept)| kept)
         });
         let found = found.filter(|(rid, body)| wanted.contains(&Item { lamport: body.key.lamport, rid: *rid }));
         found.map(|(_, body)| body.clone()).collect()

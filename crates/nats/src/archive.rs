@@ -230,7 +230,7 @@ impl Inner {
         let mut known = known.lock().await;
         let index = self.index(&found, channel, &mut known).await?;
         let place = |item: &Item| {
-            let at = index.range(LogKey { lamport: item.lamport, id: "".into() }..);
+            let at = index.range(LogKey::first_at(item.lamport)..);
             let mut at = at.take_while(|(key, _)| key.lamport == item.lamport);
             at.find(|(_, rid)| **rid == item.rid).map(|(key, rid)| (key.clone(), *rid))
         };

@@ -7,7 +7,7 @@ use crate::channel::archive::ArchiveRead;
 use crate::channel::log::cost;
 use crate::reconcile::{Item, Rid};
 use crate::state::{Body, LogKey};
-use crate::types::{Frame, FrameBody, Lamport, MessageId, millis};
+use crate::types::{Frame, FrameBody, Lamport, millis};
 
 use super::serve::RETRY;
 use super::{Act, CatchUp, View, set};
@@ -22,7 +22,7 @@ impl CatchUp {
     pub(in crate::channel) fn archived(&mut self, items: &[Item], whole: bool, floor: Lamport) {
         self.set.add_archived(items, floor);
         if whole {
-            self.sweep = Some(LogKey { lamport: Lamport(0), id: MessageId::new("") });
+            self.sweep = Some(LogKey::first_at(Lamport(0)));
         }
     }
 

@@ -13,7 +13,7 @@ use crate::channel::log::Log;
 use crate::channel::wide_map::WideMap;
 use crate::reconcile::{Item, Rid, SetIndex, Summary, rid_of};
 use crate::state::{Body, LogKey};
-use crate::types::{ChannelId, DigestRange, Lamport, MessageId};
+use crate::types::{ChannelId, DigestRange, Lamport};
 
 use super::archived::Archived;
 
@@ -50,7 +50,7 @@ impl Held {
             keys: WideMap::new(keys),
             floor: Lamport(0),
             archived: None,
-            walked: before_all(Lamport(0)),
+            walked: LogKey::first_above(Lamport(0)),
             above: MANY,
             noted: Vec::new(),
         }
@@ -164,7 +164,7 @@ impl Held {
             Some(_) => self.move_floor_over_archive(floor),
             None => self.drop_up_to(floor),
         }
-        if floor < self.floor || self.walked < before_all(floor) {
+        if floor < self.floor || self.walked < LogKey::first_above(floor) {
             self.walk_from(floor);
         }
         self.floor = floor;
@@ -180,7 +180,7 @@ impl Held {
     /// The log is walked once more, from this time on.
     fn walk_from(&mut self, floor: Lamport) {
         self.noted.clear();
-        self.walked = before_all(floor);
+        self.walked = LogKey::first_above(floor);
         self.above = self.above.max(MANY);
     }
 }
@@ -200,11 +200,6 @@ pub(in crate::channel) fn item_of(channel: &ChannelId, body: &Body) -> Item {
 
 fn first_above(lamport: Lamport) -> Item {
     Item { lamport: Lamport(lamport.0.saturating_add(1)), rid: Rid([0; 32]) }
-}
-
-/// Before all messages above this time: no message has an empty id.
-fn before_all(floor: Lamport) -> LogKey {
-    LogKey { lamport: Lamport(floor.0.saturating_add(1)), id: MessageId::new("") }
 }
 
 #[cfg(test)]
@@ -231,7 +226,7 @@ mod tests {
 
         /// A message enters the log, and is noted.
         fn put(&mut self, lamport: u64, content: usize) -> Arc<Body> {
-            let key = LogKey { lamport: Lamport(lamport), id: MessageId::from(format!("m{lamport}")) };
+            let key = LogKey { lamport: Lamport(lamport), id: format!("m{lamport}").into() };
             let content = vec![b'x'; content].into();
             let body = Arc::new(Body::new(key.clone(), "s".into(), content));
             let logged = Logged {

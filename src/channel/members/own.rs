@@ -45,7 +45,7 @@ impl Own {
 
     /// This member has all that lies above the one time, up to the other.
     pub(super) fn prove(&mut self, name: &ParticipantId, lower: Lamport, upper: Lamport) {
-        let from = LogKey { lamport: Lamport(lower.0.saturating_add(1)), id: MessageId::new("") };
+        let from = LogKey::first_above(lower);
         let upper = |key: &LogKey| key.lamport <= upper;
         for (_, by) in self.by.range_mut(from..).take_while(|(key, _)| upper(key)) {
             by.insert(name.clone());

@@ -75,7 +75,7 @@ impl Archive for MemoryArchive {
         let all = self.lock();
         let Some(kept) = all.get(channel) else { return Ok(Vec::new()) };
         let found = |item: &Item| {
-            let mut there = kept.range(LogKey { lamport: item.lamport, id: "".into() }..);
+            let mut there = kept.range(LogKey::first_at(item.lamport)..);
             let here = there.by_ref().take_while(|(key, _)| key.lamport == item.lamport);
             here.map(|(_, kept)| kept).find(|(rid, _)| *rid == item.rid).map(|(_, body)| body.clone())
         };

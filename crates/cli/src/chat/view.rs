@@ -218,7 +218,7 @@ impl View {
 
     /// Shows what is no message below everything that is shown.
     pub(super) fn notice(&mut self, what: &str) {
-        let nothing = LogKey { lamport: Lamport(0), id: MessageId::from("") };
+        let nothing = LogKey::first_at(Lamport(0));
         let last = self.items.last().map_or(nothing, |((key, _), _)| key.clone());
         self.insert((last, AFTER), Shown::Notice(plain(what)));
     }
