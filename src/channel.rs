@@ -90,10 +90,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use archive::{ArchiveRead, ForArchive, erased, item_of};
+pub use archive::{ArchiveRead, ForArchive, item_of};
 pub use config::{Config, ConfigError, FilterEvidence, Join, response_groups, response_groups_in};
 pub use contract::{ChannelError, Context, Fate, Input, Outcome, Received, Step, Transmit, TransmitKind};
-pub use erase::Erasure;
+pub use erase::{Erasure, erased};
 pub use event::{Delivery, Event, Forgery, Limit, Position};
 pub use restore::RestoreError;
 pub use view::{

@@ -169,6 +169,8 @@ async fn log_and_archive_are_read_as_one_and_served_after_a_restart() {
 struct Failing {
     inner: MemoryArchive,
     mended: AtomicBool,
+    /// Nothing is put any more.
+    full: AtomicBool,
 }
 
 impl Failing {
@@ -183,6 +185,9 @@ impl Failing {
 #[async_trait]
 impl Archive for Failing {
     async fn put(&self, channel: &ChannelId, messages: &[(Rid, Arc<Body>)]) -> Result<(), PersistenceError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(PersistenceError::new("put", Some(channel), PersistenceErrorKind::StorageFull));
+        }
         self.fail()?.put(channel, messages).await
     }
 
@@ -303,4 +308,23 @@ async fn what_is_erased_leaves_log_and_archive_for_good() {
     erases!(RedbPersistence);
     erases!(SqlitePersistence);
     erases!(SledPersistence);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_is_not_shown_from_an_archive_that_cannot_erase_it() {
+    let archive = Arc::new(Failing { mended: AtomicBool::new(true), ..Failing::default() });
+    let dir = tempfile::tempdir().unwrap();
+    let alice = alice(Arc::new(RedbPersistence::open(dir.path()).unwrap()), archive.clone()).await;
+    alice.start_periodic_tasks();
+    for n in 0..30 {
+        hear(&alice, &message(n)).await;
+    }
+    until_kept(&*archive, 30).await;
+    archive.full.store(true, Ordering::SeqCst);
+    alice.erase("lobby", "m007").await.unwrap();
+    let page = alice.history(&"lobby".into(), None, 99).await.unwrap();
+    let erased = page.iter().filter(|body| body.is_erased()).map(|body| body.key.id.to_string());
+    assert_eq!((erased.collect::<Vec<_>>(), page.len()), (vec!["m007".to_owned()], 30));
+    archive.full.store(false, Ordering::SeqCst);
+    until_erased(&alice, &*archive, "m007").await;
 }

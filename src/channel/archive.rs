@@ -46,14 +46,6 @@ pub struct ArchiveRead {
     pub(super) more: bool,
 }
 
-/// A message without its content.
-#[must_use]
-pub fn erased(body: &Body) -> Body {
-    let mut body = body.clone();
-    super::erase::take_content_out(&mut body);
-    body
-}
-
 /// What stands for a message in an archive, and in digests.
 #[must_use]
 pub fn item_of(channel: &ChannelId, body: &Body) -> Item {
@@ -93,6 +85,8 @@ impl Channel {
     }
 
     pub(super) fn take_read(&mut self, read: ArchiveRead, bodies: Vec<Arc<Body>>, looked: usize, failed: bool) {
+        // The archive may not have erased it yet.
+        let bodies = bodies.into_iter().map(|body| self.without_erased(body)).collect();
         if let Some((catch_up, view)) = self.catching_up() {
             catch_up.take_read(&view, read, bodies, looked, failed);
         }

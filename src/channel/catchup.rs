@@ -96,6 +96,11 @@ impl View<'_> {
     fn holds(&self, key: &LogKey) -> bool {
         self.log.get(key).is_some_and(|logged| self.config.may_pass_on(logged))
     }
+
+    /// Whether this message is in the log without its content.
+    fn is_erased(&self, id: &MessageId) -> bool {
+        self.known.key(id).and_then(|key| self.log.get(&key)).is_some_and(|logged| logged.body.is_erased())
+    }
 }
 
 /// What catch-up wants done.

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::state::{Body, LogKey, Logged, MarkKind, Row, RowKey, Stub};
+use crate::state::{Body, LogKey, Logged, MarkKind, Parked, Row, RowKey, Stub};
 use crate::types::{Lamport, MessageId, RunningTime, millis};
 
 use super::known::Standing;
@@ -65,12 +66,10 @@ pub(super) fn is_content_of(body: &Body, content: &[u8]) -> bool {
     }
 }
 
-/// Leaves the hash of the content in its place.
-pub fn take_content_out(body: &mut Body) {
-    if !body.is_erased() {
-        body.erased = Some(Box::new(content_hash(body)));
-        body.content = bytes::Bytes::new();
-    }
+/// A message with the hash of its content in the content's place.
+#[must_use]
+pub fn erased(body: &Body) -> Body {
+    Body { content: Bytes::new(), erased: Some(Box::new(content_hash(body))), ..body.clone() }
 }
 
 impl Channel {
@@ -106,6 +105,12 @@ impl Channel {
         self.marks.get(id) == Some(MarkKind::Erased)
     }
 
+    /// A message as it may be kept, shown and sent here: without its content, if that was erased or is too old.
+    pub(crate) fn without_erased(&self, body: Arc<Body>) -> Arc<Body> {
+        let gone = self.is_erased(&body.key.id) || self.is_expired(body.key.lamport);
+        if gone && !body.is_erased() { Arc::new(erased(&body)) } else { body }
+    }
+
     /// Whether the application took back or erased what has this id.
     pub(super) fn is_taken_out(&self, id: &MessageId) -> bool {
         matches!(self.marks.get(id), Some(MarkKind::Withdrawn | MarkKind::Erased))
@@ -120,7 +125,7 @@ impl Channel {
     /// Of messages whose place is known, only that is looked at.
     fn erase_archived(&mut self, ids: BTreeSet<MessageId>, at: Option<Lamport>) {
         if self.has_archive() && !ids.is_empty() {
-            let (after, up_to) = (at.map(first_at), at.unwrap_or(Lamport(u64::MAX)));
+            let (after, up_to) = (at.map(LogKey::first_at), at.unwrap_or(Lamport(u64::MAX)));
             self.effects.archive.push(ForArchive::Erase(Erasure { ids: Some(ids), after, up_to }));
         }
     }
@@ -129,9 +134,7 @@ impl Channel {
     fn erase_logged(&mut self, key: &LogKey) {
         let logged = self.log.get(key).or_else(|| self.late.get(key));
         let Some(logged) = logged.filter(|logged| !logged.body.is_erased()) else { return };
-        let mut body = (*logged.body).clone();
-        take_content_out(&mut body);
-        let (body, id) = (Arc::new(body), &key.id);
+        let (body, id) = (Arc::new(erased(&logged.body)), &key.id);
         if let Some(open) = self.outgoing.remove(key) {
             self.effects.delete(RowKey::outgoing(key));
             if !open.failed {
@@ -155,9 +158,8 @@ impl Channel {
 
     fn erase_parked(&mut self, key: &LogKey) {
         let Some(waiting) = self.incoming.remove(key) else { return };
-        let mut parked = waiting.parked;
-        take_content_out(Arc::make_mut(&mut parked.body));
-        self.keep_parked(parked, waiting.unmet);
+        let body = Arc::new(erased(&waiting.parked.body));
+        self.keep_parked(Parked { body, ..waiting.parked }, waiting.unmet);
         // Its hash may be larger than a small content.
         self.enforce_parked(self.config.limits.max_parked, self.config.limits.max_parked_bytes);
     }
@@ -191,7 +193,7 @@ impl Channel {
     pub(super) fn erase_expired(&mut self) {
         let Some(age) = self.config.max_body_age else { return };
         let before = self.now.wall.as_millis().saturating_sub(millis(age));
-        let after = self.expired.log.clone().unwrap_or_else(|| first_at(Lamport(0)));
+        let after = self.expired.log.clone().unwrap_or_else(|| LogKey::first_at(Lamport(0)));
         let expired: Vec<LogKey> = self
             .log
             .after(&after)
@@ -207,7 +209,7 @@ impl Channel {
             self.expired.log = Some(key);
         }
         if self.has_archive() && before >= self.expired.archive.0.saturating_add(ARCHIVE_PAUSE_MS) {
-            let after = (self.expired.archive > Lamport(0)).then(|| first_at(Lamport(self.expired.archive.0 + 1)));
+            let after = (self.expired.archive > Lamport(0)).then(|| LogKey::first_above(self.expired.archive));
             self.expired.archive = Lamport(before);
             self.effects.archive.push(ForArchive::Erase(Erasure { ids: None, after, up_to: Lamport(before) }));
         }
@@ -216,16 +218,11 @@ impl Channel {
     /// When the next message becomes too old to keep its content.
     pub(super) fn next_expired(&self) -> Option<RunningTime> {
         let age = self.config.max_body_age?;
-        let after = self.expired.log.clone().unwrap_or_else(|| first_at(Lamport(0)));
+        let after = self.expired.log.clone().unwrap_or_else(|| LogKey::first_at(Lamport(0)));
         let due = first_known(self.log.after(&after).next()?).saturating_add(millis(age));
         let wait = due.saturating_sub(self.now.wall.as_millis());
         Some(self.now.running.after(Duration::from_millis(wait.max(LEAST_WAIT_MS))))
     }
-}
-
-/// Before all messages of this time: no message has an empty id.
-fn first_at(lamport: Lamport) -> LogKey {
-    LogKey { lamport, id: MessageId::new("") }
 }
 
 /// Since when a message is known to be there, in milliseconds of wall time: since it was sent, as its time says, or since it

@@ -270,11 +270,8 @@ impl Channel {
         for entry in &mut causal_history {
             self.known.recognise(&mut entry.id);
         }
-        let mut body = Body { causal_history, signature, ..Body::new(key.clone(), sender, content) };
-        if self.is_erased(&key.id) || self.is_expired(lamport) {
-            erase::take_content_out(&mut body);
-        }
-        let body = Arc::new(body);
+        let body = Body { causal_history, signature, ..Body::new(key.clone(), sender, content) };
+        let body = self.without_erased(Arc::new(body));
         self.take_into_filter(&key.id);
         let parked = Parked { body, seen: self.now.wall, parked_at_age_ms: since };
         let part = self.part_of(&key, way);

@@ -66,8 +66,8 @@ async fn erase(
         for some in items.chunks(READ) {
             let found = without_panic("get", Some(channel), || archive.get(channel, some)).await?;
             let with_content = found.iter().filter(|body| !body.is_erased());
-            let erased: Vec<(Rid, Arc<Body>)> =
-                with_content.map(|body| (item_of(channel, body).rid, Arc::new(erased(body)))).collect();
+            let erased = with_content.map(|body| Arc::new(erased(body)));
+            let erased: Vec<(Rid, Arc<Body>)> = erased.map(|body| (item_of(channel, &body).rid, body)).collect();
             if !erased.is_empty() {
                 without_panic("put", Some(channel), || archive.put(channel, &erased)).await?;
             }

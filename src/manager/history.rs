@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::storing::without_panic;
 use super::{ManagerError, ReliabilityManager};
+use crate::channel::Channel;
 use crate::state::{Body, LogKey};
 use crate::types::ChannelId;
 
@@ -34,7 +35,10 @@ impl ReliabilityManager {
             let found = read.map_err(|error| ManagerError::of(channel, Arc::new(error).into()))?;
             let Some(last) = found.last() else { break };
             below = Some(last.key.clone());
-            page.extend(found);
+            // What was erased may be in the archive still.
+            let shown =
+                |channel: &Channel| -> Vec<_> { found.into_iter().map(|it| channel.without_erased(it)).collect() };
+            page.extend(self.cell(channel)?.read(shown)?);
         }
         Ok(page)
     }

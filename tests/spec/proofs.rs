@@ -28,7 +28,7 @@ fn proofs() -> Vec<Proof<'static>> {
     rows.map(proof).collect()
 }
 
-/// The numbers of the parts of sections 1 to 13; of a section that has none, its own.
+/// The numbers of the parts of the numbered sections; of a section that has none, its own.
 fn parts() -> BTreeSet<&'static str> {
     let number = |line: &'static str, hashes: &str| line.strip_prefix(hashes)?.split([' ', '.']).next();
     let mut parts: BTreeSet<&str> = PROTOCOL

@@ -12,7 +12,7 @@ use crate::harness::{Peer, chain, message};
 use crate::section_13_catch_up::{Net, digest_of, framed, frames, peer_with};
 
 /// An archive in memory.
-type Kept = BTreeMap<[u8; 32], Arc<Body>>;
+pub(crate) type Kept = BTreeMap<[u8; 32], Arc<Body>>;
 
 /// Does what a channel asks of its archive.
 fn serve(peer: &mut Peer, kept: &mut Kept) {
@@ -44,7 +44,7 @@ fn kept(peer: &mut Peer) -> Vec<String> {
 }
 
 /// Alice, whose archive has the messages 1 to 30 of a chain, and whose log those from 21 on.
-fn alice_with_archive() -> (Peer, Kept, Vec<Item>) {
+pub(crate) fn alice_with_archive() -> (Peer, Kept, Vec<Item>) {
     let mut alice = peer_with("alice", |config| config.max_message_history = 10);
     says_that_there_is_one(&mut alice);
     let mut archive = Kept::new();
@@ -59,14 +59,14 @@ fn alice_with_archive() -> (Peer, Kept, Vec<Item>) {
     (alice, archive, items)
 }
 
-fn fetch(alice: &mut Peer, number: u64, items: &[Item]) -> Vec<ArchiveRead> {
+pub(crate) fn fetch(alice: &mut Peer, number: u64, items: &[Item]) -> Vec<ArchiveRead> {
     alice.receive(&framed(number, FrameBody::Fetch { rids: items.iter().map(|item| item.rid.0).collect() }));
     let asked = std::mem::take(&mut alice.archive).into_iter();
     asked.filter_map(|it| if let ForArchive::Read(read) = it { Some(read) } else { None }).collect()
 }
 
 /// What an archive's answer led to: messages sent, and what the `End` says of others.
-fn answer(
+pub(crate) fn answer(
     alice: &mut Peer,
     read: ArchiveRead,
     bodies: Vec<Arc<Body>>,

@@ -6,6 +6,7 @@ use reliable_channel::types::{Digest, FrameBody, Lamport, MessageId};
 use tap::Tap as _;
 
 use crate::harness::{EPOCH, Peer, chain, ids, message, peer, peer_with, repairs, seconds, sync};
+use crate::section_13_archive::{alice_with_archive, answer, fetch};
 use crate::section_13_catch_up::{self, framed, frames};
 
 fn erase(peer: &mut Peer, id: &str) {
@@ -207,6 +208,16 @@ fn an_archive_loses_the_content_of_what_is_erased() {
         _ => None,
     });
     assert_eq!(erased.unwrap().len(), 3);
+}
+
+#[test]
+fn an_archive_that_still_has_a_content_gives_it_to_nobody() {
+    let (mut alice, archive, items) = alice_with_archive();
+    let bodies = || archive.values().filter(|body| ["m1", "m2"].contains(&body.key.id.as_str().unwrap())).cloned();
+    erase(&mut alice, "m1");
+    // Nothing of what it was asked for has been done yet.
+    let read = fetch(&mut alice, 1, &items[..2]).pop().unwrap();
+    assert_eq!(answer(&mut alice, read, bodies().collect(), 2, false), (1, 1, false), "one sent, one gone");
 }
 
 #[test]

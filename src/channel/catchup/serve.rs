@@ -151,11 +151,9 @@ impl CatchUp {
                     left = left.saturating_sub(self.send_one(view, by, key));
                     sent += 1;
                 }
-                // Others may have what was erased here.
-                None if view.known.key(id).and_then(|key| view.log.get(&key)).is_some_and(|it| it.body.is_erased()) => {
-                }
-                // What an archive may have is found by comparing with it.
-                None if view.known.standing(id) == Standing::Delivered
+                // What an archive may have is found by comparing with it, and what was erased here others may have.
+                None if !view.is_erased(id)
+                    && view.known.standing(id) == Standing::Delivered
                     && view.known.key(id).is_none_or(|key| !self.set.may_be_archived(&key)) =>
                 {
                     evicted.push(id.clone());
