@@ -25,7 +25,7 @@ pub enum ForArchive {
     /// Read messages, and hand them in with [`Input::FromArchive`], also where there are none: until then the question
     /// counts as one of 16 that may wait.
     Read(ArchiveRead),
-    /// Leave the hashes of contents in their place, as [`erased`] does. Nothing is to be said of it.
+    /// Leave the hashes of contents in their place, as [`erased`](super::erased) does. Nothing is to be said of it.
     Erase(Erasure),
 }
 
