@@ -154,7 +154,13 @@ impl Inner {
     }
 
     /// The message of this place, if it is there and is the one that is meant.
-    async fn body(&self, found: &Found, channel: &ChannelId, key: &LogKey, meant: Rid) -> Result<Option<Body>, String> {
+    async fn body(
+        &self,
+        found: &Found,
+        channel: &ChannelId,
+        key: &LogKey,
+        meant: Rid,
+    ) -> Result<Option<Arc<Body>>, String> {
         let subject = self.places.message(channel, key);
         let message = if found.is_direct {
             match found.stream.direct_get_last_for_subject(subject).await {
@@ -170,7 +176,7 @@ impl Inner {
             }
         };
         let is_meant = rid(&message.headers) == Some(meant);
-        Ok(if is_meant { decode(channel, key, &message.payload) } else { None })
+        Ok(if is_meant { decode(channel, key, message.payload) } else { None })
     }
 
     /// What is known of a channel in this stream, which is read if it was not.
@@ -194,7 +200,7 @@ impl Inner {
         let (context, stream) = (self.context(), &self.options.stream);
         let mut waiting = Vec::with_capacity(messages.len());
         for (rid, body) in messages {
-            let (subject, bytes) = (self.places.message(channel, &body.key), encode(channel, body)?);
+            let (subject, bytes) = (self.places.message(channel, &body.key), encode(channel, body));
             let sent = context.publish_with_headers(subject, headers(&body.key, rid), bytes).await;
             waiting.push(sent.map_err(|error| error.to_string())?.into_future());
         }
@@ -271,7 +277,7 @@ impl Inner {
         let mut bodies = Vec::with_capacity(places.len());
         for ((key, _), body) in places.iter().zip(try_join_all(read).await?) {
             match body {
-                Some(body) => bodies.push(Arc::new(body)),
+                Some(body) => bodies.push(body),
                 None => drop(index.remove(key)),
             }
         }

@@ -1,15 +1,18 @@
 //! How an archive's messages lie in their stream: [`Places`], [`encode`], [`decode`].
 //!
-//! What: a subject for each place in a channel's log; the message as it goes over the wire (LIP-109), which any program that
-//! speaks it reads; its rid, and its id where that is too long for a subject, in headers. How it moves: no I/O is done here.
+//! What: a subject for each place in a channel's log; the message as the stores on disk keep it (docs/persistence.md), so that
+//! what is left of an erased one stays; its rid, and its id where that is too long for a subject, in headers. How it moves: no
+//! I/O is done here.
+
+use std::sync::Arc;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
 use reliable_channel::reconcile::Rid;
-use reliable_channel::state::{Body, LogKey};
-use reliable_channel::types::{ChannelId, Dialect, Lamport, Limits, Message, MessageId};
-use reliable_channel::wire;
+use reliable_channel::snapshot::{decode_row, encode_row};
+use reliable_channel::state::{Body, LogKey, Logged, Row, RowKey};
+use reliable_channel::types::{ChannelId, Lamport, MessageId, WallTime};
 
 use crate::subject::{HASHED, base32, token_of};
 
@@ -69,38 +72,16 @@ pub(crate) fn place(subject: &str, headers: &HeaderMap) -> Option<LogKey> {
     Some(LogKey { lamport, id: MessageId::new(read(id)?) })
 }
 
-/// A message in the words of LIP-109. Its channel's own dialect differs in what is not kept here.
-pub(crate) fn encode(channel: &ChannelId, body: &Body) -> Result<Bytes, String> {
-    let mut message = Message::new(body.key.id.clone(), body.sender.clone(), spoken(channel));
-    message.lamport = Some(body.key.lamport);
-    message.causal_history = body.causal_history.clone();
-    message.content = body.content.clone();
-    message.author_signature = body.signature.clone();
-    wire::encode(&message, Dialect::Lip109).map_err(|error| error.to_string())
+/// A message as it is kept.
+pub(crate) fn encode(channel: &ChannelId, body: &Arc<Body>) -> Bytes {
+    encode_row(channel, &Row::Message(Logged::new(body.clone(), WallTime::default()))).into()
 }
 
 /// The message of this place, if these bytes are one.
-pub(crate) fn decode(channel: &ChannelId, key: &LogKey, bytes: &Bytes) -> Option<Body> {
-    let mut limits = Limits::default();
-    // As large as the server carries.
-    (limits.max_message_bytes, limits.max_content_bytes) = (bytes.len(), bytes.len());
-    limits.max_causal_entries = bytes.len();
-    let (message, _) = wire::decode(bytes, &limits).ok()?;
-    let is_it = message.channel == spoken(channel) && message.id == key.id && message.lamport == Some(key.lamport);
-    if !is_it || message.content.is_empty() {
-        return None;
-    }
-    let mut body = Body::new(key.clone(), message.sender, message.content);
-    body.causal_history = message.causal_history;
-    body.signature = message.author_signature;
-    Some(body)
-}
-
-/// The channel as the message says it, in UTF-8.
-fn spoken(channel: &ChannelId) -> ChannelId {
-    match std::str::from_utf8(channel.as_bytes()) {
-        Ok(_) => channel.clone(),
-        Err(_) => ChannelId::from(token_of(channel.as_bytes()).as_str()),
+pub(crate) fn decode(channel: &ChannelId, key: &LogKey, bytes: Bytes) -> Option<Arc<Body>> {
+    match decode_row(channel, &RowKey::body(key), bytes).ok()? {
+        Row::Message(logged) => Some(logged.body),
+        _ => None,
     }
 }
 
@@ -113,6 +94,8 @@ fn read(token: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use reliable_channel::channel::erased;
+
     use super::*;
 
     fn key(id: &[u8]) -> LogKey {
@@ -144,10 +127,12 @@ mod tests {
         }
         let mut body = Body::new(key.clone(), "alice".into(), "hello".into());
         body.causal_history = vec![reliable_channel::types::HistoryEntry::new("before")];
-        let bytes = encode(&lobby, &body).unwrap();
-        assert_eq!(decode(&lobby, &key, &bytes), Some(body));
-        assert_eq!(decode(&"other".into(), &key, &bytes), None);
-        assert_eq!(decode(&lobby, &self::key(b"cd"), &bytes), None);
-        assert_eq!(decode(&lobby, &key, &bytes.slice(..bytes.len() - 1)), None);
+        for body in [Arc::new(erased(&body)), Arc::new(body)] {
+            let bytes = encode(&lobby, &body);
+            assert_eq!(decode(&lobby, &key, bytes.clone()), Some(body));
+            assert_eq!(decode(&"other".into(), &key, bytes.clone()), None);
+            assert_eq!(decode(&lobby, &self::key(b"cd"), bytes.clone()), None);
+            assert_eq!(decode(&lobby, &key, bytes.slice(..bytes.len() - 1)), None);
+        }
     }
 }

@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use super::Archive;
+use crate::channel::erased;
 use crate::reconcile::{Item, Rid};
 use crate::state::{Body, LogKey};
 use crate::types::{ChannelId, HistoryEntry, Lamport, Signature};
@@ -64,12 +65,19 @@ pub async fn check<A: Archive>(open: impl Fn() -> Arc<A>) {
     let gone = archive.get(&channels[0], &[Item { lamport: place.lamport, rid: old }]).await.unwrap();
     assert_eq!(gone, [], "what was replaced is not there");
 
+    // A message that loses its content stays in its place, with its rid.
+    messages[6].1 = Arc::new(erased(&messages[6].1));
+    archive.put(&channels[0], &messages[6..7]).await.unwrap();
+    holds(&*archive, &channels[0], &messages).await;
+
     archive.drop_channel(&channels[0]).await.unwrap();
     drop(archive);
     let archive = open();
     assert_eq!(archive.list(&channels[0], None, 99).await.unwrap(), [], "a dropped channel does not come back");
     assert_eq!(archive.page(&channels[0], None, 99).await.unwrap(), []);
-    messages[5] = message(5 / 3, 5, 9);
+    for place in [5, 6] {
+        messages[place] = message(place as u64 / 3, place as u64, 9);
+    }
     messages.sort_by(|(_, one), (_, next)| one.key.cmp(&next.key));
     for channel in &channels[1..] {
         holds(&*archive, channel, &messages).await;
