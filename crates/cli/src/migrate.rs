@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use indicatif::ProgressBar;
 use reliable_channel::channel::item_of;
 use reliable_channel::reconcile::Item;
@@ -105,18 +105,19 @@ async fn migrate(from: &Both, to: &Both, args: &Args) -> anyhow::Result<Moved> {
     let mut moved = Moved::default();
     for channel in &channels {
         let read = async {
-            let data = load(&*from.0, &args.from, channel).await?;
-            anyhow::Ok((data, move_archive(from, to, args, channel).await?))
+            let data = load(&*from.0, &args.from, channel).await.map_err(Fault::Old)?;
+            Ok((data, move_archive(from, to, args, channel).await?))
         };
         let (data, archived) = match read.await {
             Ok(read) => read,
-            Err(error) if args.skip_damaged => {
+            Err(Fault::Old(error)) if args.skip_damaged => {
                 to.0.drop_channel(channel).await.map_err(of_new)?;
                 moved.left.push(Damaged::new(channel, &error));
                 bar.inc(1);
                 continue;
             }
-            Err(error) => return Err(error.context("not moved; --skip-damaged moves the other channels")),
+            Err(Fault::Old(error)) => return Err(error.context("not moved; --skip-damaged moves the other channels")),
+            Err(Fault::New(error)) => return Err(error),
         };
         let ChannelData { meta, rows, hints } = data.clone();
         moved.channels += 1;
@@ -135,12 +136,19 @@ async fn migrate(from: &Both, to: &Both, args: &Args) -> anyhow::Result<Moved> {
     Ok(moved)
 }
 
+/// Which store something failed in: a channel that cannot be read may be left behind, and where the new store fails all ends.
+enum Fault {
+    Old(anyhow::Error),
+    New(anyhow::Error),
+}
+
 /// How many messages a channel's archive has, all of them moved.
-async fn move_archive(from: &Both, to: &Both, args: &Args, channel: &ChannelId) -> anyhow::Result<usize> {
-    let of_new = |error: PersistenceError| explain(&args.to, &error);
+async fn move_archive(from: &Both, to: &Both, args: &Args, channel: &ChannelId) -> Result<usize, Fault> {
+    let of_old = |error: PersistenceError| Fault::Old(explain(&args.from, &error));
+    let of_new = |error: PersistenceError| Fault::New(explain(&args.to, &error));
     let (mut moved, mut before) = (0, None);
     loop {
-        let page = from.1.page(channel, before.as_ref(), PAGE).await.map_err(|error| explain(&args.from, &error))?;
+        let page = from.1.page(channel, before.as_ref(), PAGE).await.map_err(of_old)?;
         let Some(last) = page.last() else { return Ok(moved) };
         before = Some(last.key.clone());
         moved += page.len();
@@ -151,7 +159,7 @@ async fn move_archive(from: &Both, to: &Both, args: &Args, channel: &ChannelId) 
         there.sort_by(|one, next| one.key.cmp(&next.key));
         bodies.sort_by(|(_, one), (_, next)| one.key.cmp(&next.key));
         if !there.iter().eq(bodies.iter().map(|(_, body)| body)) {
-            bail!("channel {channel}: the archive is not the same in the new store");
+            return Err(Fault::New(anyhow!("channel {channel}: the archive is not the same in the new store")));
         }
     }
 }
@@ -218,5 +226,37 @@ fn check_empty(dir: &Path) -> anyhow::Result<()> {
             None => Ok(()),
             Some(_) => bail!("--to {shown} is not empty; a store is moved to a new or empty directory"),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reliable_channel::state::{ChannelMeta, LogKey};
+    use reliable_channel::store::{MemoryArchive, MemoryPersistence};
+    use reliable_channel::types::Lamport;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_new_store_that_cannot_keep_it_ends_the_move_also_where_damaged_channels_may_be_left() {
+        let (dir, lobby) = (tempfile::tempdir().unwrap(), ChannelId::from("lobby"));
+        let from: Both = (Arc::new(MemoryPersistence::new()), Arc::new(MemoryArchive::new()));
+        from.0.commit(&lobby, &Commit { meta: Some(ChannelMeta::default()), ..Commit::default() }).await.unwrap();
+        let key = LogKey { lamport: Lamport(1), id: "a".into() };
+        let body = Arc::new(Body::new(key, "alice".into(), "hello".into()));
+        from.1.put(&lobby, &[(item_of(&lobby, &body).rid, body)]).await.unwrap();
+        drop(Kind::Sqlite.open(dir.path(), Some(Durability::Immediate)).unwrap());
+        let (_, for_reading) = Kind::Sqlite.open(dir.path(), None).unwrap();
+        let to: Both = (Arc::new(MemoryPersistence::new()), for_reading);
+        let args = Args {
+            from: "old".into(),
+            to: "new".into(),
+            store: Kind::Sqlite,
+            from_store: None,
+            skip_damaged: true,
+            json: false,
+        };
+        let error = migrate(&from, &to, &args).await.unwrap_err().to_string();
+        assert!(error.starts_with("cannot use the store in new"), "{error}");
     }
 }
