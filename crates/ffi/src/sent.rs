@@ -4,7 +4,7 @@
 //! when it gives up; a host that relies on that sets `LIBSDS_MESSAGE_SENT=nim` for its process. Why by the environment: such a
 //! host changes the library and nothing else.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::env;
 use std::sync::OnceLock;
 
@@ -16,7 +16,7 @@ use crate::sync::{Mutex, lock};
 /// The variable, and what it may be.
 const VARIABLE: &str = "LIBSDS_MESSAGE_SENT";
 const NIM: &str = "nim";
-/// Messages of which is remembered that they were told: more than can be open in a channel.
+/// Messages of a channel of which is remembered that they were told: more than can be open in it.
 const REMEMBERED: usize = 16_384;
 
 /// When `message_sent` is told.
@@ -66,25 +66,29 @@ impl Sent {
     }
 }
 
+/// What was told, by channel.
+#[derive(Debug, Default)]
+pub(crate) struct Told(HashMap<ChannelId, OfChannel>);
+
 /// What was told, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
-    known: HashSet<(ChannelId, MessageId)>,
-    order: VecDeque<(ChannelId, MessageId)>,
+struct OfChannel {
+    known: HashSet<MessageId>,
+    order: VecDeque<MessageId>,
 }
 
 impl Told {
     /// Whether it is new.
     fn add(&mut self, channel: &ChannelId, id: &MessageId) -> bool {
-        let message = (channel.clone(), id.clone());
-        if !self.known.insert(message.clone()) {
+        let OfChannel { known, order } = self.0.entry(channel.clone()).or_default();
+        if !known.insert(id.clone()) {
             return false;
         }
-        self.order.push_back(message);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
+        order.push_back(id.clone());
+        if order.len() > REMEMBERED
+            && let Some(oldest) = order.pop_front()
         {
-            self.known.remove(&oldest);
+            known.remove(&oldest);
         }
         true
     }
@@ -137,8 +141,16 @@ mod tests {
             assert!(sent.by(&room, &possibly(&number.to_string())).is_some());
         }
         let Sent::AsNim(told) = &sent else { unreachable!() };
-        let known = lock(told).known.len();
-        assert_eq!((known, lock(told).order.len()), (REMEMBERED, REMEMBERED));
+        let counts = |channel: &ChannelId| {
+            let told = &lock(told).0[channel];
+            (told.known.len(), told.order.len())
+        };
+        assert_eq!(counts(&room), (REMEMBERED, REMEMBERED));
+        let hall = "hall".into();
+        for number in 0..100 {
+            assert!(sent.by(&hall, &possibly(&number.to_string())).is_some());
+        }
+        assert!(sent.by(&room, &possibly("1")).is_none(), "another channel's messages take none of its places");
         assert!(sent.by(&room, &possibly("0")).is_some() && sent.by(&room, &possibly("16384")).is_none());
     }
 }
