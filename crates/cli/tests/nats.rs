@@ -1,6 +1,6 @@
 //! `chat --nats`, `peer --nats` and `archive --nats`, with a server of the test's own.
 
-#![cfg(feature = "nats")]
+#![cfg(all(unix, feature = "nats"))]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // tests, of real servers that take real time
 
 mod common;

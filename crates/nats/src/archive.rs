@@ -24,7 +24,7 @@ use reliable_channel::types::ChannelId;
 use crate::Nats;
 use crate::archived::{Places, decode, encode, headers, place, rid};
 use crate::replay::{Content, Reading, Replay};
-use crate::stream;
+use crate::stream::{self, or_any};
 
 /// Bodies that are asked for at once.
 const AT_ONCE: usize = 64;
@@ -103,7 +103,7 @@ impl Inner {
         Config {
             name: stream.clone(),
             subjects: vec![self.places.all()],
-            max_bytes: max_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+            max_bytes: or_any(*max_bytes),
             max_messages: -1,
             // Another message in the same place replaces it.
             max_messages_per_subject: 1,
@@ -123,8 +123,15 @@ impl Inner {
         }
         self.nats.connected().await.map_err(|error| error.to_string())?;
         let context = self.context();
+        let name = &self.options.stream;
         let is = stream::find(&context, &self.config()).await?;
-        let stream = context.get_stream_no_info(&self.options.stream).await.map_err(|error| error.to_string())?;
+        if !is.keeps_each {
+            return Err(format!(
+                "the stream {name} does not keep one message a subject for good; make it with `--max-msgs-per-subject 1 \
+                 --discard new` and no limit of age, or name another stream"
+            ));
+        }
+        let stream = context.get_stream_no_info(name).await.map_err(|error| error.to_string())?;
         Ok(found.insert(Found { stream, is_direct: is.is_direct, made: is.made }).clone())
     }
 

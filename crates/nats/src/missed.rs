@@ -51,7 +51,10 @@ impl Missed {
         let mut state = self.lock();
         // What was lost while it was read is lacking still.
         if state.losses == filling.losses {
-            state.topics.insert(topic.clone(), Lack::Nothing);
+            // Nobody may read it any more.
+            if let Some(lack) = state.topics.get_mut(topic) {
+                *lack = Lack::Nothing;
+            }
         }
     }
 
@@ -69,7 +72,7 @@ impl Missed {
     /// Nobody reads this topic any more. What it lacks, for the connection is lost, is kept in mind.
     pub(crate) fn left(&self, topic: &Topic) {
         let mut state = self.lock();
-        if state.topics.get(topic) == Some(&Lack::Nothing) {
+        if !matches!(state.topics.get(topic), Some(Lack::After(_))) {
             state.topics.remove(topic);
         }
     }
@@ -114,6 +117,16 @@ mod tests {
         missed.lost(3);
         missed.left(&a);
         assert_eq!(missed.begin(&a).lack, Lack::After(3));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_topic_that_was_left_before_it_was_read() {
+        let (missed, a) = (Missed::default(), Topic::from("a"));
+        let filling = missed.begin(&a);
+        missed.left(&a);
+        assert!(missed.lock().topics.is_empty(), "it was never read");
+        missed.filled(&a, filling);
+        assert!(missed.lock().topics.is_empty(), "who read it is gone");
     }
 
     #[test]

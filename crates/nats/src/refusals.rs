@@ -13,7 +13,7 @@ pub(crate) enum Act {
     Publish,
 }
 
-/// Subjects of subscriptions that were refused, with the server's words. No more than there are topics.
+/// Subjects of subscriptions that were refused, with the server's words. No more than topics were subscribed to over this connection.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Mutex<BTreeMap<String, String>>);
 
@@ -54,12 +54,13 @@ fn read(why: &str) -> Option<(Act, &str)> {
     let (what, rest) = why.split_once('"')?;
     let (subject, _) = rest.split_once('"')?;
     let what = what.to_ascii_lowercase();
-    let act = match () {
-        () if what.contains("violation for subscription to") => Act::Subscribe,
-        () if what.contains("violation for publish to") => Act::Publish,
-        () => return None,
-    };
-    Some((act, subject))
+    if what.contains("violation for subscription to") {
+        Some((Act::Subscribe, subject))
+    } else if what.contains("violation for publish to") {
+        Some((Act::Publish, subject))
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

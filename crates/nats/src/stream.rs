@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Config, Info, StorageType, Stream};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{Context, ErrorCode};
 use bytes::Bytes;
 
@@ -20,6 +20,8 @@ pub(crate) struct Found {
     pub(crate) is_direct: bool,
     /// Limits that are not those asked for.
     pub(crate) differs: Option<String>,
+    /// Whether each subject's newest message stays for good.
+    pub(crate) keeps_each: bool,
     /// The sequence of its newest message.
     pub(crate) last: u64,
     /// When it was made, in nanoseconds since 1970.
@@ -69,7 +71,6 @@ async fn make(context: &Context, wanted: &Config) -> Result<Found, String> {
 
 /// The stream that keeps what is said under these subjects.
 pub(crate) fn config(wanted: &History, subjects: &str) -> Config {
-    let or_any = |limit: Option<u64>| limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
     Config {
         name: wanted.stream.clone(),
         subjects: vec![subjects.to_owned()],
@@ -84,10 +85,23 @@ pub(crate) fn config(wanted: &History, subjects: &str) -> Config {
     }
 }
 
+/// A limit in JetStream's words.
+pub(crate) fn or_any(limit: Option<u64>) -> i64 {
+    limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX))
+}
+
 fn look_at(info: &Info, wanted: &Config) -> Result<Found, String> {
     let differs = compare(&info.config, wanted)?;
     let made = info.created.unix_timestamp_nanos();
-    Ok(Found { is_direct: info.config.allow_direct, differs, last: info.state.last_sequence, made })
+    let keeps_each = keeps_each(&info.config);
+    Ok(Found { is_direct: info.config.allow_direct, differs, keeps_each, last: info.state.last_sequence, made })
+}
+
+/// Whether each subject has one message, which stays until another one replaces it.
+fn keeps_each(found: &Config) -> bool {
+    let removes_none = found.discard == DiscardPolicy::New || found.max_messages <= 0 && found.max_bytes <= 0;
+    let is_for_good = found.max_age.is_zero() && found.retention == RetentionPolicy::Limits;
+    found.max_messages_per_subject == 1 && is_for_good && removes_none
 }
 
 /// How the limits of a stream differ from those asked for. The error says why it is of no use.
@@ -167,6 +181,27 @@ mod tests {
         let other = Config { max_messages: 5, max_bytes: -1, ..same.clone() };
         let differs = "bytes: any number and not 1073741824, messages: 5 and not 10".to_owned();
         assert_eq!(compare(&other, &same), Ok(Some(differs)));
+        let archives = Config {
+            max_messages_per_subject: 1,
+            max_bytes: -1,
+            max_messages: -1,
+            max_age: Duration::ZERO,
+            ..same.clone()
+        };
+        let bounded = Config { max_bytes: 1, discard: DiscardPolicy::New, ..archives.clone() };
+        assert!(keeps_each(&archives) && keeps_each(&bounded));
+        let (at_once, all) = (Duration::from_nanos(1), Config { max_messages_per_subject: -1, ..archives.clone() });
+        let (old, queue) = (RetentionPolicy::Interest, RetentionPolicy::WorkQueue);
+        for not in [
+            all,
+            Config { max_age: at_once, ..archives.clone() },
+            Config { max_bytes: 1, ..archives.clone() },
+            Config { max_messages: 1, ..archives.clone() },
+            Config { retention: old, ..archives.clone() },
+            Config { retention: queue, ..archives },
+        ] {
+            assert!(!keeps_each(&not), "{not:?}");
+        }
         let elsewhere = Config { subjects: vec!["orders.>".into()], ..same.clone() };
         assert!(compare(&elsewhere, &same).unwrap_err().contains("add rc.1.* to it"));
     }

@@ -30,15 +30,21 @@ impl Topics {
         Self { shared, read: Mutex::default() }
     }
 
-    /// A further reader of this topic, and a subscription to it, which is not needed where there is one.
+    /// A further reader of this topic, and a subscription to it, which is not needed where others read one. Readers whose
+    /// subscription ended may still be held, and the server may have ended theirs as well.
     pub(crate) fn begin(self: &Arc<Self>, topic: &Topic, subscriber: Subscriber) -> Subscription {
-        let inner = self.shared.subscribers.subscribe(topic);
         let mut read = self.lock();
+        let is_read = self.shared.subscribers.is_read(topic);
+        let inner = self.shared.subscribers.subscribe(topic);
         match read.get_mut(topic) {
-            Some(read) => read.readers += 1,
-            None => {
+            Some(read) if is_read => read.readers += 1,
+            before => {
+                let held = before.map_or(0, |before| {
+                    before.task.abort();
+                    before.readers
+                });
                 let task = tokio::spawn(forward(self.shared.clone(), topic.clone(), subscriber)).abort_handle();
-                read.insert(topic.clone(), Read { readers: 1, task });
+                read.insert(topic.clone(), Read { readers: held + 1, task });
             }
         }
         drop(read);

@@ -99,7 +99,7 @@ async fn a_refusal_is_over_once_it_is_allowed_and_a_withdrawn_right_ends_the_sub
         let (all, some) = (users("\"rc.1.>\", \"_INBOX.>\""), users("\"rc.1.p.>\", \"_INBOX.>\", \"rc.1.nrxweytz\""));
         let server = Server::with(&program, &all);
         let credentials = Credentials::User { name: "a".into(), password: "b".into() };
-        let nats = Nats::connect(Options { credentials, ..server.options() }).await.unwrap();
+        let nats = Nats::connect(Options { credentials: credentials.clone(), ..server.options() }).await.unwrap();
         // Of these two subjects one begins like the other.
         let (lobby, longer) = (Topic::from("lobby"), Topic::from("lobby of the hotel"));
         let (_kept, mut withdrawn) = (nats.subscribe(&lobby).await.unwrap(), nats.subscribe(&longer).await.unwrap());
@@ -113,13 +113,22 @@ async fn a_refusal_is_over_once_it_is_allowed_and_a_withdrawn_right_ends_the_sub
         drop(nats.subscribe(&lobby).await.unwrap());
         server.configure(&all);
         server.reload();
-        tokio::time::timeout(Duration::from_secs(10), async {
-            while nats.subscribe(&longer).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut again = tokio::time::timeout(Duration::from_secs(10), async {
+            loop {
+                match nats.subscribe(&longer).await {
+                    Ok(subscription) => break subscription,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
             }
         })
         .await
         .unwrap();
+        // The one that ended is held still, and the new one hears.
+        let sender = Nats::connect(Options { credentials, ..server.options() }).await.unwrap();
+        sender.publish(&longer, None, "heard".into()).await.unwrap();
+        let heard = tokio::time::timeout(Duration::from_secs(10), again.next()).await;
+        assert_eq!(heard.expect("the new subscription hears nothing").unwrap().unwrap().bytes, "heard");
+        assert_eq!(withdrawn.next().await, None);
         until(&nats, "not refused", |status| status.refused.is_none()).await;
     }
 }

@@ -5,7 +5,9 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_nats::jetstream::{self, stream};
 use reliable_channel::reconcile::{Item, Rid};
 use reliable_channel::state::{Body, LogKey};
 use reliable_channel::store::Archive;
@@ -106,6 +108,22 @@ async fn a_stream_that_is_none_of_an_archives_or_is_full_says_so() {
         assert!(error.to_string().contains("add rc.archive.1.*.*.* to it, or name another stream"), "{error}");
         let error = nats.archive(options("a b")).list(&"lobby".into(), None, 1).await.unwrap_err();
         assert!(error.to_string().contains("cannot be the name of a stream"), "{error}");
+        let context = jetstream::new(async_nats::connect(server.url()).await.unwrap());
+        let limits = stream::Config {
+            name: "limits".into(),
+            subjects: vec!["rc.archive.>".into()],
+            max_messages_per_subject: 1,
+            ..stream::Config::default()
+        };
+        for not in [
+            stream::Config { max_messages_per_subject: 2, ..limits.clone() },
+            stream::Config { max_age: Duration::from_secs(60), ..limits },
+        ] {
+            context.create_stream(not).await.unwrap();
+            let error = nats.archive(options("limits")).put(&"lobby".into(), &[message(1)]).await.unwrap_err();
+            assert!(error.to_string().contains("make it with `--max-msgs-per-subject 1 --discard new`"), "{error}");
+            context.delete_stream("limits").await.unwrap();
+        }
         let full = nats.archive(ArchiveOptions { max_bytes: Some(1_000), ..options("full") });
         full.put(&"lobby".into(), &[message(1)]).await.unwrap();
         let (rid, body) = message(2);
@@ -126,8 +144,8 @@ fn message(lamport: u64) -> (Rid, Arc<Body>) {
 async fn put(archive: &impl Archive, message: (Rid, Arc<Body>)) {
     let put = async {
         while archive.put(&"lobby".into(), std::slice::from_ref(&message)).await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), put).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), put).await.unwrap();
 }

@@ -49,7 +49,8 @@ macro_rules! program_or_skip {
         match $generation.program() {
             Ok(program) => program,
             Err(why) => {
-                println!("SKIPPED: {why}");
+                // Also where the tests' output is not shown.
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("SKIPPED: {why}\n").as_bytes());
                 return;
             }
         }
