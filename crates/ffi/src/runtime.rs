@@ -14,8 +14,10 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Callbacks in progress at a time, over all managers; further ones wait.
-const MAX_CALLBACK_THREADS: usize = 512;
+/// Threads for callbacks in progress, over all managers: no limit of ours, for one that waits for ever must delay no other
+/// manager. A manager has one in progress, and a channel one `publish`. Where the system gives no further thread, callbacks wait
+/// for one that becomes free.
+const MAX_CALLBACK_THREADS: usize = 1 << 24;
 /// How long a thread waits for the next callback before it ends.
 const IDLE: Duration = Duration::from_secs(10);
 

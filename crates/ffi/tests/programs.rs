@@ -23,7 +23,7 @@ fn the_static_library_does_the_same() {
 
 #[test]
 fn wrong_use_is_an_error_and_callbacks_may_call_in() {
-    run("edges", &Link::Shared, &[], "12 edges");
+    run("edges", &Link::Shared, &[], "13 edges");
 }
 
 #[test]

@@ -340,6 +340,34 @@ static void ending_waits_for_a_callback_that_runs(void) {
     }
 }
 
+enum { SLOW = 600 };
+static atomic_int hanging, let_go;
+
+static void hang(int ret, const char* msg, size_t len, void* user) {
+    CHECK(ret == RET_OK && msg && len > 0 && user == &let_go);
+    hanging++;
+    while (!let_go) usleep(20000);
+}
+
+/* However many managers' callbacks hang, another one's is called. */
+static void callbacks_that_hang_delay_no_other_manager(void) {
+    void* peer = new_manager();
+    Message message = wrap(peer, "text", "id", "room");
+    void* managers[SLOW];
+    for (int number = 0; number < SLOW; number++) {
+        managers[number] = new_manager();
+        SdsSetEventCallback(managers[number], hang, &let_go);
+        free(unwrap(managers[number], message));
+    }
+    for (int waited = 0; hanging < SLOW && waited < 3000; waited++) usleep(20000);
+    if (hanging < SLOW) fprintf(stderr, "%d of %d callbacks run\n", hanging, SLOW);
+    CHECK(hanging == SLOW);
+    let_go = 1;
+    for (int number = 0; number < SLOW; number++) clean_up(managers[number]);
+    clean_up(peer);
+    free(message.bytes);
+}
+
 int main(void) {
     wrong_arguments();
     failing_operations();
@@ -353,6 +381,7 @@ int main(void) {
     event_callbacks_call_in();
     an_event_callback_may_clean_up();
     ending_waits_for_a_callback_that_runs();
-    puts("12 edges");
+    callbacks_that_hang_delay_no_other_manager();
+    puts("13 edges");
     return 0;
 }
