@@ -37,6 +37,19 @@ fn threads_call_while_managers_end_and_begin() {
     let calls = env::var("RC_FFI_CALLS").unwrap_or_else(|_| "500".into());
     let threads = env::var("RC_FFI_THREADS").unwrap_or_else(|_| "8".into());
     run("churn", &Link::Shared, &[&threads, &calls], "at the end");
+    if let Some(said) = run("rc_churn", &Link::Shared, &[&threads, &calls], "at the end") {
+        println!("{said}");
+    }
+}
+
+/// Under a checker there are fewer of them, or each takes more.
+#[test]
+fn a_thousand_managers_have_no_thread_and_no_descriptor() {
+    let count = if words("RC_FFI_RUNNER").is_empty() { "1000" } else { "100" };
+    let most = if words("RC_FFI_RUNNER").is_empty() && words("RC_FFI_LINK").is_empty() { "100" } else { "0" };
+    if let Some(said) = run("many", &Link::Shared, &[count, most], "managers of libsds.h") {
+        println!("{said}");
+    }
 }
 
 /// For a while, when asked: `RC_FFI_SECONDS=3600 cargo test --release -p reliable-channel-ffi churn`. With `RC_FFI_PAUSE`, each
