@@ -43,7 +43,7 @@ async fn bare(members: usize, each: usize) -> Result<(), Box<dyn Error>> {
         });
         all.push(member);
     }
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), processor_time());
     let mut sending = JoinSet::new();
     for member in all.clone() {
         let topic = topic.clone();
@@ -59,7 +59,12 @@ async fn bare(members: usize, each: usize) -> Result<(), Box<dyn Error>> {
     }
     let (took, count) = (start.elapsed(), heard.join_all().await.iter().sum::<usize>());
     let expected = members * each * (members - 1);
-    println!("bare: {:.0} messages a second sent, {:.2}% lost", rate(members * each, took), lost(count, expected));
+    println!(
+        "bare: {:.0} messages a second sent, {:.2}% lost, {}",
+        rate(members * each, took),
+        lost(count, expected),
+        cost(before, count)
+    );
     Ok(())
 }
 
@@ -67,6 +72,7 @@ async fn bare(members: usize, each: usize) -> Result<(), Box<dyn Error>> {
 async fn nodes(members: usize, each: usize) -> Result<(), Box<dyn Error>> {
     let mut config = Config::default();
     config.max_message_history = members * each + 1;
+    config.max_log_bytes = usize::MAX;
     let mut joined = Vec::new();
     for member in 0..members {
         let network = Udp::join(Options::default()).await?;
@@ -74,7 +80,7 @@ async fn nodes(members: usize, each: usize) -> Result<(), Box<dyn Error>> {
         let (channel, events) = node.join("burst").await?;
         joined.push((node, channel, events));
     }
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), processor_time());
     let mut work = JoinSet::new();
     let nodes: Vec<Node> = joined.iter().map(|(node, ..)| node.clone()).collect();
     for (_, channel, events) in joined {
@@ -87,12 +93,13 @@ async fn nodes(members: usize, each: usize) -> Result<(), Box<dyn Error>> {
     while let Some(done) = work.join_next().await {
         lost_to_readers += done??;
     }
-    let took = start.elapsed();
+    let (took, cost) = (start.elapsed(), cost(before, members * each * (members - 1)));
+    let memory = most_memory();
     let logs: Vec<_> = nodes.iter().map(|node| node.manager().log(&"burst".into())).collect::<Result<_, _>>()?;
     let keys = |at: usize| logs[at].iter().map(|logged| &logged.body.key);
     let same = (1..members).all(|at| keys(at).eq(keys(0)));
     println!(
-        "nodes: {:.0} messages a second, all {} heard by all after {:.1} s, logs {}, {lost_to_readers} not told",
+        "nodes: {:.0} messages a second, all {} heard by all after {:.1} s, logs {}, {lost_to_readers} not told, {cost}{memory}",
         rate(members * each, took),
         members * each,
         took.as_secs_f64(),
@@ -127,6 +134,31 @@ async fn hear(mut events: Events, expected: usize) -> u64 {
         }
     }
     not_told
+}
+
+/// Processor time of this process, where it can be had.
+fn processor_time() -> Option<Duration> {
+    let all = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut ticks = all.rsplit(')').next()?.split_whitespace().skip(11);
+    let ticks: u64 = ticks.next()?.parse::<u64>().ok()? + ticks.next()?.parse::<u64>().ok()?;
+    // Linux counts a hundred a second for programs, whatever it counts itself.
+    Some(Duration::from_millis(ticks * 10))
+}
+
+/// What each message took that one member heard.
+fn cost(before: Option<Duration>, heard: usize) -> String {
+    let took = before.zip(processor_time()).map(|(before, now)| now - before);
+    took.map_or_else(String::new, |took| {
+        let each = took.as_secs_f64() * 1e6 / heard.max(1) as f64;
+        format!("{:.1} s of processor time, {each:.0} us for each message heard", took.as_secs_f64())
+    })
+}
+
+/// The most memory that this process has had, where it can be known.
+fn most_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.map_or_else(String::new, |most| format!(", {} of memory at most", most.trim()))
 }
 
 fn rate(messages: usize, took: Duration) -> f64 {

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod datagram;
+mod later;
 mod missing;
 mod pace;
 mod reassembly;
@@ -52,6 +53,8 @@ use socket::Sockets;
 
 /// Datagrams sent before others get a turn, so that receivers in the same process can read.
 const SENT_PER_TURN: usize = 16;
+/// Datagrams taken in before others get a turn.
+const TAKEN_PER_TURN: usize = 512;
 /// Wait after an error of the socket: the network may come back.
 const AFTER_ERROR: Duration = Duration::from_millis(200);
 /// What arrives is at most one datagram, and one byte more shows that it is none of ours.
@@ -141,12 +144,7 @@ impl Udp {
     /// # Errors
     /// [`UdpError`], each with what to do about it.
     pub async fn join(options: Options) -> Result<Self, UdpError> {
-        let sockets = Arc::new(Sockets::open(&options)?);
-        let boot = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
-        let boots = [datagram::for_all(boot), datagram::for_one(boot)];
-        let [ring, to_one] = boots.map(|boot| Arc::new(Mutex::new(Ring::new(boot))));
-        let (pace, clock, subscribers) = (Arc::default(), SystemClock::new(), Subscribers::default());
-        let parts = Parts { sockets, ring, to_one, boots, pace, clock, subscribers };
+        let parts = Parts::open(&options)?;
         let listening = tokio::spawn(listen(parts.clone())).abort_handle();
         Ok(Self(Arc::new(Member { parts, max_bytes: watch::Sender::new(MAX_MESSAGE), listening })))
     }
@@ -200,6 +198,15 @@ impl Transport for Udp {
 }
 
 impl Parts {
+    fn open(options: &Options) -> Result<Self, UdpError> {
+        let sockets = Arc::new(Sockets::open(options)?);
+        let boot = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+        let boots = [datagram::for_all(boot), datagram::for_one(boot)];
+        let [ring, to_one] = boots.map(|boot| Arc::new(Mutex::new(Ring::new(boot))));
+        let (pace, clock, subscribers) = (Arc::default(), SystemClock::new(), Subscribers::default());
+        Ok(Self { sockets, ring, to_one, boots, pace, clock, subscribers })
+    }
+
     async fn send(&self, to: SocketAddr, datagrams: &[Bytes]) -> io::Result<()> {
         for (at, datagram) in datagrams.iter().enumerate() {
             self.sockets.own.send_to(datagram, to).await?;
@@ -219,17 +226,31 @@ impl Parts {
         Duration::from_millis(self.clock.running().as_millis())
     }
 
+    /// Takes in what waits in a socket. Taking a datagram in is little work beside what readers do with a message, and whoever
+    /// did one of each in turns would have the kernel throw away what readers have room for.
+    async fn take_in(&self, socket: &UdpSocket, incoming: &mut Incomplete, buffer: &mut [u8]) {
+        for _ in 0..TAKEN_PER_TURN {
+            // An error is met again by who waits.
+            let Ok((len, from)) = socket.try_recv_from(buffer) else { return };
+            self.receive(incoming, from, &buffer[..len]).await;
+        }
+    }
+
     /// Takes a datagram in.
     async fn receive(&self, incoming: &mut Incomplete, from: SocketAddr, datagram: &[u8]) {
         match Datagram::decode(datagram) {
             Ok(Datagram::Fragment(fragment)) if !self.sent(fragment.message.boot) => {
                 let topic = under(fragment.topic);
-                // As if the network had lost it: it is asked for again, and its sender becomes slower.
-                if !self.subscribers.have_room(&topic) {
-                    return;
-                }
-                if datagram::is_for_all(fragment.message.boot) {
+                let is_for_all = datagram::is_for_all(fragment.message.boot);
+                if is_for_all {
                     incoming.missing.heard(self.now(), from, fragment.message);
+                }
+                // It is asked for again when there is room, and its sender becomes slower.
+                if !self.subscribers.have_room(&topic) {
+                    if is_for_all {
+                        incoming.missing.no_room(fragment.topic, from, fragment.message);
+                    }
+                    return;
                 }
                 if self.subscribers.is_read(&topic)
                     && let Some(bytes) = incoming.parts.take(self.now(), from, fragment)
@@ -269,13 +290,17 @@ async fn listen(own: Parts) {
         tokio::select! {
             (len, from) = next(&own.sockets.group, &mut for_all) => {
                 own.receive(&mut incoming, from, &for_all[..len]).await;
+                own.take_in(&own.sockets.group, &mut incoming, &mut for_all).await;
             }
             (len, from) = next(&own.sockets.own, &mut for_us) => {
                 own.receive(&mut incoming, from, &for_us[..len]).await;
+                own.take_in(&own.sockets.own, &mut incoming, &mut for_us).await;
             }
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {
                 let now = own.now();
-                for (to, nack) in incoming.parts.timeout(now).into_iter().chain(incoming.missing.timeout(now)) {
+                let has_room = |topic| own.subscribers.have_room(&under(topic));
+                let missing = incoming.missing.timeout(now, has_room);
+                for (to, nack) in incoming.parts.timeout(now).into_iter().chain(missing) {
                     // What does not go out is asked for again.
                     let _ = own.sockets.own.send_to(&nack.encode(), to).await;
                 }
@@ -319,8 +344,38 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future as _;
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
     use datagram::{MessageName, Nack};
+
+    #[tokio::test]
+    async fn a_turn_takes_in_more_than_a_task_may_await() {
+        const WAITING: u64 = 200;
+        let options = Options { port: 47_932, interface: Some(Ipv4Addr::LOCALHOST), ..Options::default() };
+        let parts = Parts::open(&options).unwrap();
+        let topic = Topic::from("lobby");
+        let mut heard = parts.subscribers.subscribe(&under(hash(&topic)));
+        let mut other = Ring::new(datagram::for_all(1));
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = parts.sockets.own.local_addr().unwrap().port();
+        for _ in 0..WAITING {
+            for datagram in other.cut(hash(&topic), "hello".into()) {
+                socket.send_to(&datagram, (Ipv4Addr::LOCALHOST, port)).unwrap();
+            }
+        }
+        parts.sockets.own.readable().await.unwrap();
+        let (mut incoming, mut buffer) = (Incomplete::default(), vec![0; BUFFER]);
+        {
+            let turn = std::pin::pin!(parts.take_in(&parts.sockets.own, &mut incoming, &mut buffer));
+            assert!(turn.poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        }
+        for _ in 0..WAITING {
+            let next = std::pin::pin!(heard.next()).poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(next, Poll::Ready(Some(Ok(_)))));
+        }
+    }
 
     #[tokio::test]
     async fn who_asks_for_a_whole_message_asks_for_as_many_datagrams_as_it_has() {
