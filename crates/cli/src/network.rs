@@ -22,6 +22,30 @@ pub(crate) struct UdpArgs {
     interface: Option<Ipv4Addr>,
 }
 
+/// As [`UdpArgs`], for a command that takes no network unless it is asked to.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct UdpIfAsked {
+    /// Take part in the local network, by UDP multicast, as `chat` does
+    #[arg(long, conflicts_with = "nats")]
+    udp: bool,
+    /// The UDP port on which all meet [default: as for chat]
+    #[arg(long, value_name = "N", requires = "udp", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// The address of the network interface to use [default: the system's choice]
+    #[arg(long, value_name = "IP", requires = "udp")]
+    interface: Option<Ipv4Addr>,
+}
+
+impl UdpIfAsked {
+    pub(crate) fn asked(&self) -> bool {
+        self.udp
+    }
+
+    pub(crate) fn args(&self) -> UdpArgs {
+        UdpArgs { port: self.port.unwrap_or(Options::default().port), interface: self.interface }
+    }
+}
+
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct NatsArgs {
     /// Meet on this server of NATS, or on these of a cluster, with commas between them
@@ -69,13 +93,13 @@ impl Network {
     }
 
     #[cfg(not(feature = "nats"))]
-    pub(crate) async fn nats(_: &str, _: &NatsArgs) -> anyhow::Result<Self> {
+    async fn nats(_: &str, _: &NatsArgs) -> anyhow::Result<Self> {
         anyhow::bail!("this program was built without NATS; build it with `cargo build --features nats`")
     }
 
     /// A server of NATS. It need not be there yet; wrong credentials are an error.
     #[cfg(feature = "nats")]
-    pub(crate) async fn nats(url: &str, args: &NatsArgs) -> anyhow::Result<Self> {
+    async fn nats(url: &str, args: &NatsArgs) -> anyhow::Result<Self> {
         use reliable_channel_nats::{ArchiveOptions, Credentials, Nats, Options};
 
         let credentials = args.nats_credentials.clone().map_or(Credentials::None, Credentials::File);

@@ -22,7 +22,7 @@ use reliable_channel::authenticity::SharedAuthenticator;
 use reliable_channel::channel::{Config, Join};
 use reliable_channel::types::{Dialect, ParticipantId};
 
-use crate::network::NatsArgs;
+use crate::network::{NatsArgs, UdpIfAsked};
 use crate::screen::Screen;
 use crate::store::StoreArgs;
 use command::Request;
@@ -79,14 +79,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     backfill: Option<u64>,
     #[command(flatten)]
+    udp: UdpIfAsked,
+    #[command(flatten)]
     nats: NatsArgs,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    if let Some(url) = &args.nats.nats {
-        return online::run(args, url);
+    if args.udp.asked() || args.nats.nats.is_some() {
+        return online::run(args);
     }
-    let (mut session, opened) = Session::open(args)?;
+    let (mut session, opened) = Session::open(args, None)?;
     let mut lines = Lines::new(std::io::stdin().lock());
     let mut screen = Screen::new();
     say(&mut screen, &opened)?;

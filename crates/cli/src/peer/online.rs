@@ -27,15 +27,16 @@ const WAIT: Duration = Duration::from_millis(100);
 
 type Line = std::io::Result<Result<String, Wrong>>;
 
-pub(super) fn run(args: &Args, url: &str) -> anyhow::Result<()> {
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.context("cannot start")?.block_on(peer(args, url))
+    runtime.context("cannot start")?.block_on(peer(args))
 }
 
-async fn peer(args: &Args, url: &str) -> anyhow::Result<()> {
-    let mut network = Network::nats(url, &args.nats).await?;
+async fn peer(args: &Args) -> anyhow::Result<()> {
+    let mut network = Network::join(&args.udp.args(), &args.nats).await?;
     network.notes.iter().for_each(|note| screen::note(note));
-    let (mut session, opened) = Session::open(args)?;
+    let max = *network.transport.max_bytes().borrow();
+    let (mut session, opened) = Session::open(args, Some(max))?;
     let topic = Topic::from(args.channel.as_str());
     let mut screen = Screen::new();
     say(&mut screen, &opened)?;

@@ -29,8 +29,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// The channel as it was saved, and what there is to say of it.
-    pub(super) fn open(args: &Args) -> anyhow::Result<(Self, Vec<Told>)> {
+    /// The channel as it was saved, and what there is to say of it. No message is larger than the network carries, where there
+    /// is one.
+    pub(super) fn open(args: &Args, max_bytes: Option<usize>) -> anyhow::Result<(Self, Vec<Told>)> {
         let (sender, authenticator) = args.identity()?;
         let mut time = match args.now {
             Some(now) => Time::stopped(now, &[args.channel.as_bytes(), sender.as_bytes()]),
@@ -42,6 +43,7 @@ impl Session {
         let context = time.context()?;
         let mut config = args.config();
         config.authenticator = authenticator;
+        config.max_transmit_bytes = max_bytes;
         let (channel, step) = Channel::restore(id, sender.clone(), Arc::new(config), data, &context)?;
         let ready = Told::Ready {
             channel: args.channel.clone(),
