@@ -348,6 +348,10 @@ async fn garbage_is_ignored_and_a_network_that_refuses_for_good_is_an_error() {
     let banned = node("bob", Refuses(host));
     assert!(matches!(banned.join("lobby").await, Err(NodeError::Transport(TransportError::Refused(_)))));
     assert_eq!(banned.manager().channels(), []);
+    // Who does not wait for the network has joined, and hears of it.
+    let (_lobby, mut events) = banned.channel("lobby").wait_for_network(false).join().await.unwrap();
+    let refused = events.next().await.unwrap();
+    assert!(matches!(refused, ChannelEvent::Disconnected { error: TransportError::Refused(_) }), "{refused:?}");
 }
 
 /// A network that notes what is published, by epochs of its clock.

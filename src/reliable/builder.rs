@@ -165,6 +165,7 @@ pub struct ChannelBuilder {
     authenticator: Option<SharedAuthenticator>,
     segmentation: Option<Segmentation>,
     keys: BTreeMap<u32, Arc<dyn Encryption>>,
+    waits: bool,
 }
 
 impl ChannelBuilder {
@@ -177,7 +178,16 @@ impl ChannelBuilder {
             authenticator: None,
             segmentation: None,
             keys: BTreeMap::new(),
+            waits: true,
         }
+    }
+
+    /// Whether joining waits for the first answer of the network, up to two seconds. Without, it is done when the channel is
+    /// read from the store, to show what it has at once; what the network refuses for good is then told by
+    /// [`ChannelEvent::Disconnected`](super::ChannelEvent::Disconnected). Default: it waits.
+    pub fn wait_for_network(mut self, waits: bool) -> Self {
+        self.waits = waits;
+        self
     }
 
     /// Where the channel's messages travel. Default: under the channel's id. Several channels may share a topic.
@@ -216,7 +226,7 @@ impl ChannelBuilder {
     /// # Errors
     /// As there.
     pub async fn join(self) -> Result<(ReliableChannel, Events), NodeError> {
-        let Self { node, channel, topic, config, authenticator, segmentation, keys } = self;
+        let Self { node, channel, topic, config, authenticator, segmentation, keys, waits } = self;
         let keys = Keys::new(keys);
         let inner = &node.inner;
         let topic = topic.unwrap_or_else(|| Topic::from(&channel));
@@ -225,7 +235,7 @@ impl ChannelBuilder {
         let of_the_node = || inner.config.authenticator.clone();
         config.authenticator = authenticator.or(config.authenticator).or_else(of_the_node);
         let config = fitted(config, &*inner.transport, &segmentation, keys.reserved());
-        channel::join(inner, channel, Joining { topic, config, segmentation, keys }).await
+        channel::join(inner, channel, Joining { topic, config, segmentation, keys, waits }).await
     }
 }
 
@@ -235,6 +245,8 @@ pub(super) struct Joining {
     pub(super) config: Config,
     pub(super) segmentation: Segmentation,
     pub(super) keys: Keys,
+    /// For the network's first answer.
+    pub(super) waits: bool,
 }
 
 /// Options whose messages fit into what the transport carries, with so many bytes that sealing adds.

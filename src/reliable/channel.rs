@@ -255,7 +255,7 @@ pub(super) async fn join(
     id: ChannelId,
     joining: Joining,
 ) -> Result<(ReliableChannel, Events), NodeError> {
-    let Joining { topic, config, segmentation, keys } = joining;
+    let Joining { topic, config, segmentation, keys, waits } = joining;
     let room = segmentation::room(&config, &id, node.manager.participant());
     let link = Arc::new(Link::new(segmentation, keys, room, node.pacer.clone()));
     if !node.router.register(&id, &link) {
@@ -277,7 +277,7 @@ pub(super) async fn join(
         retrieval::retrieve(link.clone(), node.transport.clone(), topic.clone(), node.manager.clone(), id.clone());
     let listening = link::listen(link.clone(), node.transport.clone(), topic, node.manager.clone(), id.clone(), tried);
     link.run(publishing, listening, retrieving);
-    if let Ok(Ok(Err(error))) = tokio::time::timeout(FIRST_ANSWER, first).await {
+    if waits && let Ok(Ok(Err(error))) = tokio::time::timeout(FIRST_ANSWER, first).await {
         // It was opened by this call, so that closing it takes nothing from anybody.
         node.manager.close_channel(id.clone()).await?;
         return Err(error.into());

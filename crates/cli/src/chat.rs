@@ -23,7 +23,7 @@ use reliable_channel::channel::Config;
 use reliable_channel::reliable::{ChannelEvent, Events, Node, ReliableChannel, RequestId};
 
 use crate::demo::Interrupted;
-use crate::network::{NatsArgs, Network, UdpArgs};
+use crate::network::{Coming, NatsArgs, UdpArgs};
 use crate::screen::{self, Screen};
 use file::Files;
 use heard::Heard;
@@ -74,34 +74,30 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 async fn chat(args: &Args) -> anyhow::Result<()> {
     let place = Place::find(args.name.as_deref(), args.data.as_deref())?;
-    let mut network = Network::join(&args.udp, &args.nats).await?;
-    let mut notes = std::mem::take(&mut network.notes);
-    notes.push(format!("you are {} in {}, kept in {}", place.name, args.channel, place.dir.display()));
+    let mut network = Coming::join(&args.udp, &args.nats).await?;
+    let note = format!("you are {} in {}, kept in {}", place.name, args.channel, place.dir.display());
     let mut config = Config::default();
     config.max_message_history = KEPT;
-    let node =
-        Node::builder(place.name.as_str()).transport(network.transport).persistence(place.store.clone()).config(config);
-    let node = node.build()?;
-    let (lobby, mut events) = node.join(args.channel.as_str()).await?;
+    let (node, transport) = (Node::builder(place.name.as_str()), network.transport.clone());
+    let node = node.transport(transport).persistence(place.store.clone()).config(config).build()?;
+    let (lobby, mut events) = node.channel(args.channel.as_str()).wait_for_network(false).join().await?;
     let files = Files::new(place.dir.join("files"), lobby.id().clone());
     let left = if args.plain || !terminal::is_there() {
-        on_lines(&lobby, &files, &mut events, &notes, &mut network.notices).await?
+        on_lines(&lobby, &files, &mut events, &note, &mut network).await
     } else {
-        on_screen(&node, &lobby, &files, &mut events, &notes, &mut network.notices).await?
+        on_screen(&node, &lobby, &files, &mut events, &note, &mut network).await
     };
+    let report = node.shutdown().await;
+    let left = left?;
     if left.open {
         screen::note("nobody is known to have all that you said yet; it is sent again when you chat again");
     }
-    let report = node.shutdown().await;
     left.output?;
     if !report.is_clean() {
         anyhow::bail!("not all was saved: {report:?}");
     }
     if left.interrupted { Err(Interrupted.into()) } else { Ok(()) }
 }
-
-/// What the network has to say.
-type Notices = tokio::sync::mpsc::UnboundedReceiver<String>;
 
 /// How a chat was left.
 struct Left {
@@ -117,8 +113,8 @@ async fn on_screen(
     lobby: &ReliableChannel,
     files: &Files,
     events: &mut Events,
-    notes: &[String],
-    notices: &mut Notices,
+    note: &str,
+    network: &mut Coming,
 ) -> anyhow::Result<Left> {
     let mut view = View::new(node.participant(), &lobby.id().to_string(), Times::here());
     for entry in lobby.entries()? {
@@ -128,8 +124,8 @@ async fn on_screen(
             view.message(Heard { late: false, ..heard }, tick.map(|state| state.map_or(Tick::Sent, Tick::of)));
         }
     }
-    notes.iter().for_each(|note| view.notice(note));
-    let output = terminal::chat(node, lobby, files, events, notices, &mut view).await;
+    view.notice(note);
+    let output = terminal::chat(node, lobby, files, events, network, &mut view).await;
     let mut interrupted = false;
     if output.is_ok() && view.is_open() {
         screen::note("waiting some seconds until somebody has what you said; Ctrl-C ends at once");
@@ -146,8 +142,8 @@ async fn on_lines(
     lobby: &ReliableChannel,
     files: &Files,
     events: &mut Events,
-    notes: &[String],
-    notices: &mut Notices,
+    note: &str,
+    network: &mut Coming,
 ) -> anyhow::Result<Left> {
     let mut told = Told::new(Screen::new());
     let mut entries = lobby.entries()?;
@@ -157,17 +153,20 @@ async fn on_lines(
         }
     }
     told.flush();
-    notes.iter().for_each(|note| screen::note(note));
+    screen::note(note);
     let mut lines = lines::read();
-    let mut interrupted = false;
-    while !told.has_failed() {
+    let (mut interrupted, mut ended) = (false, false);
+    // The end of input is not the end while nobody knows whether the network can be joined.
+    while !(told.has_failed() || ended && network.is_there()) {
         tokio::select! {
-            line = lines.recv() => match line {
+            line = lines.recv(), if !ended => match line {
                 Some(line) => say(lobby, line?, &mut told).await,
-                None => break,
+                None => ended = true,
             },
             Some(event) = events.next() => told.event(event, lobby, files),
-            Some(notice) = notices.recv() => told.notice(format_args!("{notice}")),
+            notice = network.notice() => if let Some(notice) = notice? {
+                told.notice(format_args!("{notice}"));
+            },
             Ok(()) = tokio::signal::ctrl_c() => {
                 interrupted = true;
                 break;

@@ -3,6 +3,8 @@
 //! What: [`Network`], a transport and what there is to say of it. Why one face for both: a chat does not care. How it moves:
 //! options are read, a connection is made or the reason why not is told, and [`Network::notices`] gives what changes later.
 
+mod coming;
+
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use reliable_channel::store::Archive;
 use reliable_channel::transport::Transport;
 use reliable_channel_udp::{Options, Udp, UdpError};
 use tokio::sync::mpsc;
+
+pub(crate) use coming::Coming;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct UdpArgs {

@@ -1,12 +1,14 @@
 //! `chat --plain`: people in terminals of one machine, over real sockets.
 
-#![allow(clippy::unwrap_used)] // helpers of tests are tests
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // tests, one of which measures
 
 mod common;
 
 use std::net::UdpSocket;
 use std::path::Path;
+use std::time::Instant;
 
+use common::history;
 use common::multicast::{self, free_port};
 use common::relay::Relay;
 use common::run;
@@ -148,6 +150,33 @@ fn a_file_of_five_megabytes_takes_at_most_two_and_a_half_times_its_bytes() {
         println!("{bytes} bytes on the network, {:.2} times those of the file", bytes as f64 / 5e6);
         assert!(bytes < 12_500_000);
     }
+}
+
+#[test]
+#[ignore = "it measures"]
+fn the_first_screen_shows_a_history_of_five_thousand() {
+    if !can_chat() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    history::keep(&data, 5_000);
+    let mut times: Vec<_> = (0..20)
+        .map(|_| {
+            let began = Instant::now();
+            let args = ["--name", "alice", "--data", data.to_str().unwrap()];
+            let mut alice = open(home.path(), free_port(), &args);
+            alice.shows("<bob> number 5000");
+            let took = began.elapsed();
+            alice.kill();
+            took
+        })
+        .collect();
+    times.sort();
+    println!(
+        "from the start to the last of the history: {:?} at best, {:?}, {:?} at worst",
+        times[0], times[10], times[19]
+    );
 }
 
 #[test]

@@ -8,10 +8,11 @@ mod common;
 mod servers;
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use common::history;
 use common::lines::Program;
 use common::run;
 use common::terminal::Terminal;
@@ -50,11 +51,48 @@ fn wrong_credentials_are_one_line_and_no_chat() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().to_str().unwrap();
     let chat = run(&["chat", "--plain", "--data", data, "--nats", &server.url()], b"");
-    chat.failed(1, "refuses these credentials");
+    // It has said whose chat it is, for what is kept is shown before the server has answered.
+    let [note, error] = chat.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", chat.stderr) };
+    assert!(note.starts_with("note: you are ") && error.starts_with("error: "), "{}", chat.stderr);
+    assert!(error.contains("refuses these credentials") && chat.code == 1, "{error}");
     let archive = run(&["archive", "--channel", "c", "--data", data, "--nats", &server.url()], b"");
     archive.failed(1, "refuses these credentials");
     let peer = run(&["peer", "--channel", "c", "--sender", "a", "--nats", &server.url()], b"");
     peer.failed(1, "refuses these credentials");
+}
+
+/// A server that greets, and refuses who comes only when it is told to.
+fn slow_to_refuse() -> (String, std::sync::mpsc::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (refuse, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let info = r#"INFO {"server_id":"A","version":"2.10.0","max_payload":1048576,"auth_required":true}"#;
+        connection.write_all(format!("{info}\r\n").as_bytes()).unwrap();
+        told.recv().unwrap();
+        connection.write_all(b"-ERR 'Authorization Violation'\r\n").unwrap();
+        // What it still says is read, or the system ends the connection before that line is.
+        let _ = std::io::copy(&mut connection, &mut std::io::sink());
+    });
+    (format!("nats://127.0.0.1:{port}"), refuse)
+}
+
+#[test]
+fn what_was_said_is_shown_before_the_server_has_answered() {
+    let home = tempfile::tempdir().unwrap();
+    history::keep(&home.path().join("data"), 3);
+    let (url, refuse) = slow_to_refuse();
+    let data = home.path().join("data");
+    let args = ["chat", "--plain", "--nats", &url, "--name", "alice", "--data", data.to_str().unwrap()];
+    let mut alice = Terminal::open(home.path(), &args);
+    alice.shows("<bob> number 3");
+    assert_eq!(alice.shown.len(), 3, "{:?}", alice.shown);
+    // It has waited for that answer all the while: it is the first one's.
+    refuse.send(()).unwrap();
+    let (code, notes) = alice.ends();
+    assert_eq!(code, Some(1), "{notes}");
+    assert!(notes.lines().last().unwrap().contains("refuses these credentials"), "{notes}");
 }
 
 #[test]

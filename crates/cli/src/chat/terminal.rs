@@ -22,8 +22,9 @@ use tui_input::{Input, InputRequest};
 use super::draw::{Scroll, draw, scroll};
 use super::file::Files;
 use super::heard::Heard;
+use super::said;
 use super::view::{Tick, View};
-use super::{Notices, said};
+use crate::network::Coming;
 
 /// How long what happens may wait to be shown.
 const FRAME: Duration = Duration::from_millis(30);
@@ -49,7 +50,7 @@ pub(super) async fn chat(
     lobby: &ReliableChannel,
     files: &Files,
     events: &mut Events,
-    notices: &mut Notices,
+    network: &mut Coming,
     view: &mut View,
 ) -> anyhow::Result<()> {
     let mut screen = Screen::open(view)?;
@@ -78,10 +79,10 @@ pub(super) async fn chat(
                 take_in(screen.view, event, files, screen.now);
                 is_old = true;
             }
-            Some(notice) = notices.recv() => {
+            notice = network.notice() => if let Some(notice) = notice? {
                 screen.view.notice(&notice);
                 is_old = true;
-            }
+            },
             _ = looks.tick() => {
                 screen.now += LOOK;
                 screen.view.missing = node.manager().repair_requests(lobby.id()).map_or(0, |asked| asked.len());

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used)] // each test file uses its part; these are tests
 
+pub mod history;
 pub mod lines;
 pub mod multicast;
 pub mod relay;
