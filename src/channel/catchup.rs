@@ -212,6 +212,11 @@ impl CatchUp {
         self.status
     }
 
+    /// Messages of the log in the set, and some that have left it.
+    pub(super) fn set_len(&self) -> usize {
+        self.set.keys.len()
+    }
+
     /// What is to be done, each with a number of its own.
     pub(super) fn take_acts(&mut self) -> Vec<(u64, Act)> {
         let first = self.done;

@@ -16,6 +16,8 @@ use super::{Channel, Delivery, Event, Limit, Position, slice};
 const STUBS_PER_MESSAGE: usize = 10;
 /// Segments kept, as a multiple of the log's length.
 const SEGMENTS_PER_MESSAGE: usize = 16;
+/// What the set of catch-up takes for a message, in bytes.
+const SET_BYTES: usize = 200;
 
 /// Why a message leaves the log.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -142,8 +144,8 @@ impl Channel {
         self.enforce_unconfirmed(log_bytes);
         self.forget_stubs(log_bytes);
         self.evict_while(|channel| {
-            let over = channel.log.bytes() > log_bytes && channel.log.candidate().as_ref() != channel.log.newest();
-            over.then_some(Cause::Bytes)
+            let over = channel.log.bytes().saturating_add(channel.set_bytes()) > log_bytes;
+            (over && channel.log.candidate().as_ref() != channel.log.newest()).then_some(Cause::Bytes)
         });
         self.forget_stubs(log_bytes);
         self.retain();
@@ -330,6 +332,11 @@ impl Channel {
 
     /// Bytes of what is kept besides log and parked messages.
     pub(super) fn remembered_bytes(&self) -> usize {
-        self.log.stub_bytes() + self.hints.bytes() + self.unconfirmed.late_bytes()
+        self.log.stub_bytes() + self.hints.bytes() + self.unconfirmed.late_bytes() + self.set_bytes()
+    }
+
+    /// Bytes of the log's part of the set of catch-up.
+    fn set_bytes(&self) -> usize {
+        self.catch_up.as_ref().map_or(0, |catch_up| catch_up.set_len()).min(self.log.len()).saturating_mul(SET_BYTES)
     }
 }

@@ -189,8 +189,8 @@ pub struct Stats {
     pub log_len: usize,
     /// Bytes of messages in the log now.
     pub log_bytes: usize,
-    /// Bytes of what is remembered besides log and parked messages: stubs, retrieval hints, and unconfirmed deliveries below
-    /// the floor.
+    /// Bytes of what is remembered besides log and parked messages: stubs, retrieval hints, unconfirmed deliveries below
+    /// the floor, and the set of catch-up.
     pub remembered_bytes: usize,
     /// Deliveries that wait for their confirmation now ([`Config::confirm_deliveries`](super::Config::confirm_deliveries)).
     pub unconfirmed_len: usize,
