@@ -209,7 +209,8 @@ impl ReliabilityManager {
     /// Removes all channels, also those the store knows and that are not open.
     ///
     /// # Errors
-    /// The first one; the other channels are removed all the same.
+    /// The first one; the other channels are removed all the same. [`ManagerError::Persistence`] when the store cannot name
+    /// its channels, or does not come back within the [end timeout](ManagerBuilder::end_timeout): then none is removed.
     pub async fn reset(&self) -> Result<(), ManagerError> {
         let mut outcome = Ok(());
         for channel in self.shared.all_channels().await? {

@@ -148,10 +148,20 @@ impl Shared {
     }
 
     /// Every channel that is open, or that the store knows of.
-    pub(super) async fn all_channels(&self) -> Result<Vec<ChannelId>, ManagerError> {
+    pub(super) async fn all_channels(self: &Arc<Self>) -> Result<Vec<ChannelId>, ManagerError> {
         let mut channels: Vec<_> = self.directory.cells().iter().map(|cell| cell.id.clone()).collect();
         let store = self.store().ok_or(ManagerError::ShutDown)?;
-        match without_panic("list_channels", None, || store.list_channels()).await {
+        let (shared, asked) = (self.clone(), store.clone());
+        // There, since who calls this may be on no runtime.
+        let listed = self.runtime.spawn(async move {
+            shared.patient("list_channels", without_panic("list_channels", None, || asked.list_channels())).await
+        });
+        let listed = match listed.await {
+            Ok(listed) => listed,
+            // The runtime has ended, and there is nothing that could end the wait.
+            Err(_) => without_panic("list_channels", None, || store.list_channels()).await,
+        };
+        match listed {
             Ok(stored) => channels.extend(stored),
             Err(error) if error.kind == PersistenceErrorKind::Unsupported => {}
             Err(error) => return Err(error.into()),
@@ -191,7 +201,8 @@ impl Shared {
         if let Some(report) = end.wait_for(Option::is_some).await.ok().and_then(|report| report.clone()) {
             return report;
         }
-        let mut report = ShutdownReport { flush: self.flush().await, ..ShutdownReport::default() };
+        let flush = self.flush().await.err().map(Arc::new);
+        let mut report = ShutdownReport { flush, ..ShutdownReport::default() };
         for cell in self.directory.cells().iter().filter(|cell| cell.look(|lane| lane.owes())) {
             let why = cell.save_failure().unwrap_or_else(|| Arc::new(runtime_ended("commit", &cell.id)));
             report.unsaved.push((cell.id.clone(), why));
@@ -228,17 +239,26 @@ impl Shared {
         }
         report.unsaved.sort_by(|(a, _), (b, _)| a.cmp(b));
         report.unfinished.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let flush = tokio::time::timeout(self.end_timeout.unwrap_or(Duration::MAX), self.flush());
-        report.flush = flush.await.unwrap_or_else(|_| {
-            let kind = PersistenceErrorKind::Backend(Unfinished::Store("flush").to_string());
-            Some(Arc::new(PersistenceError::new("flush", None, kind)))
-        });
+        report.flush = self.patient("flush", self.flush()).await.err().map(Arc::new);
         debug!(unsaved = report.unsaved.len(), "shut down");
         report
     }
 
-    async fn flush(&self) -> Option<Arc<PersistenceError>> {
-        let store = self.store()?;
-        without_panic("flush", None, || store.flush()).await.err().map(Arc::new)
+    async fn flush(&self) -> Result<(), PersistenceError> {
+        let Some(store) = self.store() else { return Ok(()) };
+        without_panic("flush", None, || store.flush()).await
+    }
+
+    /// What a call of the store for no one channel gives, or that it has not come back in the time that an end may take.
+    async fn patient<T>(
+        &self,
+        verb: &'static str,
+        call: impl Future<Output = Result<T, PersistenceError>>,
+    ) -> Result<T, PersistenceError> {
+        let patience = self.end_timeout.unwrap_or(Duration::MAX);
+        tokio::time::timeout(patience, call).await.unwrap_or_else(|_| {
+            let kind = PersistenceErrorKind::Backend(Unfinished::Store(verb).to_string());
+            Err(PersistenceError::new(verb, None, kind))
+        })
     }
 }

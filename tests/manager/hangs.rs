@@ -31,6 +31,20 @@ async fn a_removal_that_hangs_is_told() {
 }
 
 #[tokio::test]
+async fn a_reset_whose_store_does_not_name_its_channels_is_told() {
+    let (store, memory) = faulty();
+    let manager = opened(builder("alice").persistence(Arc::new(store.clone())).end_timeout(PATIENCE)).await;
+    wrap(&manager, "kept").await;
+    store.add(Rule::method(Method::ListChannels, Fault::Hang));
+    let Err(error) = soon(manager.reset()).await else { panic!("it cannot know what to remove") };
+    assert!(error.to_string().contains("list_channels has not come back yet"), "{error}");
+    assert_saved(&manager, &memory).await;
+    store.heal();
+    soon(manager.reset()).await.unwrap();
+    assert!(memory.load_channel(&channel()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_flush_that_hangs_is_told() {
     let (store, memory) = faulty();
     let manager = opened(builder("alice").persistence(Arc::new(store.clone())).end_timeout(PATIENCE)).await;
