@@ -51,7 +51,7 @@ fn keeps_its_promises_whatever_store_and_callbacks_do() {
 #[test]
 fn each_known_bug_put_back_is_reported() {
     for bug in Bug::ALL {
-        let found = (0..300).find_map(|seed| Some((seed + 1, run_with(seed, Some(bug)).err()?)));
+        let found = (0..1_000).find_map(|seed| Some((seed + 1, run_with(seed, Some(bug)).err()?)));
         let (seeds, what) = found.unwrap_or_else(|| panic!("nobody noticed {bug:?}"));
         let shown: String = what.chars().take(200).collect();
         println!("{bug:?} is noticed after {seeds} seeds: {shown}");

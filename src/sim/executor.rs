@@ -21,13 +21,12 @@ mod bug;
 mod calling;
 mod check;
 mod happening;
+mod ordering;
 mod storing;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use self::archiving::Archiving;
 pub use self::bug::Bug;
@@ -76,6 +75,8 @@ struct World {
     random: Random,
     now: u64,
     sequence: u64,
+    /// Messages that were sent under a number of theirs.
+    named: u64,
     happenings: BTreeMap<(u64, u64), Happening>,
     members: Vec<Member>,
     /// Callbacks also wait for tasks of the application, which nobody can know; so callers have patience.
@@ -149,6 +150,7 @@ impl World {
             random,
             now: 0,
             sequence: 0,
+            named: 0,
             happenings: BTreeMap::new(),
             members,
             strangers,
@@ -405,20 +407,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    fn any_order(&mut self) -> Order {
-        let enter = |input| Order::Enter { input, heard: None };
-        match self.random.below(20) {
-            0..=5 => Order::Open(config()),
-            6..=12 => enter(ChannelInput::Send { content: Bytes::from(self.sequence.to_string()), id: None }),
-            13 => enter(ChannelInput::SendSync),
-            14 => enter(ChannelInput::Timeout),
-            15 | 16 => Order::Close,
-            17 | 18 => Order::Remove,
-            _ if self.random.percent(30) => Order::ShutDown,
-            _ => Order::Close,
-        }
     }
 
     fn restart(&mut self, member: usize) {

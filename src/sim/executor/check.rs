@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use super::{Running, ids};
+use super::{Running, ids, ordering};
 use crate::channel::{Event, Outcome};
 use crate::executor::{Answer, CallId, Effect, Executor, ExecutorError, Generation, Order, Report, Telling, Told};
 use crate::state::ChannelData;
@@ -55,6 +55,8 @@ pub(super) struct Call {
 pub(super) enum Kind {
     Open,
     Enter,
+    /// It sends what need not stay: ephemeral messages, and those that may be taken back.
+    EnterLoosely,
     Close,
     Remove,
     ShutDown,
@@ -64,6 +66,7 @@ impl Kind {
     pub(super) fn of(order: &Order) -> Self {
         match order {
             Order::Open(_) => Self::Open,
+            Order::Enter { input, .. } if ordering::is_loose(input) => Self::EnterLoosely,
             Order::Enter { .. } => Self::Enter,
             Order::Close => Self::Close,
             Order::Remove => Self::Remove,
@@ -193,7 +196,7 @@ impl Watch {
                     }
                 }
             }
-            (Kind::Enter, Ok(answer)) if answer.own.is_some() && self.is_closed(channel) => {
+            (Kind::Enter | Kind::EnterLoosely, Ok(answer)) if answer.own.is_some() && self.is_closed(channel) => {
                 return Err(format!("after channel {channel} is closed there is something to send: {answer:?}"));
             }
             (Kind::Enter, Ok(Answer { outcome: Outcome::Sent(id), .. })) => {
