@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reliable_channel::channel::{Event, Input, Limit, Outcome, Stats, TransmitKind};
+use reliable_channel::channel::{ChannelError, Event, Input, Limit, Outcome, Stats, TransmitKind};
 use reliable_channel::state::{ChannelData, Commit, Row};
 #[cfg(feature = "store")]
 use reliable_channel::store::Persistence;
@@ -340,6 +340,20 @@ fn limits_lowered_between_runs_hold_from_the_opening_on() {
     alice.restart_with(|config| (config.limits.max_parked, config.limits.max_marks) = (5, 7));
     assert_eq!(alice.channel.stats().parked_len, 5);
     assert_eq!(alice.channel.meta().counts.marks, 7);
+}
+
+#[test]
+fn a_lowered_limit_of_own_messages_refuses_new_ones_and_drops_none() {
+    let mut alice = peer("alice");
+    for id in ["a1", "a2", "a3"] {
+        alice.send_as(Some(id), "text");
+    }
+    alice.restart_with(|config| config.limits.max_outgoing = 2);
+    assert_eq!(alice.log(), ["a1", "a2", "a3"]);
+    let refused = alice.input(Input::Send { id: None, content: "one more".into() });
+    assert!(matches!(refused, Err(ChannelError::OutgoingFull)), "{refused:?}");
+    alice.receive(&message("bob", "b1", 9_000, &["a1", "a2"]));
+    alice.input(Input::Send { id: None, content: "now it fits".into() }).unwrap();
 }
 
 #[test]
