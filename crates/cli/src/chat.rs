@@ -73,6 +73,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn chat(args: &Args) -> anyhow::Result<()> {
+    let max = Config::default().limits.max_id_bytes;
+    if let Some(name) = args.name.as_deref().filter(|name| name.len() > max) {
+        anyhow::bail!("a name has 1 to {max} bytes, this one has {}; choose a shorter --name", name.len());
+    }
     let place = Place::find(args.name.as_deref(), args.data.as_deref())?;
     let mut network = Coming::join(&args.udp, &args.nats).await?;
     let note = format!("you are {} in {}, kept in {}", place.name, args.channel, place.dir.display());

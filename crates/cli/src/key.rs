@@ -10,6 +10,8 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use reliable_channel::authenticity::Ed25519;
 
+use crate::store::obstacle;
+
 /// Bytes of a secret.
 const BYTES: usize = 32;
 
@@ -24,6 +26,9 @@ pub(crate) fn keys(path: &Path) -> anyhow::Result<Ed25519> {
 }
 
 fn read(file: &File, path: &Path) -> anyhow::Result<[u8; BYTES]> {
+    if file.metadata()?.is_dir() {
+        bail!("{} is no key but a directory; name a file in it", path.display());
+    }
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -35,7 +40,11 @@ fn read(file: &File, path: &Path) -> anyhow::Result<[u8; BYTES]> {
     file.take(BYTES as u64 + 1).read_to_end(&mut bytes)?;
     match bytes.try_into() {
         Ok(secret) => Ok(secret),
-        Err(bytes) => bail!("{} is no key: it has {} bytes, a key has {BYTES}", path.display(), bytes.len()),
+        Err(bytes) => bail!(
+            "{} is no key: it has {} bytes, a key has {BYTES}; name another file, or one that is to be made",
+            path.display(),
+            bytes.len()
+        ),
     }
 }
 
@@ -43,6 +52,13 @@ fn make(path: &Path) -> anyhow::Result<[u8; BYTES]> {
     let mut secret = [0; BYTES];
     getrandom::fill(&mut secret).context("the system gives no random bits")?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !dir.is_dir() {
+        bail!(
+            "cannot make the key {}: there is no directory {}; make it, or name another one",
+            path.display(),
+            dir.display()
+        );
+    }
     let written = || {
         // Its owner alone may read it, from the beginning.
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
@@ -50,6 +66,11 @@ fn make(path: &Path) -> anyhow::Result<[u8; BYTES]> {
         file.as_file().sync_all()?;
         file.persist_noclobber(path).map_err(|error| error.error)
     };
-    written().with_context(|| format!("cannot make the key {}", path.display()))?;
+    if let Err(error) = written() {
+        match obstacle(&error) {
+            Some(obstacle) => bail!("cannot make the key {}: {obstacle}", path.display()),
+            None => return Err(error).with_context(|| format!("cannot make the key {}", path.display())),
+        }
+    }
     Ok(secret)
 }

@@ -4,6 +4,8 @@
 //! same way everywhere. How it moves: a command that writes opens with [`StoreArgs::open`]; one that only looks finds out
 //! by the files what lies in a directory ([`Kind::find`]).
 
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,9 @@ use reliable_channel::types::ChannelId;
 
 /// The longest a write waits for its sync with `--durability batched`.
 const BATCH_WINDOW: Duration = Duration::from_millis(50);
+
+/// What to do about a full disk.
+const NO_SPACE: &str = "there is no space left; make some, or choose a directory on another disk";
 
 /// A store, and itself as an archive.
 pub(crate) type Both = (Arc<dyn Persistence>, Arc<dyn Archive>);
@@ -151,13 +156,41 @@ pub(crate) async fn load(store: &dyn Persistence, dir: &Path, channel: &ChannelI
     }
 }
 
+/// What the system has against a directory, and what to do; nothing for what no other directory would mend.
+pub(crate) fn obstacle(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            Some("there is a file of that name, or above it; choose a directory, or a name for a new one")
+        }
+        io::ErrorKind::PermissionDenied => {
+            Some("this user has no right to it; choose another directory, or let its owner give the right")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => Some("nothing can be written there; choose another directory"),
+        io::ErrorKind::NotFound => Some("no directory can be made there; choose another one"),
+        io::ErrorKind::InvalidFilename => Some("its name is too long, or not one; choose another directory"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(NO_SPACE),
+        _ => None,
+    }
+}
+
+/// Whether something can be written in this directory, which the store has tried to make, too.
+fn tried(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    tempfile::tempfile_in(dir).map(drop)
+}
+
 /// What keeps somebody from a store, in one line.
 pub(crate) fn explain(dir: &Path, error: &PersistenceError) -> anyhow::Error {
     let shown = dir.display();
+    let is_io = matches!(error.kind, PersistenceErrorKind::Io);
+    if let Some(obstacle) = is_io.then(|| tried(dir).err()).flatten().as_ref().and_then(obstacle) {
+        return anyhow!("cannot use the store in {shown}: {obstacle}");
+    }
     let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     let of = error.channel.as_ref().map(|channel| format!("channel {channel}: ")).unwrap_or_default();
     match &error.kind {
         PersistenceErrorKind::Locked => anyhow!("the store in {shown} is in use; look again when its owner has ended"),
+        PersistenceErrorKind::StorageFull => anyhow!("cannot use the store in {shown}: {of}{NO_SPACE}"),
         PersistenceErrorKind::Corrupt { what } => anyhow!("the store in {shown} is damaged: {of}{what}"),
         PersistenceErrorKind::UnknownVersion { .. } => anyhow!("cannot read the store in {shown}: {of}{}", error.kind),
         PersistenceErrorKind::Unsupported if error.verb == "open" => {

@@ -263,3 +263,49 @@ fn a_backup_needs_no_lock_file() {
         assert!(!demo.join("bob").join(lock).exists(), "a look made a file");
     }
 }
+
+/// Runs a command that keeps something, in this directory.
+fn in_dir(command: &str, dir: &str) -> Run {
+    let args: Vec<&str> = command.split(' ').chain(["--data", dir]).collect();
+    run(&args, b"")
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_one_line_that_says_what_to_do() {
+    let temporary = tempfile::tempdir().unwrap();
+    let file = temporary.path().join("file");
+    std::fs::write(&file, "not a directory").unwrap();
+    let below = file.join("below");
+    for command in ["chat --plain --name a", "archive --channel c", "peer --channel c --sender a", "demo --seed 1"] {
+        for dir in [&file, &below] {
+            in_dir(command, dir.to_str().unwrap()).failed(1, "choose a directory");
+        }
+        let long = temporary.path().join("x".repeat(300));
+        in_dir(command, long.to_str().unwrap()).failed(1, "choose another directory");
+        #[cfg(target_os = "linux")]
+        in_dir(command, "/proc/none").failed(1, "choose another one");
+    }
+}
+
+#[test]
+fn a_key_that_is_none_is_one_line_that_says_what_to_do() {
+    let temporary = tempfile::tempdir().unwrap();
+    let peer = |key: &Path| run(&["peer", "--channel", "c", "--sender", "a", "--key", key.to_str().unwrap()], b"");
+    peer(temporary.path()).failed(1, "is no key but a directory; name a file in it");
+    peer(&temporary.path().join("none/key")).failed(1, "make it, or name another one");
+    let short = temporary.path().join("short");
+    std::fs::write(&short, [0; 31]).unwrap();
+    #[cfg(unix)]
+    {
+        peer(&short).failed(1, "chmod 600 ends that");
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&short, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    peer(&short).failed(1, "it has 31 bytes, a key has 32; name another file");
+}
+
+#[test]
+fn a_name_that_is_too_long_is_told_and_a_long_one_is_kept() {
+    let chat = |name: &str| run(&["chat", "--plain", "--interface", "192.0.2.77", "--name", name], b"");
+    chat(&"a".repeat(257)).failed(1, "choose a shorter --name");
+}

@@ -11,11 +11,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use reliable_channel::store::{Durability, Persistence, PersistenceError, PersistenceErrorKind};
+use sha2::{Digest as _, Sha256};
 
 use crate::store::{Kind, explain};
 
 /// The file with the name.
 const NAME: &str = "name";
+/// Bytes of a name as a part of a path, beside what stands before it: file systems take 255 in all.
+const LONGEST: usize = 200;
 /// Chats without a name at the same time.
 const MAX_UNNAMED: u32 = 100;
 
@@ -94,10 +97,15 @@ fn invented() -> anyhow::Result<String> {
     Ok(format!("{}-{}", if user.is_empty() { "somebody" } else { &user }, hex::encode(random)))
 }
 
-/// A name as a part of a path.
+/// A name as a part of a path; of a long one its beginning, and a hash in place of the rest.
 fn encoded(name: &str) -> String {
     let keep = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-    name.bytes().map(|byte| if keep(&byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") }).collect()
+    let shown = |byte| if keep(&byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") };
+    let whole: String = name.bytes().map(shown).collect();
+    if whole.len() <= LONGEST {
+        return whole;
+    }
+    format!("{}%{}", &whole[..LONGEST / 2], hex::encode(&Sha256::digest(name)[..16]))
 }
 
 #[cfg(test)]
@@ -130,5 +138,8 @@ mod tests {
     fn no_name_leaves_the_folder() {
         assert_eq!(encoded("alice/phone"), "alice%2fphone");
         assert_eq!(encoded("../ü"), "..%2f%c3%bc");
+        let (one, other) = ("ü".repeat(80), "ü".repeat(81));
+        assert_eq!(encoded(&one).len(), 100 + 1 + 32);
+        assert_ne!(encoded(&one), encoded(&other));
     }
 }
