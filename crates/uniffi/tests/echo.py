@@ -6,7 +6,7 @@ import sys
 from reliable_channel import Event, Node, UdpOptions, events
 
 
-async def main(group, port):
+async def main(group: str, port: str) -> None:
     node = Node.on_udp("echo", udp=UdpOptions(group=group, port=int(port)))
     lobby = await node.join("lobby")
     print("there", flush=True)

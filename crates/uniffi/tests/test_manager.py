@@ -3,12 +3,15 @@
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from conftest import run
 
 from reliable_channel import (
     Change,
+    Channel,
     ChannelError,
     Event,
     Fate,
@@ -17,26 +20,32 @@ from reliable_channel import (
     Store,
     StoreError,
     SyncStatus,
+    Table,
     Value,
     events,
 )
 
 
-async def next_of(source, kind):
+Kind = TypeVar("Kind")
+
+
+async def next_of(source: "Channel | Manager", kind: type[Kind]) -> Kind:
     async for event in events(source):
         if isinstance(event, kind):
             return event
     raise AssertionError("the events ended")
 
 
-async def open_in(name, channel, **more):
-    manager = Manager(name, **more)
+async def open_in(
+    name: str, channel: str, options: "Options | None" = None, store: "Store | None" = None
+) -> Manager:
+    manager = Manager(name, options, store)
     await manager.join(channel)
     return manager
 
 
-def test_a_message_goes_over_and_is_acknowledged():
-    async def scene():
+def test_a_message_goes_over_and_is_acknowledged() -> None:
+    async def scene() -> None:
         alice, bob = await open_in("alice", "lobby"), await open_in("bob", "lobby")
         wrapped = await alice.wrap("lobby", b"a\0b")
         unwrapped = await bob.unwrap(wrapped.bytes)
@@ -54,8 +63,8 @@ def test_a_message_goes_over_and_is_acknowledged():
     run(scene())
 
 
-def test_a_message_waits_for_what_it_refers_to():
-    async def scene():
+def test_a_message_waits_for_what_it_refers_to() -> None:
+    async def scene() -> None:
         alice = await open_in("alice", "lobby")
         bob = await open_in("bob", "lobby", options=Options(join_backfill=1_000_000))
         first, second = [await alice.wrap("lobby", text) for text in (b"1", b"2")]
@@ -68,8 +77,8 @@ def test_a_message_waits_for_what_it_refers_to():
     run(scene())
 
 
-def test_errors_are_exceptions():
-    async def scene():
+def test_errors_are_exceptions() -> None:
+    async def scene() -> None:
         alice = await open_in("alice", "lobby")
         with pytest.raises(ChannelError.Peer):
             await alice.unwrap(b"no message")
@@ -86,20 +95,25 @@ def test_errors_are_exceptions():
     run(scene())
 
 
-def test_a_wait_that_is_given_up_loses_no_event():
-    async def scene():
+def test_a_wait_that_is_given_up_loses_no_event() -> None:
+    async def scene() -> None:
         alice, bob = await open_in("alice", "lobby"), await open_in("bob", "lobby")
+        given_up = 0
         for _ in range(20):
-            with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(bob.next_event(), 0.001)
+            try:
+                # On a busy machine others may come meanwhile, of catching up.
+                assert not isinstance(await asyncio.wait_for(bob.next_event(), 0.001), Event.RECEIVED)
+            except asyncio.TimeoutError:
+                given_up += 1
+        assert given_up > 0
         await bob.unwrap((await alice.wrap("lobby", b"hi")).bytes)
         assert (await next_of(bob, Event.RECEIVED)).message.content == b"hi"
 
     run(scene())
 
 
-def test_events_end_with_the_manager():
-    async def scene():
+def test_events_end_with_the_manager() -> None:
+    async def scene() -> None:
         alice = await open_in("alice", "lobby")
         reading = asyncio.create_task(next_of(alice, Event.RECEIVED))
         await asyncio.sleep(0.05)
@@ -110,8 +124,8 @@ def test_events_end_with_the_manager():
     run(scene())
 
 
-def test_a_directory_keeps_what_was_said(tmp_path):
-    async def scene():
+def test_a_directory_keeps_what_was_said(tmp_path: Path) -> None:
+    async def scene() -> None:
         options = Options(directory=str(tmp_path / "store"))
         alice = await open_in("alice", "lobby", options=options)
         await alice.wrap("lobby", b"kept")
@@ -128,11 +142,11 @@ def test_a_directory_keeps_what_was_said(tmp_path):
 class InMemory(Store):
     """A store in Python: a dictionary."""
 
-    def __init__(self):
-        self.values = {}
+    def __init__(self) -> None:
+        self.values: dict[tuple[Table, bytes], bytes] = {}
         self.fails = False
 
-    def apply(self, changes):
+    def apply(self, changes: list[Change]) -> None:
         if self.fails:
             raise StoreError.Failed("the disk is full")
         for change in changes:
@@ -140,18 +154,18 @@ class InMemory(Store):
                 self.values[change.table, change.key] = change.value
             elif isinstance(change, Change.DELETE):
                 self.values.pop((change.table, change.key), None)
-            else:
+            elif isinstance(change, Change.DROP_PREFIX):
                 self.values = {at: value for at, value in self.values.items() if not at[1].startswith(change.prefix)}
 
-    def load(self, prefix):
+    def load(self, prefix: bytes) -> list[Value]:
         return [Value(table=t, key=k, value=v) for (t, k), v in self.values.items() if k.startswith(prefix)]
 
-    def keys(self):
+    def keys(self) -> list[bytes]:
         return [key for _, key in self.values]
 
 
-def test_a_store_in_python():
-    async def scene():
+def test_a_store_in_python() -> None:
+    async def scene() -> None:
         store = InMemory()
         alice = await open_in("alice", "lobby", store=store)
         for text in (b"one", b"two", b"three"):
@@ -172,7 +186,7 @@ def test_a_store_in_python():
     run(scene())
 
 
-def test_a_program_ends_well_while_its_store_is_called():
+def test_a_program_ends_well_while_its_store_is_called() -> None:
     """Its interpreter must not end under a thread of the library."""
     script = """
 import asyncio, time

@@ -11,17 +11,19 @@ import pytest
 from conftest import run
 from test_manager import next_of
 
-from reliable_channel import ChannelError, Event, Node, Options, Transport, TransportError
+from reliable_channel import ChannelError, Event, Node, Transport, TransportError, UdpOptions
 
 HERE = Path(__file__).parent
 
 
-def test_two_processes_talk_over_udp(udp):
-    other = subprocess.Popen([sys.executable, HERE / "echo.py", udp.group, str(udp.port)], stdout=subprocess.PIPE)
+def test_two_processes_talk_over_udp(udp: UdpOptions) -> None:
+    assert udp.group is not None
+    command = [sys.executable, str(HERE / "echo.py"), udp.group, str(udp.port)]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
-        assert other.stdout.readline() == b"there\n"
+        assert other.stdout is not None and other.stdout.readline() == b"there\n"
 
-        async def scene():
+        async def scene() -> None:
             node = Node.on_udp("alice", udp=udp)
             lobby = await node.join("lobby")
             large = os.urandom(200_000)
@@ -43,21 +45,22 @@ def test_two_processes_talk_over_udp(udp):
 class Wire(Transport):
     """A network of two in Python."""
 
-    def __init__(self):
-        self.other = None
+    def __init__(self) -> None:
+        self.other: "Node | None" = None
         self.cut = False
 
-    def publish(self, topic, to, bytes):
+    def publish(self, topic: str, to: "bytes | None", bytes: bytes) -> None:
         if self.cut:
             raise TransportError.Unavailable("the wire is cut")
+        assert self.other is not None
         self.other.receive(topic, bytes)
 
-    def max_bytes(self):
+    def max_bytes(self) -> int:
         return 1_000
 
 
-def test_a_network_in_python():
-    async def scene():
+def test_a_network_in_python() -> None:
+    async def scene() -> None:
         wires = Wire(), Wire()
         alice, bob = Node.on_transport("alice", wires[0]), Node.on_transport("bob", wires[1])
         wires[0].other, wires[1].other = bob, alice
@@ -79,7 +82,7 @@ def test_a_network_in_python():
     run(scene())
 
 
-def test_a_node_on_udp_receives_by_itself(udp):
+def test_a_node_on_udp_receives_by_itself(udp: UdpOptions) -> None:
     node = Node.on_udp("alice", udp=udp)
     with pytest.raises(ChannelError.Refused):
         node.receive("lobby", b"x")
@@ -88,23 +91,28 @@ def test_a_node_on_udp_receives_by_itself(udp):
         Node.on_udp("alice", udp=udp)
 
 
-def test_the_chat_of_the_readme(tmp_path):
+def test_the_chat_of_the_readme(tmp_path: Path) -> None:
     readme = (HERE.parent / "README.md").read_text()
-    chat = re.search(r"```python\n(.*?)```", readme, re.DOTALL).group(1)
-    assert sum(1 for line in chat.splitlines() if line.strip()) <= 20
-    (tmp_path / "chat.py").write_text(chat)
+    found = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert found is not None
+    source = found.group(1)
+    assert sum(1 for line in source.splitlines() if line.strip()) <= 20
+    (tmp_path / "chat.py").write_text(source)
 
-    def start(name):
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": tmp_path}
-        return subprocess.Popen([sys.executable, "chat.py", name], **pipes)
+    def start(name: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "chat.py", name]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
 
     alice, bob = start("alice"), start("bob")
     try:
         for said, chat in (("hello", alice), ("hi alice", bob)):
+            assert chat.stdin is not None
             chat.stdin.write(said + "\n")
             chat.stdin.flush()
-        assert "alice: hello\n" in bob.stdout and "bob: hi alice\n" in alice.stdout
+        for heard, chat in (("bob: hi alice\n", alice), ("alice: hello\n", bob)):
+            assert chat.stdout is not None and heard in chat.stdout
         for chat in (alice, bob):
+            assert chat.stdin is not None
             chat.stdin.close()
             assert chat.wait(30) == 0
     finally:

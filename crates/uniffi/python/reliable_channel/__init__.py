@@ -4,10 +4,10 @@ import atexit
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from ._errors import ChannelError, StoreError, TransportError
 from ._generated import (
     Change,
     Channel,
-    ChannelError,
     DeliveryState,
     Dialect,
     Event,
@@ -17,11 +17,9 @@ from ._generated import (
     Node,
     Options,
     Store,
-    StoreError,
     SyncStatus,
     Table,
     Transport,
-    TransportError,
     UdpOptions,
     Unwrapped,
     Value,
@@ -50,7 +48,6 @@ __all__ = [
     "ChannelError",
     "DeliveryState",
     "Dialect",
-    "ChannelError",
     "Event",
     "Fate",
     "Manager",
