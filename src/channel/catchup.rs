@@ -77,9 +77,9 @@ pub(super) struct View<'a> {
     pub(super) requests: &'a Requests,
     /// The set begins above this time.
     pub(super) floor: Lamport,
-    /// All at or below is stable here, and with all members.
+    /// All at or below is stable here; then, as all members say, and what the one of the shortest past cannot compare.
     pub(super) stable: Option<Lamport>,
-    pub(super) from: Option<Lamport>,
+    pub(super) from: (Option<Lamport>, Option<Lamport>),
     /// What was parked since this age may still be waited for.
     pub(super) parked_since: u64,
     /// Messages are missing in a way that repair takes long to mend.

@@ -286,7 +286,8 @@ pub enum ChannelError {
     /// The caller's fault: the message is another participant's.
     #[error("message {0} is not an own one")]
     NotOwn(MessageId),
-    /// The caller's fault: another participant has the message already.
+    /// The caller's fault: another participant has the message already, or may count us among the members who have it
+    /// (docs/protocol.md section 15.3).
     #[error("message {0} is acknowledged already")]
     AcknowledgedAlready(MessageId),
     /// The caller's fault: members are set already, of this epoch or a later one.

@@ -10,7 +10,7 @@ mod route;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::state::{LogKey, Member, MemberSet, Row};
+use crate::state::{LogKey, Logged, Member, MemberSet, Row};
 use crate::types::{Digest, Lamport, MessageId, ParticipantId, RunningTime};
 
 use owed::Owed;
@@ -41,6 +41,13 @@ struct Heard {
     open: bool,
 }
 
+impl Heard {
+    /// Where the longest range of it begins.
+    fn longest(&self) -> Lamport {
+        self.digest.long.as_ref().unwrap_or(&self.digest.short).lower
+    }
+}
+
 /// What follows from what members hold.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Conclusion {
@@ -60,6 +67,8 @@ pub(super) struct Members {
     all: BTreeMap<ParticipantId, Known>,
     own: Own,
     pub(super) owed: Owed,
+    /// What we hold up to here we may have told others of: it stays.
+    pub(super) told: Lamport,
     /// Response groups as they were configured.
     pub(super) groups: u32,
 }
@@ -75,9 +84,10 @@ impl Members {
     ) -> Self {
         let mut all = BTreeMap::new();
         let (mut set, mut own, mut owed, mut kept) = (MemberSet::default(), Own::default(), Owed::default(), None);
-        let mut configured = groups;
+        let (mut configured, mut told) = (groups, clock);
         if let Some(before) = before {
             (set, own, owed, configured) = (before.set, before.own, before.owed, before.groups);
+            told = before.told;
             kept = Some(before.all);
         }
         for name in names {
@@ -86,14 +96,14 @@ impl Members {
             all.insert(name.clone(), known);
         }
         set = MemberSet { epoch, members: all.len() as u64, stable: set.stable };
-        Self { set, me: me.clone(), all, own, owed, groups: configured }
+        Self { set, me: me.clone(), all, own, owed, told, groups: configured }
     }
 
     /// The set as it was saved, with the own messages in the log; `None` where not all of it is there.
     pub(super) fn restored(
         set: MemberSet,
         rows: Vec<Member>,
-        me: &ParticipantId,
+        (me, clock): (&ParticipantId, Lamport),
         own: impl Iterator<Item = LogKey>,
         groups: u32,
     ) -> Option<Self> {
@@ -102,7 +112,8 @@ impl Members {
         if all.len() as u64 != set.members {
             return None;
         }
-        let mut members = Self { set, me: me.clone(), all, own: Own::default(), owed: Owed::default(), groups };
+        let (own_sent, owed) = (Own::default(), Owed::default());
+        let mut members = Self { set, me: me.clone(), all, own: own_sent, owed, told: clock, groups };
         for key in own {
             if members.others().any(|(_, known)| known.row.since < key.lamport) {
                 members.own.sent(&key);
@@ -189,10 +200,9 @@ impl Members {
     /// A member has said a digest in a sync message of this time.
     pub(super) fn heard(&mut self, by: &ParticipantId, digest: &Digest, clock: Lamport) {
         let Some(known) = self.all.get_mut(by).filter(|_| *by != self.me) else { return };
-        let begins = digest.long.as_ref().unwrap_or(&digest.short).lower;
-        known.row.base.get_or_insert(begins);
+        let heard = known.heard.insert(Heard { digest: digest.clone(), clock, open: true });
+        known.row.base.get_or_insert(heard.longest());
         known.said = known.said.max(digest.stable);
-        known.heard = Some(Heard { digest: digest.clone(), clock, open: true });
     }
 
     /// Whether some member's last digest is to be compared with our set.
@@ -226,8 +236,18 @@ impl Members {
     }
 
     /// Up to here all members have said that all is stable, and so do we.
-    pub(super) fn said_by_all(&self) -> Option<Lamport> {
+    fn said_by_all(&self) -> Option<Lamport> {
         self.others().try_fold(self.set.stable?, |least, (_, known)| Some(least.min(known.said?)))
+    }
+
+    /// Where the two ranges of a digest of ours begin at the lowest.
+    pub(super) fn digests_begin(&self) -> (Option<Lamport>, Option<Lamport>) {
+        (self.said_by_all(), self.highest_beginning())
+    }
+
+    /// Where the digest of the member begins whose past is shortest: a longer range of ours says nothing to it.
+    fn highest_beginning(&self) -> Option<Lamport> {
+        self.others().filter_map(|(_, known)| Some(known.heard.as_ref()?.longest())).max()
     }
 
     /// Whether somebody may still need a digest of ours, or we one of somebody's, for what lies at or below this time.
@@ -240,15 +260,21 @@ impl Members {
         let mut conclusions = Vec::new();
         if let Some(stable) = self.next_stable(clock, newest) {
             self.set.stable = Some(stable);
-            self.others_mut().for_each(|(_, known)| known.waits = None);
+            for (_, known) in self.others_mut() {
+                known.waits = None;
+                // Of what lies below, its digests have never said anything.
+                known.row.base = known.row.base.max(known.row.agreed.map(|(lower, _)| lower));
+            }
             conclusions.push(Conclusion::Stable(stable));
         }
         let (all, stable, me) = (&self.all, self.set.stable, &self.me);
         let done = self.own.take_done(&|key, by| members_all_have(all, stable, me, key, Some(by)));
         conclusions.splice(0..0, done.into_iter().map(Conclusion::DeliveredToAll));
         let waits = newest > stable.unwrap_or(Lamport(0));
+        // Before anything is stable, who was seen to hold nothing of what all others hold.
+        let from = stable.or_else(|| self.others().filter_map(|(_, known)| known.row.agreed).map(|(low, _)| low).max());
         self.others_mut().for_each(|(_, known)| {
-            let blocks = waits && known.blocks(stable);
+            let blocks = waits && (known.is_behind(stable) || known.ends_at(from));
             known.waits = if blocks { known.waits.or(Some((now, false))) } else { None };
         });
         conclusions
@@ -300,22 +326,25 @@ impl Members {
         (Some(ends) > self.set.stable && (!first || ends > begins)).then_some(ends)
     }
 
-    /// Whether a member that is to have it has a message, of which these were seen to name it.
-    fn has(&self, name: &ParticipantId, key: &LogKey) -> bool {
+    /// Whether a member that is to have it was seen to have a message, which is stable where it came before that was said.
+    fn has(&self, name: &ParticipantId, key: &LogKey, below_stable: bool) -> bool {
         let named = self.own.by(key).is_some_and(|by| by.contains(name));
-        named || self.all.get(name).is_some_and(|known| known.has(key, self.set.stable))
+        let stable = self.set.stable.filter(|_| !below_stable);
+        named || self.all.get(name).is_some_and(|known| known.has(key, stable))
     }
 
     /// Members to whom a message of this sender is due, and who were not seen to have it.
-    pub(super) fn missing(&self, key: &LogKey, sender: &ParticipantId) -> Vec<ParticipantId> {
+    pub(super) fn missing(&self, logged: &Logged) -> Vec<ParticipantId> {
+        let (key, sender) = (&logged.body.key, &logged.body.sender);
         let due = self.others().filter(|(name, known)| *name != sender && known.row.since < key.lamport);
-        due.map(|(name, _)| name).filter(|name| !self.has(name, key)).cloned().collect()
+        due.map(|(name, _)| name).filter(|name| !self.has(name, key, logged.below_stable)).cloned().collect()
     }
 
     /// Members that were seen to have a message of this sender.
-    pub(super) fn having(&self, key: &LogKey, sender: &ParticipantId) -> Vec<ParticipantId> {
+    pub(super) fn having(&self, logged: &Logged) -> Vec<ParticipantId> {
+        let (key, sender) = (&logged.body.key, &logged.body.sender);
         let others = self.others().map(|(name, _)| name).filter(|name| *name != sender);
-        others.filter(|name| self.has(name, key)).cloned().collect()
+        others.filter(|name| self.has(name, key, logged.below_stable)).cloned().collect()
     }
 
     /// Whether a message at or below what is stable comes of one who has vouched that there is none.
@@ -330,15 +359,19 @@ impl Known {
         Self { row, saved, heard: None, said: None, waits: None }
     }
 
-    /// Whether what it was seen to hold begins above what is stable: it says nothing of what lies between.
+    /// Whether what it was seen to hold begins above what is stable: it says nothing of what lies between. The first time
+    /// it may begin where its last digest does.
     fn is_behind(&self, stable: Option<Lamport>) -> bool {
-        let from = self.row.base.max(stable);
-        stable.is_some() && self.row.agreed.is_some_and(|(lower, _)| Some(lower) > from)
+        let from = match stable {
+            Some(stable) => self.row.base.max(Some(stable)),
+            None => self.heard.as_ref().map(|heard| heard.digest.short.lower),
+        };
+        self.row.agreed.is_some_and(|(lower, _)| Some(lower) > from)
     }
 
-    /// Whether stability waits for it.
-    fn blocks(&self, stable: Option<Lamport>) -> bool {
-        self.is_behind(stable) || self.row.agreed.is_none_or(|(_, upper)| Some(upper) <= stable)
+    /// Whether it was seen to hold nothing above this time.
+    fn ends_at(&self, time: Option<Lamport>) -> bool {
+        self.row.agreed.is_none_or(|(_, upper)| Some(upper) <= time)
     }
 
     fn has(&self, key: &LogKey, stable: Option<Lamport>) -> bool {

@@ -28,6 +28,9 @@ impl Channel {
     /// Takes an own message back.
     pub(super) fn withdraw(&mut self, id: &MessageId) -> Result<Outcome, ChannelError> {
         let key = self.pending(id)?;
+        if self.member_told(&key) {
+            return Err(ChannelError::AcknowledgedAlready(id.clone()));
+        }
         self.outgoing.remove(&key);
         self.effects.delete(RowKey::outgoing(&key));
         self.end_response(id);

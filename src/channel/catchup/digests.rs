@@ -21,10 +21,11 @@ impl CatchUp {
         let upper = self.settled_upper(view)?;
         // What only the archive has is left out: it lies below where others can compare. What is stable with all members
         // need not be compared again.
-        let floor = self.set.log_floor().max(view.from.unwrap_or(Lamport(0))).min(upper);
+        let floor = self.set.log_floor().max(view.from.0.unwrap_or(Lamport(0))).min(upper);
         let places = self.set.places(floor, upper);
         let below = places.len().checked_sub(SHORT + 1).and_then(|more| self.set.index().get(places.start + more));
-        let lower = below.map_or(floor, |item| item.lamport);
+        let begin = view.from.1.filter(|begin| *begin < upper).unwrap_or(floor);
+        let lower = below.map_or(floor, |item| item.lamport).max(begin);
         let long = (lower > floor).then(|| self.set.range(floor, upper));
         (self.syncs, self.owed, self.digest_sent) = (0, false, Some(view.now));
         let mut digest = Digest::new(upper, self.set.range(lower, upper), long, self.max_frame > 0);

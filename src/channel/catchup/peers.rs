@@ -193,6 +193,11 @@ impl Peers {
         }
     }
 
+    /// Whether a session with it brought nothing lately.
+    pub(super) fn rests(&self, name: &ParticipantId, now: RunningTime) -> bool {
+        self.0.get(name).is_some_and(|peer| now < peer.rests_until)
+    }
+
     /// It did not answer.
     pub(super) fn failed(&mut self, name: &ParticipantId, now: RunningTime) {
         if let Some(peer) = self.0.get_mut(name) {

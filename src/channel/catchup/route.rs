@@ -56,7 +56,7 @@ impl Channel {
             requests: &self.requests,
             floor: self.set_floor(),
             stable: self.members.as_ref().and_then(|members| members.stable()),
-            from: self.members.as_ref().and_then(|members| members.said_by_all()),
+            from: self.members.as_ref().map_or((None, None), |members| members.digests_begin()),
             parked_since: self.meta.age_ms.saturating_sub(PARKED_LATELY_MS),
             has_gap: self.gap_to_catch_up(),
             catches_up: self.catches_up(),
@@ -141,8 +141,8 @@ impl Channel {
         let upper = digest.upper;
         message.catch_up = CatchUpField::Digest(Box::new(digest));
         if message.encoded_len(self.config.dialect) > max {
+            // It will not fit soon: the next try is due as if it had been heard.
             message.catch_up = CatchUpField::Absent;
-            return self.member_digest_sent(None);
         }
         self.member_digest_sent(Some(upper));
     }

@@ -107,11 +107,11 @@ impl CatchUp {
         self.note_lacking(view, by, answer.only_there);
     }
 
-    /// Somebody who asks holds what we lack.
+    /// Somebody who asks holds what we lack. Where the last session with it brought nothing, neither would the next.
     fn note_lacking(&mut self, view: &View<'_>, by: &ParticipantId, mut rids: Vec<Rid>) {
         rids.truncate(MAX_LACKING);
         let lacks = rids.iter().any(|rid| !self.set.has(rid) && !self.refused.has(rid, view.now));
-        if lacks && view.catches_up {
+        if lacks && view.catches_up && !self.peers.rests(by, view.now) {
             self.want(Why::Lacking(by.clone(), rids), view.now, LACKING_MS + view.random % LACKING_MS);
         }
     }

@@ -24,9 +24,10 @@ pub(in crate::channel) struct Owed {
 impl Owed {
     /// A message is here, or was sent.
     pub(in crate::channel) fn entered(&mut self, lamport: Lamport, members: usize, now: RunningTime, random: u64) {
-        if lamport > self.covered && self.due.is_none() {
-            self.wait = first_wait(members);
-            self.due = Some(now.after(spread(self.wait, random)));
+        let wait = first_wait(members);
+        if lamport > self.covered && self.due.is_none_or(|due| due > now.after(wait)) {
+            self.wait = wait;
+            self.due = Some(now.after(spread(wait, random)));
         }
     }
 
@@ -45,9 +46,10 @@ impl Owed {
         self.due = Some(now.after(spread(self.wait, random)));
     }
 
-    /// There was nothing to say yet.
+    /// There was nothing to say yet, and perhaps never will be.
     pub(in crate::channel) fn put_off(&mut self, now: RunningTime) {
         if self.is_due(now) {
+            self.wait = self.wait.saturating_mul(2).min(MAX_WAIT);
             self.due = Some(now.after(self.wait.max(Duration::from_secs(1))));
         }
     }

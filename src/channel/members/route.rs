@@ -41,6 +41,7 @@ impl Channel {
         let clock = self.meta.lamport;
         let members = Members::new((epoch, names), &self.participant, clock, before.map(|before| *before), groups);
         self.use_members(members);
+        self.owe_digest_of_all();
         self.conclude();
         Ok(Outcome::Done)
     }
@@ -53,7 +54,8 @@ impl Channel {
         let own = self.log.iter().filter(|logged| self.was_sent_here(logged)).map(|logged| logged.body.key.clone());
         let own: Vec<LogKey> = own.collect();
         let names: Vec<MessageId> = rows.iter().map(|row| row.id.clone()).collect();
-        match Members::restored(set, rows, &self.participant, own.into_iter(), self.config.response_groups) {
+        let (me, groups) = ((&self.participant, self.meta.lamport), self.config.response_groups);
+        match Members::restored(set, rows, me, own.into_iter(), groups) {
             Some(members) => self.use_members(members),
             None => {
                 names.iter().for_each(|id| self.effects.delete(RowKey::by_id(Place::Member, id)));
@@ -61,10 +63,7 @@ impl Channel {
                 self.mended(format!("of {} members {} were kept: the set is given up", set.members, names.len()));
             }
         }
-        if let Some(newest) = self.log.newest().filter(|newest| Some(newest.lamport) > set.stable) {
-            let newest = newest.lamport;
-            self.owe_digest_of(newest);
-        }
+        self.owe_digest_of_all();
     }
 
     /// Response groups follow the number of members.
@@ -97,6 +96,14 @@ impl Channel {
         self.owe_digest_of(key.lamport);
     }
 
+    /// The others have not heard that we hold what is here.
+    fn owe_digest_of_all(&mut self) {
+        let newest = self.log.newest().map(|newest| newest.lamport);
+        if let Some(newest) = newest.filter(|newest| Some(*newest) > self.stable_up_to()) {
+            self.owe_digest_of(newest);
+        }
+    }
+
     fn owe_digest_of(&mut self, lamport: Lamport) {
         let Some(members) = &mut self.members else { return };
         let count = members.len();
@@ -109,6 +116,11 @@ impl Channel {
             members.changed(key);
             members.withdrawn(key);
         }
+    }
+
+    /// Whether an own message cannot be taken back: a digest may have said that it is here, and be what others see as stable.
+    pub(in crate::channel) fn member_told(&self, key: &LogKey) -> bool {
+        self.members.as_ref().is_some_and(|members| key.lamport <= members.told)
     }
 
     /// A causal history of this sender names this message.
@@ -203,6 +215,7 @@ impl Channel {
     pub(in crate::channel) fn member_digest_sent(&mut self, upper: Option<Lamport>) {
         let newest = self.log.newest().map_or(Lamport(0), |newest| newest.lamport);
         let Some(members) = &mut self.members else { return };
+        members.told = members.told.max(upper.unwrap_or(Lamport(0)));
         match upper {
             _ if members.is_settled(newest) => members.owed.end(),
             Some(upper) => {
@@ -236,7 +249,7 @@ impl Channel {
     pub fn missing_members(&self, id: &MessageId) -> Vec<ParticipantId> {
         let logged = self.known.key(id).and_then(|key| self.log.get(&key));
         let (Some(members), Some(logged)) = (&self.members, logged) else { return Vec::new() };
-        members.missing(&logged.body.key, &logged.body.sender)
+        members.missing(logged)
     }
 
     /// Users to whom a message of the log is due and who were not seen to have it on any device. A user is what comes before
@@ -256,6 +269,6 @@ impl Channel {
     pub(in crate::channel) fn members_having(&self, id: &MessageId) -> Vec<ParticipantId> {
         let logged = self.known.key(id).and_then(|key| self.log.get(&key));
         let (Some(members), Some(logged)) = (&self.members, logged) else { return Vec::new() };
-        members.having(&logged.body.key, &logged.body.sender)
+        members.having(logged)
     }
 }
