@@ -67,6 +67,12 @@ pub enum Bug {
     LostMark,
     /// Every signature counts as good, as where nobody checks.
     StrangersBelieved,
+    /// What one other has, or may have, is told as delivered to all.
+    OneIsAll,
+    /// All that is here is told as stable, once anything is.
+    AllIsStable,
+    /// A restart forgets a member.
+    LostMember,
 }
 
 impl Bug {
@@ -98,6 +104,9 @@ impl Bug {
         Self::ResendIgnored,
         Self::LostMark,
         Self::StrangersBelieved,
+        Self::OneIsAll,
+        Self::AllIsStable,
+        Self::LostMember,
     ];
 
     /// Bugs that are a matter of options.
@@ -167,10 +176,21 @@ impl Bug {
 
     /// Changes what the application hears.
     pub(super) fn told(self, channel: &Channel, event: &mut Event) {
-        if let (Self::FailureIsSuccess, Event::DeliveryFailed { id, .. }) = (self, &*event) {
-            let by = channel.participant().clone();
-            *event = Event::MessageAcknowledged { id: id.clone(), by, after_failure: false };
-        }
+        let told = match (self, &*event) {
+            (Self::FailureIsSuccess, Event::DeliveryFailed { id, .. }) => {
+                let by = channel.participant().clone();
+                Event::MessageAcknowledged { id: id.clone(), by, after_failure: false }
+            }
+            (Self::OneIsAll, Event::MessageAcknowledged { id, .. }) if channel.members().is_some() => {
+                Event::DeliveredToAll { id: id.clone() }
+            }
+            (Self::AllIsStable, Event::Stable { up_to }) => {
+                let newest = channel.log().next_back().map_or(*up_to, |logged| logged.body.key.lamport);
+                Event::Stable { up_to: newest.max(*up_to) }
+            }
+            _ => return,
+        };
+        *event = told;
     }
 
     /// The id under which content is sent.
@@ -185,6 +205,7 @@ impl Bug {
             Self::LostRow => medium.lose_newest(Place::Body),
             Self::LostOutgoing => medium.lose_newest(Place::Outgoing),
             Self::LostMark => medium.lose_newest(Place::Mark),
+            Self::LostMember => medium.lose_newest(Place::Member),
             Self::LostBounds => medium.forget_bounds(),
             Self::OldMeta if first_meta.is_some() => medium.replace_meta(first_meta),
             _ => {}

@@ -40,6 +40,10 @@ pub struct Group {
     pub mixed_settings: bool,
     /// Cut a participant off from the first message until this long after the last.
     pub cut_off: Option<Duration>,
+    /// Everybody signs, with 64 bytes each time.
+    pub signed: bool,
+    /// All applications know who the members are: the founders.
+    pub members: bool,
     /// Half-way a participant is cut off; the others send so many messages more, and it returns to the second half.
     pub rejoin: Option<usize>,
     /// The last participant has an archive of all that was said.
@@ -72,6 +76,8 @@ impl Group {
             config: Config { response_groups: groups, ..Config::default() },
             mixed_settings: false,
             cut_off: None,
+            signed: false,
+            members: false,
             rejoin: None,
             archive: false,
             late_joiner: None,

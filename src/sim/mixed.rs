@@ -5,6 +5,7 @@
 //! within [`Mix::bound`] everything must be delivered everywhere; then an hour in which nothing but sync messages may pass.
 
 mod mix;
+mod roster;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use crate::types::MessageId;
 use super::net::{between, chance};
 use super::oracle::{Oracle, Violation};
 use super::{Archive, Bug, Clock, Network, Options, World};
+
+use roster::Roster;
 
 pub use mix::Mix;
 
@@ -86,6 +89,15 @@ pub fn run_signed(seed: u64, bug: Option<Bug>) -> Report {
     live(seed, bug, Kind::Signed)
 }
 
+/// The same with applications that know who the members are, of whom some join and some leave.
+///
+/// # Panics
+/// When the drawn options are refused: a defect of this module.
+#[must_use]
+pub fn run_with_members(seed: u64, bug: Option<Bug>) -> Report {
+    live(seed, bug, Kind::WithMembers)
+}
+
 /// What is drawn: each kind has what the one before has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -94,6 +106,7 @@ enum Kind {
     WithOrders,
     CatchingUp,
     Signed,
+    WithMembers,
 }
 
 fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
@@ -120,6 +133,10 @@ fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
     if kind >= Kind::WithOrders {
         mix.draw_erasing(&mut erasing);
     }
+    let mut roster = ChaCha8Rng::seed_from_u64(seed ^ 0x3E3B_5EED);
+    if kind >= Kind::WithMembers {
+        mix.draw_members(&mut roster);
+    }
     let options = Options {
         seed,
         participants: 0,
@@ -138,6 +155,7 @@ fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
         orders,
         archives,
         erasing,
+        roster: Roster::new(roster),
         mix,
         down: Vec::new(),
         away: Vec::new(),
@@ -149,9 +167,10 @@ fn live(seed: u64, bug: Option<Bug>, kind: Kind) -> Report {
     }
     life.suffer();
     life.heal();
-    let Life { mut world, mix, .. } = life;
+    let Life { mut world, mix, mut roster, .. } = life;
     world.run_for(mix.bound());
     world.oracle.settled(world.now_ms());
+    roster.tell(&mut world, &mix, 1.0, false);
     world.run_for(Duration::from_secs(60 * 60));
     world.end();
     let registry = &world.oracle.registry;
@@ -172,6 +191,7 @@ struct Life {
     orders: ChaCha8Rng,
     archives: ChaCha8Rng,
     erasing: ChaCha8Rng,
+    roster: Roster,
     mix: Mix,
     /// Crashed participants, and when they are opened again.
     down: Vec<(u64, usize)>,
@@ -190,7 +210,7 @@ impl Life {
             max => Clock { offset_ms: self.signed(max), drift_ppm: self.signed(200), ..Clock::default() },
         };
         let index = self.world.nodes().len();
-        let mut name = format!("p{index}");
+        let mut name = Roster::name(&self.mix, index);
         if name.len() < self.mix.name_bytes {
             name = format!("{name:-<width$}", width = self.mix.name_bytes);
         }
@@ -223,6 +243,7 @@ impl Life {
                 (0..burst).for_each(|part| self.send(turn, part));
             }
             self.accident();
+            self.roster.tell(&mut self.world, &self.mix, self.mix.hears, self.mix.ghosts);
         }
         self.come_back(true);
     }
@@ -416,6 +437,7 @@ impl Life {
         }
         let now = self.world.now_ms();
         self.world.oracle.healed(now);
+        self.roster.tell(&mut self.world, &self.mix, 1.0, self.mix.ghosts);
         if self.mix.closing {
             for node in 0..self.world.nodes().len() {
                 let _ = self.world.input(node, Input::Send { content: format!("bye from p{node}").into(), id: None });

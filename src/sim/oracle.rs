@@ -20,6 +20,8 @@ mod hostility;
 mod limits;
 mod liveness;
 mod loss;
+mod member_times;
+mod members;
 mod once;
 mod past;
 mod quiet;
@@ -33,10 +35,11 @@ use std::fmt;
 
 use crate::channel::{Config, Event, Fate, Input};
 use crate::state::ChannelData;
-use crate::types::{Message, MessageId};
+use crate::types::{CatchUpField, Message, MessageId};
 
 use super::{Node, Transmission};
 
+pub use member_times::MemberTimes;
 pub use registry::Registry;
 pub use watched::Watched;
 
@@ -199,6 +202,8 @@ pub struct Oracle {
     invariants: Vec<Box<dyn Invariant>>,
     /// All messages ever sent.
     pub registry: Registry,
+    /// When messages had come to all and were stable, where there are members to look at.
+    pub member_times: Option<MemberTimes>,
     /// What did not hold, the first few.
     pub violations: Vec<Violation>,
     /// How many did not hold, by invariant: all of them.
@@ -218,6 +223,7 @@ impl Oracle {
         Self {
             invariants: Vec::new(),
             registry: Registry::default(),
+            member_times: None,
             violations: Vec::new(),
             broken: BTreeMap::new(),
             looks: 0,
@@ -231,7 +237,7 @@ impl Oracle {
     #[must_use]
     pub fn full(config: &Config) -> Self {
         let mut oracle = Self::cheap();
-        oracle.invariants.extend::<[Box<dyn Invariant>; 14]>([
+        oracle.invariants.extend::<[Box<dyn Invariant>; 15]>([
             Box::new(answers::Answers::default()),
             Box::new(archives::Archives),
             Box::new(conflict::Conflict::default()),
@@ -243,6 +249,7 @@ impl Oracle {
             Box::new(hostility::Hostility::new(config.repair_bytes_per_second)),
             Box::new(liveness::Liveness),
             Box::new(loss::Loss::default()),
+            Box::new(members::Members::default()),
             Box::new(quiet::Quiet::default()),
             Box::new(sessions::Sessions),
             Box::new(strangers::Strangers),
@@ -261,6 +268,14 @@ impl Oracle {
             Box::new(agreement::Agreement),
         ];
         Self { invariants: invariants.into(), ..Self::blind() }
+    }
+
+    /// Watches what is told of members, too, and when.
+    #[must_use]
+    pub fn and_members(mut self) -> Self {
+        self.invariants.push(Box::new(members::Members::default()));
+        self.member_times = Some(MemberTimes::default());
+        self
     }
 
     /// Whether anything is watched.
@@ -307,6 +322,9 @@ impl Oracle {
             }
         }
         self.registry.note(now_ms, nodes, seen);
+        if let Some(times) = &mut self.member_times {
+            times.note(now_ms, &self.registry, seen);
+        }
     }
 }
 
@@ -318,7 +336,11 @@ fn brief(seen: &Seen<'_>) -> String {
         };
         let (names, asks) = (ids(&message.causal_history), ids(&message.repair_request));
         let lamport = message.lamport.map_or(0, |lamport| lamport.0);
-        format!("{} of {} at {lamport} after {names:?} asks {asks:?}", short(&message.id), message.sender)
+        let holds = match &message.catch_up {
+            CatchUpField::Digest(digest) => format!(" holds {digest:?}"),
+            _ => String::new(),
+        };
+        format!("{} of {} at {lamport} after {names:?} asks {asks:?}{holds}", short(&message.id), message.sender)
     };
     match seen {
         Seen::Sent { node, message, .. } => format!("p{node} sends {}", names(message)),

@@ -116,9 +116,9 @@ impl World {
         if let Some(bug) = self.bug {
             bug.configure(Arc::make_mut(&mut config));
         }
-        if config.authenticator.is_some() {
+        if let Some(authenticator) = &config.authenticator {
             let believes = self.bug == Some(Bug::StrangersBelieved);
-            let keys = keys::of(&ParticipantId::from(name.as_str()), believes);
+            let keys = keys::of(&ParticipantId::from(name.as_str()), authenticator.signature_bytes(), believes);
             Arc::make_mut(&mut config).authenticator = Some(keys);
         }
         let index = self.nodes.len();

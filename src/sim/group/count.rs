@@ -19,6 +19,7 @@ impl Stage<'_> {
         let (rejoin, late_joiner) = (self.rejoined(converged), self.newcomer(converged));
         let delivered_fraction = self.delivered_fraction();
         self.wait_for_acknowledgements();
+        self.wait_for_stability();
         // Before silence, in which a message given up may still be acknowledged.
         let mut acknowledged_ms = self.world.oracle.registry.acknowledged_after.clone();
         let resends_until_acknowledged = self.sum(|stats| stats.resends);
@@ -39,10 +40,12 @@ impl Stage<'_> {
             let recovered = self.lacked.iter().filter(|(member, index)| registry.has(*member, *index)).count();
             Leave { recovered, ..leave }
         });
+        let times = self.world.oracle.member_times.take().unwrap_or_default();
+        let (mut to_all_ms, mut stable_ms) = (times.to_all_after, times.stable_after);
         let registry = &mut self.world.oracle.registry;
         let mut delivery_ms = std::mem::take(&mut registry.latencies);
         let mut gaps_found_ms = std::mem::take(&mut registry.gaps_found_after);
-        for times in [&mut delivery_ms, &mut acknowledged_ms, &mut gaps_found_ms] {
+        for times in [&mut delivery_ms, &mut acknowledged_ms, &mut gaps_found_ms, &mut to_all_ms, &mut stable_ms] {
             times.sort_unstable();
         }
         Report {
@@ -55,6 +58,8 @@ impl Stage<'_> {
             delivery_ms,
             never_acknowledged: self.said.len().saturating_sub(acknowledged_ms.len()),
             acknowledged_ms,
+            to_all_ms,
+            stable_ms,
             gaps_found_ms,
             transmissions,
             bytes,

@@ -22,6 +22,10 @@ pub struct Report {
     /// From sending to the first acknowledgement, ascending, one for each message acknowledged. Counted until each is
     /// acknowledged or given up, however long the logs have been the same by then.
     pub acknowledged_ms: Vec<u32>,
+    /// From sending until a message was told as delivered to all, ascending, where there are members.
+    pub to_all_ms: Vec<u32>,
+    /// From sending until a message was stable, ascending, one for each participant that was told so.
+    pub stable_ms: Vec<u32>,
     /// Messages that nobody had acknowledged by then.
     pub never_acknowledged: usize,
     /// From sending until whoever missed the first transmission heard of the message, ascending, one for each such gap.

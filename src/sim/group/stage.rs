@@ -1,14 +1,16 @@
 //! The course of a measured group: who says what when, what happens meanwhile, and what is counted.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::rand_core::Rng;
 
+use crate::channel::{Config, Input};
 use crate::types::MessageId;
 
 use super::super::oracle::{Oracle, Watched};
-use super::super::{Archive, Clock, Options, World};
+use super::super::{Archive, Clock, Options, World, keys};
 use super::report::{Leave, Tail};
 use super::{Group, settings};
 
@@ -44,17 +46,23 @@ pub(super) struct Stage<'a> {
     pub(super) progress: Vec<(u64, u64)>,
 }
 
+/// The options of the group, with an authenticator where it signs; each member gets its own.
+fn config_of(group: &Group) -> Config {
+    let authenticator = group.signed.then(|| keys::of(&"nobody".into(), 64, false));
+    Config { authenticator: authenticator.or_else(|| group.config.authenticator.clone()), ..group.config.clone() }
+}
+
 impl<'a> Stage<'a> {
     pub(super) fn new(group: &'a Group) -> Self {
         let mut world = World::new(Options {
             seed: group.seed,
             participants: 0,
             network: group.network.clone(),
-            config: group.config.clone(),
+            config: config_of(group),
             bug: None,
             forgetful: group.restart_every.is_none(),
         });
-        world.oracle = Oracle::cheap();
+        world.oracle = if group.members { Oracle::cheap().and_members() } else { Oracle::cheap() };
         world.oracle.verbose = std::env::var_os("RC_SIM_VERBOSE").is_some();
         let mut stage = Self {
             group,
@@ -72,6 +80,9 @@ impl<'a> Stage<'a> {
         for _ in 0..group.participants {
             stage.open();
         }
+        if group.members {
+            stage.set_members();
+        }
         if stage.away {
             stage.world.set_cut(ABSENT, true);
         }
@@ -79,16 +90,38 @@ impl<'a> Stage<'a> {
     }
 
     fn open(&mut self) -> usize {
-        let config = &self.group.config;
-        let config = if self.group.mixed_settings {
-            settings::of_member(config, self.group.seed, self.world.nodes().len())
-        } else {
-            config.clone()
-        };
+        let mut config = config_of(self.group);
+        if self.group.mixed_settings {
+            config = settings::of_member(&config, self.group.seed, self.world.nodes().len());
+        }
         let place = self.world.nodes().len();
         let keeps = self.group.archive && place + 1 == self.group.participants;
         let archive = keeps.then(Archive::default);
         self.world.join_with_archive(format!("p{place}"), Arc::new(config), Clock::default(), archive)
+    }
+
+    fn set_members(&mut self) {
+        let members: BTreeSet<_> = self.world.nodes().iter().map(|node| node.channel().participant().clone()).collect();
+        for node in 0..self.world.nodes().len() {
+            let input = Input::SetMembers { epoch: 1, members: members.clone() };
+            // Of so many participants as a set may have at most, no name is refused.
+            let _done = self.world.input(node, input);
+        }
+    }
+
+    /// Lets time pass until all is stable everywhere, an hour at most: with the last messages, others come to an end.
+    pub(super) fn wait_for_stability(&mut self) {
+        let unstable = |world: &World| {
+            world.nodes().iter().filter(|node| !node.has_left()).any(|node| {
+                let newest = node.channel().log().next_back().map(|logged| logged.body.key.lamport);
+                node.channel().stable_up_to() < newest
+            })
+        };
+        let mut minutes = 60;
+        while self.group.members && minutes > 0 && unstable(&self.world) {
+            self.world.run_for(Duration::from_secs(60));
+            minutes -= 1;
+        }
     }
 
     /// All that is said, and who is away or comes meanwhile.

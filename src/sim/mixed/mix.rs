@@ -60,6 +60,11 @@ pub struct Mix {
     pub replay: f64,
     pub archive: f64,
     pub archive_faults: ArchiveFaults,
+    pub members: bool,
+    pub devices: bool,
+    pub ghosts: bool,
+    pub outsiders: f64,
+    pub hears: f64,
 }
 
 impl Mix {
@@ -151,6 +156,11 @@ impl Mix {
             replay: 0.0,
             archive: 0.0,
             archive_faults: ArchiveFaults::default(),
+            members: false,
+            devices: false,
+            ghosts: false,
+            outsiders: 0.0,
+            hears: 1.0,
         }
     }
 
@@ -245,7 +255,7 @@ impl Mix {
     /// Members that sign, and strangers that attack all the time, from a seventh stream.
     pub(super) fn draw_strangers(&mut self, rng: &mut ChaCha8Rng) {
         // Each member gets its own when it joins.
-        self.config.authenticator = Some(super::super::keys::of(&"nobody".into(), false));
+        self.config.authenticator = Some(super::super::keys::of(&"nobody".into(), 16, false));
         if self.attacks.is_empty() {
             self.attacks = Attack::ALL.to_vec();
         }
@@ -261,6 +271,19 @@ impl Mix {
             let mut percent = |one_in| if chance(rng, one_in) { between(rng, (1, 60)) } else { 0 };
             self.archive_faults = ArchiveFaults { fails: percent(0.4), hangs: percent(0.4), loses: percent(0.2) };
         }
+    }
+
+    /// Applications that know who the members are, from a ninth stream: with two devices a user, with others that speak and
+    /// are no members, and with members that are gone and not taken out before the end.
+    pub(super) fn draw_members(&mut self, rng: &mut ChaCha8Rng) {
+        (self.members, self.devices, self.ghosts) = (true, chance(rng, 0.5), chance(rng, 0.3));
+        self.outsiders = part(rng, 0.3, 0.4);
+        self.hears = 1.0 - part(rng, 0.7, 0.9);
+        self.leave = part(rng, 0.6, 0.05);
+        self.config.stability_timeout = Duration::from_secs(between(rng, (60, 900)));
+        // A clock that is set back by days sends below what its owner vouched for; so do two under one name.
+        self.jump_ms = self.jump_ms.min(20 * 60 * 1_000);
+        self.twins = false;
     }
 
     /// Options of one participant.

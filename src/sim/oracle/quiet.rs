@@ -20,6 +20,9 @@ const SESSIONS: u64 = 16;
 const DOUBLINGS: u64 = 12;
 const SETTLING_MS: u64 = 3_600_000;
 
+/// The longest wait from one owed digest to the next.
+const OWED_MS: u64 = 15 * 60 * 1_000;
+
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
     /// Sync messages of each participant since then.
@@ -74,8 +77,14 @@ impl Invariant for Quiet {
                 for (node, syncs) in &self.syncs {
                     let interval = millis(scene.nodes[*node].channel().config().max_sync_interval);
                     // A turn lasts three quarters of the interval at least.
+                    // As long as not all is stable, a member owes a digest, ever more rarely (section 15.3).
+                    let member = scene.nodes[*node].channel().members().is_some();
+                    let turns = |wait: u64| {
+                        scene.now_ms.saturating_sub(since).saturating_mul(4) / wait.saturating_mul(3).max(1)
+                    };
                     let max = 2
-                        + scene.now_ms.saturating_sub(since) * 4 / (3 * interval).max(1)
+                        + turns(interval)
+                        + if member { turns(OWED_MS) + DOUBLINGS / 2 } else { 0 }
                         + if disturbed.is_some() { DOUBLINGS } else { 0 };
                     if *syncs > max {
                         return Err(format!("p{node} sends {syncs} sync messages, {max} would do"));
