@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use reliable_channel::sim::{group, mixed};
+use reliable_channel::sim::{Bug, group, mixed};
 
 use crate::screen::{self, Screen};
 use args::Spoken;
@@ -35,8 +35,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             run_mixed(args, &mut seeds, seed);
             continue;
         }
-        let report = group::run(&args.group(seed, args.loss));
-        let line = report::Line::new(args, &report);
+        let group = args.group(seed, args.loss);
+        let report = group::run(&group);
+        // The same without members, to show what they cost.
+        let without = args.members.then(|| group::run(&group::Group { members: false, ..group }));
+        let line = report::Line::new(args, &report, without.as_ref());
         seeds.bar.suspend(|| line.print(&mut seeds.screen, args.json))?;
         if !line.is_good() {
             seeds.is_bad(seed, &args.replay(seed));
@@ -55,7 +58,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn run_mixed(args: &Args, seeds: &mut Seeds, seed: u64) {
-    let report = if args.signed { mixed::run_signed(seed, None) } else { mixed::run(seed, None) };
+    let (run, option): (fn(u64, Option<Bug>) -> mixed::Report, _) = match (args.signed, args.members) {
+        (true, _) => (mixed::run_signed, " --signed"),
+        (_, true) => (mixed::run_with_members, " --members"),
+        _ => (mixed::run, ""),
+    };
+    let report = run(seed, None);
     if args.json {
         let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
         let line = serde_json::json!({
@@ -74,8 +82,7 @@ fn run_mixed(args: &Args, seeds: &mut Seeds, seed: u64) {
         seeds.bar.suspend(|| screen::note(&format!("seed {seed}: {violation}")));
     }
     if !report.violations.is_empty() {
-        let signed = if args.signed { " --signed" } else { "" };
-        seeds.is_bad(seed, &format!("reliable-channel simulate --mixed{signed} --seed {seed}"));
+        seeds.is_bad(seed, &format!("reliable-channel simulate --mixed{option} --seed {seed}"));
     }
 }
 

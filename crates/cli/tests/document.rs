@@ -79,7 +79,7 @@ fn every_field_of_json_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let demo = run(&["demo", "--seed", "1", "--json"], b"one\n");
     named("demo", &demo.json(), &["alice", "bob", "carol"]);
-    for scenario in [&["--tail", "--leave", "1"][..], &["--rejoin", "2"], &["--late-joiner", "2"]] {
+    for scenario in [&["--tail", "--leave", "1"][..], &["--rejoin", "2"], &["--late-joiner", "2"], &["--members"]] {
         let group = ["simulate", "--participants", "4", "--messages", "8", "--loss", "0", "--json"];
         named("simulate", &run(&[&group[..], scenario].concat(), b"").json(), &[]);
     }

@@ -158,4 +158,22 @@ fn a_mixed_world_takes_no_options_of_a_group() {
     assert_eq!((signed.code, signed.json()["violations"].to_string()), (0, "[]".to_owned()), "{}", signed.stderr);
     assert_ne!(signed.json()["trace"], mixed.json()["trace"]);
     assert_eq!(run(&["simulate", "--signed"], b"").code, 2);
+    let members = run(&["simulate", "--mixed", "--members", "--seed", "1", "--json"], b"");
+    assert_ne!(members.json()["trace"], mixed.json()["trace"], "another world");
+    assert_eq!(run(&["simulate", "--mixed", "--members", "--signed"], b"").code, 2);
+}
+
+#[test]
+fn members_are_told_when_all_have_a_message_and_when_it_is_stable_and_what_that_costs() {
+    let line = &run(&[&SMALL[..], &["--members"]].concat(), b"").json();
+    let members = &line["members"];
+    assert_eq!(members["stable"], 4 * 20);
+    assert!(members["delivered_to_all"].as_u64() >= Some(19), "{members}");
+    for times in ["delivered_to_all_ms", "stability_lag_ms"] {
+        assert!(members[times]["p50"].as_u64() > Some(0), "{members}");
+    }
+    let (with, without) = (&line["wire_bytes_per_message"], &members["wire_bytes_per_message_without"]);
+    assert!(with.as_f64() > Some(0.0) && without.as_f64() > Some(0.0), "{line}");
+    assert!(run(&SMALL, b"").json().get("members").is_none());
+    run(&["simulate", "--members", "--dialect", "nim"], b"").failed(1, "--members");
 }

@@ -96,6 +96,10 @@ pub struct Args {
     /// Each participant has settings of its own: half to twice the others' times and log.
     #[arg(long)]
     pub mixed_settings: bool,
+    /// Everybody signs, and every application knows who the members are: report when messages had come to all of them and
+    /// were stable, and what that costs beside the same run without. With --mixed: worlds of members that join and leave.
+    #[arg(long)]
+    pub members: bool,
     /// Cut the first participant off until this many milliseconds after the last message.
     #[arg(long, value_name = "MS")]
     pub partition: Option<u64>,
@@ -151,7 +155,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = OF_A_GROUP)]
     pub mixed: bool,
     /// With --mixed: every member signs what it says, and strangers forge, lie and replay all the time.
-    #[arg(long, requires = "mixed")]
+    #[arg(long, requires = "mixed", conflicts_with = "members")]
     pub signed: bool,
     /// One JSON object per seed.
     #[arg(long)]
@@ -160,6 +164,9 @@ pub struct Args {
     #[arg(long, value_name = "SVG")]
     pub plot: Option<PathBuf>,
 }
+
+/// Members that a set has at most.
+const MAX_MEMBERS: u32 = 1_024;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -198,6 +205,9 @@ impl Args {
         if self.leave >= self.participants {
             bail!("--leave {}: of {} participants at least one must stay", self.leave, self.participants);
         }
+        if self.members && (self.participants > MAX_MEMBERS || self.dialect == Spoken::Nim) {
+            bail!("--members is for up to {MAX_MEMBERS} participants, not of nim-sds: it has no sync messages");
+        }
         if let Some(at) = self.late_joiner.filter(|at| *at as usize >= group.messages) {
             bail!("--late-joiner {at}: it comes before one of the {} messages, or not at all", group.messages);
         }
@@ -234,6 +244,7 @@ impl Args {
         group.burst = self.burst.is_some();
         group.content_bytes = self.bytes as usize;
         group.mixed_settings = self.mixed_settings;
+        (group.signed, group.members) = (self.members, self.members);
         group.cut_off = self.partition.map(Duration::from_millis);
         group.rejoin = self.rejoin.map(|missed| missed as usize);
         group.archive = self.archive;
@@ -291,6 +302,7 @@ impl Args {
         let flags = [
             (self.bursty_loss, "bursty-loss"),
             (self.mixed_settings, "mixed-settings"),
+            (self.members, "members"),
             (self.archive, "archive"),
             (self.no_resend, "no-resend"),
             (self.catch_up, "catch-up"),

@@ -21,6 +21,8 @@ pub struct Line {
     acknowledged: usize,
     never_acknowledged: usize,
     first_acknowledgement_ms: Percentiles,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    members: Option<Members>,
     gaps: usize,
     gap_detection_ms: Percentiles,
     transmissions_per_message: f64,
@@ -57,6 +59,30 @@ impl Percentiles {
     fn of(ascending: &[u32]) -> Self {
         let at = |share| Report::percentile(ascending, share);
         Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1.0) }
+    }
+}
+
+/// What members were told; times count from the sending of each message.
+#[derive(Debug, Serialize)]
+struct Members {
+    delivered_to_all: usize,
+    delivered_to_all_ms: Percentiles,
+    /// Messages that became stable, each once for every member.
+    stable: usize,
+    stability_lag_ms: Percentiles,
+    wire_bytes_per_message_without: f64,
+}
+
+impl Members {
+    fn of(report: &Report, without: &Report) -> Self {
+        let (to_all, stable) = (&report.to_all_ms, &report.stable_ms);
+        Self {
+            delivered_to_all: to_all.len(),
+            delivered_to_all_ms: Percentiles::of(to_all),
+            stable: stable.len(),
+            stability_lag_ms: Percentiles::of(stable),
+            wire_bytes_per_message_without: ratio(without.bytes, without.messages as u64),
+        }
     }
 }
 
@@ -137,8 +163,8 @@ fn ratio(count: u64, of: u64) -> f64 {
 }
 
 impl Line {
-    /// The figures of a report.
-    pub fn new(args: &Args, report: &Report) -> Self {
+    /// The figures of a report, beside that of the same group without members where there are some.
+    pub fn new(args: &Args, report: &Report, without: Option<&Report>) -> Self {
         let messages = report.messages as u64;
         Self {
             seed: report.seed,
@@ -152,6 +178,7 @@ impl Line {
             acknowledged: report.acknowledged_ms.len(),
             never_acknowledged: report.never_acknowledged,
             first_acknowledgement_ms: Percentiles::of(&report.acknowledged_ms),
+            members: without.map(|without| Members::of(report, without)),
             gaps: report.gaps_found_ms.len(),
             gap_detection_ms: Percentiles::of(&report.gaps_found_ms),
             transmissions_per_message: ratio(report.transmissions, messages),
@@ -197,6 +224,12 @@ impl Line {
             self.transmissions_per_message,
             self.wire_bytes_per_message
         ));
+        if let Some(Members { delivered_to_all, delivered_to_all_ms, stable, stability_lag_ms, .. }) = &self.members {
+            screen.line(format_args!(
+                "  members: {delivered_to_all} delivered to all, p50 {} ms, p99 {} ms; {stable} times stable, p50 {} ms, p99 {} ms",
+                delivered_to_all_ms.p50, delivered_to_all_ms.p99, stability_lag_ms.p50, stability_lag_ms.p99
+            ));
+        }
         if let Some(rejoin) = &self.rejoin {
             screen.line(format_args!(
                 "  away: {} of {} missed messages shown, the first after {}, all after {}; {} lost, {} gaps told",
