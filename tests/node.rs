@@ -147,6 +147,33 @@ async fn a_network_that_goes_and_comes_back_is_told_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_network_has_not_taken_is_not_given_up_and_its_answers_are_waited_for_from_then_on() {
+    let (plug, alice, bob) = with_a_plug();
+    let (bobs, mut told) = bob.join("lobby").await.unwrap();
+    plug.disconnect();
+    let (one, two) = (bobs.send("one").await.unwrap(), bobs.send("two").await.unwrap());
+    // Five resends take three minutes.
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    plug.partition(0);
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        match told.next().await.unwrap() {
+            ChannelEvent::Sent { request } => seen.push(request),
+            event @ ChannelEvent::DeliveryError { .. } => panic!("{event:?}"),
+            _ => {}
+        }
+    }
+    assert_eq!(seen, [one.clone(), two.clone()]);
+    for request in [&one, &two] {
+        assert_eq!(bobs.request(request).unwrap(), Some(RequestState::Pending));
+    }
+    let (_alices, mut alice_hears) = alice.join("lobby").await.unwrap();
+    let mut heard = vec![hears(&mut alice_hears).await, hears(&mut alice_hears).await];
+    heard.sort();
+    assert_eq!(heard, ["one", "two"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_network_is_back_what_nobody_has_goes_out_at_once() {
     let (plug, alice, bob) = with_a_plug();
     let (_alices, mut alice_hears) = alice.join("lobby").await.unwrap();

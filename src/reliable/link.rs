@@ -157,7 +157,7 @@ pub(super) async fn publish(
             // Something more urgent came.
             () = link.outbox.before(priority) => continue,
         }
-        let Some((outgoing, is_due)) = link.outbox.take() else { continue };
+        let Some(outgoing) = link.outbox.take() else { continue };
         let (mut wait, request) = (FIRST_WAIT, outgoing.request().cloned());
         let own = outgoing.own().cloned();
         let priority = outgoing.priority();
@@ -184,13 +184,16 @@ pub(super) async fn publish(
                     link.hint(&manager, &channel, own, hint).await;
                 }
                 if let Some(request) = request {
-                    if is_due {
+                    if link.outbox.is_over(request.message()) {
                         link.count_from_now(&manager, &channel, request.message()).await;
                     }
                     link.tell(ChannelEvent::Sent { request });
                 }
             }
-            (Err(error), Some(request)) => link.tell(ChannelEvent::SendError { request, segment: None, error }),
+            (Err(error), Some(request)) => {
+                link.outbox.is_over(request.message());
+                link.tell(ChannelEvent::SendError { request, segment: None, error });
+            }
             (Err(error), None) => debug!(%channel, %error, "a transmission was refused"),
         }
     }

@@ -169,13 +169,17 @@ impl Outbox {
         }
     }
 
-    /// The next message, and whether it should have been sent again while it waited.
-    pub(super) fn take(&self) -> Option<(Outgoing, bool)> {
+    /// The next message.
+    pub(super) fn take(&self) -> Option<Outgoing> {
         let mut waiting = self.lock();
         let outgoing = waiting.queues.values_mut().find_map(VecDeque::pop_front)?;
         waiting.bytes -= outgoing.bytes.len();
-        let is_due = outgoing.request().and_then(|request| waiting.unsent.remove(request.message()));
-        Some((outgoing, is_due.unwrap_or(false)))
+        Some(outgoing)
+    }
+
+    /// The network has taken this for the first time, or never will. Says whether it should have been sent again meanwhile.
+    pub(super) fn is_over(&self, message: &MessageId) -> bool {
+        self.lock().unsent.remove(message).unwrap_or(false)
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
