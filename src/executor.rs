@@ -2,8 +2,9 @@
 //!
 //! A [`Channel`] says what must happen: save, then transmit, then tell. Making that happen in order, around a store that
 //! is slow, fails or hangs, and around callbacks that call back, is a state machine of its own, and this is it. It takes
-//! an [`Input`] in and gives [`Effect`]s out, for its driver to carry out in the order given. `ReliabilityManager` drives
-//! it with tokio, `examples/without_runtime.rs` with one plain thread, the simulation in `sim::executor` with a seed.
+//! an [`Input`] in and gives [`Effect`]s out, for its driver to carry out in the order given. `examples/without_runtime.rs`
+//! drives it with one plain thread, the simulation in `sim::executor` with a seed. `ReliabilityManager` drives its lanes with
+//! tokio, each behind a lock of its own; the map, the number of channels and the end of all are its own there.
 //!
 //! - A [`Lane`] is one channel: absent, being loaded, open, being closed, being wiped. It is a machine by itself, so that
 //!   a driver may put each behind a lock of its own. [`Executor`] is a map of lanes and what spans them.
