@@ -22,10 +22,3 @@ pub(super) fn limit(now: WallTime, drift: Duration) -> Lamport {
 pub(super) fn is_unset(now: WallTime) -> bool {
     now.as_millis() < FIRST_PLAUSIBLE_MS
 }
-
-/// Where a clock that stands beyond the limit is set back to: the highest time accepted from others if that is
-/// itself within the limit, but not before now.
-pub(super) fn reset(now: WallTime, highest_received: Lamport, limit: Lamport, dialect: Dialect) -> Lamport {
-    let received = if highest_received <= limit { highest_received } else { Lamport(0) };
-    dialect.lamport_at(now).max(received)
-}

@@ -158,7 +158,18 @@ impl Channel {
         if clock <= limit || clock::is_unset(self.now.wall) {
             return clock;
         }
-        clock::reset(self.now.wall, self.meta.highest_received, limit, self.config.dialect)
+        self.config.dialect.lamport_at(self.now.wall).max(self.highest_received(limit))
+    }
+
+    /// The highest time of others' messages delivered here, of those within this limit.
+    fn highest_received(&self, limit: Lamport) -> Lamport {
+        if self.meta.highest_received <= limit {
+            return self.meta.highest_received;
+        }
+        let beyond = |logged: &&Logged| logged.body.key.lamport > limit;
+        let mut within = self.log.iter().rev().skip_while(beyond);
+        let highest = within.find(|logged| logged.body.sender != self.participant);
+        highest.map_or(Lamport(0), |logged| logged.body.key.lamport)
     }
 
     /// A clock beyond what others accept is set back, and what was sent under it has failed (docs/protocol.md section 3);

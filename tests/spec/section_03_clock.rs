@@ -152,6 +152,17 @@ fn a_clock_beyond_the_limit_is_reset_to_the_highest_time_accepted_from_others_wh
 }
 
 #[test]
+fn a_clock_that_is_set_back_stays_above_what_was_delivered_within_the_limit() {
+    let mut alice = peer("alice");
+    alice.wall_offset = EPOCH + 100 * DAY;
+    alice.receive(&message("bob", "m1", 6_000, &[]));
+    alice.receive(&message("bob", "beyond", 100 * DAY, &["m1"]));
+    alice.wall_offset = EPOCH;
+    let sent = alice.send("after both").lamport;
+    assert_eq!(sent, Some(Lamport(EPOCH + 6_001)), "others have m1 and take in what follows it");
+}
+
+#[test]
 fn a_clock_beyond_the_limit_is_reset_at_load() {
     let mut alice = peer("alice");
     alice.wall_offset = EPOCH + 100 * DAY;
