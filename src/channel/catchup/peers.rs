@@ -186,8 +186,10 @@ impl Peers {
         (peer.failures, peer.different) = (0, None);
         if !fruitless {
             peer.in_vain = 0;
-        } else if let Compared::Different(pair) | Compared::Behind(pair) = compared {
-            peer.fruitless = Some(pair);
+        } else if !matches!(compared, Compared::Equal { .. }) {
+            if let Compared::Different(pair) | Compared::Behind(pair) = compared {
+                peer.fruitless = Some(pair);
+            }
             peer.rests_until = now.after(back_off(peer.in_vain));
             peer.in_vain = peer.in_vain.saturating_add(1);
         }
