@@ -26,8 +26,8 @@ impl HistoryUpdate {
 
 /// What one operation changed: changed rows only, to be saved together or not at all.
 ///
-/// It is exhaustive, as [`HistoryUpdate`] and [`ChannelData`] are: a store must see at compile time that there is something
-/// new to keep.
+/// It is exhaustive, as [`HistoryUpdate`] and [`ChannelData`](super::ChannelData) are: a store must see at compile time that
+/// there is something new to keep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Commit {
     /// The new meta, when it changed.
