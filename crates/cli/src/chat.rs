@@ -77,6 +77,7 @@ async fn chat(args: &Args) -> anyhow::Result<()> {
     if let Some(name) = args.name.as_deref().filter(|name| name.len() > max) {
         anyhow::bail!("a name has 1 to {max} bytes, this one has {}; choose a shorter --name", name.len());
     }
+    args.nats.check()?;
     let place = Place::find(args.name.as_deref(), args.data.as_deref())?;
     let mut network = Coming::join(&args.udp, &args.nats).await?;
     let note = format!("you are {} in {}, kept in {}", place.name, args.channel, place.dir.display());

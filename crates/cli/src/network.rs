@@ -60,6 +60,17 @@ pub(crate) struct NatsArgs {
     pub(crate) nats_credentials: Option<PathBuf>,
 }
 
+impl NatsArgs {
+    /// Whether this program can do what is asked of it.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        if cfg!(feature = "nats") || self.nats.is_none() { Ok(()) } else { Err(without_nats()) }
+    }
+}
+
+fn without_nats() -> anyhow::Error {
+    anyhow::anyhow!("this program was built without NATS; build it with `cargo build --features nats`")
+}
+
 pub(crate) struct Network {
     pub(crate) transport: Arc<dyn Transport>,
     /// Where the network itself can keep messages.
@@ -98,7 +109,7 @@ impl Network {
 
     #[cfg(not(feature = "nats"))]
     async fn nats(_: &str, _: &NatsArgs) -> anyhow::Result<Self> {
-        anyhow::bail!("this program was built without NATS; build it with `cargo build --features nats`")
+        Err(without_nats())
     }
 
     /// A server of NATS. It need not be there yet; wrong credentials are an error.
