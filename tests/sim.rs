@@ -216,7 +216,7 @@ fn worlds_that_found_a_defect_keep_every_invariant() {
         let report = mixed::run_with_members(seed, None);
         assert!(report.violations.is_empty(), "seed {seed} with members: {}", report.violations[0]);
     }
-    for seed in [520, 1782, 2768, 9546] {
+    for seed in [520, 1782, 2768, 3008, 9305, 9546] {
         let report = mixed::run_signed(seed, None);
         assert!(report.violations.is_empty(), "seed {seed} that signs: {}", report.violations[0]);
     }

@@ -242,7 +242,7 @@ impl Oracle {
             Box::new(archives::Archives),
             Box::new(conflict::Conflict::default()),
             Box::new(bounds::Bounds::default()),
-            Box::new(causality::Causality),
+            Box::new(causality::Causality::default()),
             Box::new(clock::Clocks::default()),
             Box::new(durability::Durability::default()),
             Box::new(erased::Erased::default()),

@@ -12,8 +12,11 @@ use crate::state::LogKey;
 
 use super::{Invariant, Scene, Seen};
 
-#[derive(Debug)]
-pub(super) struct Causality;
+#[derive(Debug, Default)]
+pub(super) struct Causality {
+    /// Who is opened from a torn store before it told where it began: what it tells first may be its history.
+    torn: BTreeSet<usize>,
+}
 
 impl Invariant for Causality {
     fn name(&self) -> &'static str {
@@ -21,7 +24,21 @@ impl Invariant for Causality {
     }
 
     fn look(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
-        let Seen::Told { node, event, .. } = seen else { return Ok(()) };
+        let (node, event) = match seen {
+            Seen::Told { node, event, .. } => (node, event),
+            Seen::Restarted { node, torn: true, .. } if scene.registry.begun(*node).joined.is_none() => {
+                self.torn.insert(*node);
+                return Ok(());
+            }
+            Seen::Stepped { node } => {
+                self.torn.remove(node);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        if self.torn.contains(node) {
+            return Ok(());
+        }
         let Event::MessageDelivered(delivery) = event else { return Ok(()) };
         let registry = scene.registry;
         let key: &LogKey = &delivery.body.key;
