@@ -25,7 +25,7 @@ use reliable_channel::manager::ManualClock;
 use reliable_channel::types::WallTime;
 
 use crate::screen::{self, Screen};
-use crate::store::{StoreArgs, obstacle};
+use crate::store::{StoreArgs, cannot};
 use conversation::Conversation;
 use narrator::Narrator;
 use network::Network;
@@ -189,22 +189,14 @@ fn options(loss: f64) -> Config {
     config
 }
 
-fn unusable(dir: &Path, error: std::io::Error) -> anyhow::Result<()> {
-    match obstacle(&error) {
-        Some(obstacle) => bail!("cannot use --data {}: {obstacle}", dir.display()),
-        None => Err(error).with_context(|| format!("cannot use --data {}", dir.display())),
-    }
-}
-
 /// A demo does not mix with what another run left: `--data` must be new or empty.
 fn check_empty(dir: &Path) -> anyhow::Result<()> {
     let shown = dir.display();
+    let unusable = |error| cannot(&format!("cannot use --data {shown}"), error);
     match fs::read_dir(dir) {
         // Whatever is wrong with it is told before anything is shown.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            fs::create_dir_all(dir).or_else(|error| unusable(dir, error))
-        }
-        Err(error) => unusable(dir, error),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => fs::create_dir_all(dir).map_err(unusable),
+        Err(error) => Err(unusable(error)),
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
             Some(_) => bail!("--data {shown} is not empty; a demo begins with an empty directory"),

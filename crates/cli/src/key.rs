@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use reliable_channel::authenticity::Ed25519;
 
-use crate::store::obstacle;
+use crate::store::cannot;
 
 /// Bytes of a secret.
 const BYTES: usize = 32;
@@ -66,11 +66,6 @@ fn make(path: &Path) -> anyhow::Result<[u8; BYTES]> {
         file.as_file().sync_all()?;
         file.persist_noclobber(path).map_err(|error| error.error)
     };
-    if let Err(error) = written() {
-        match obstacle(&error) {
-            Some(obstacle) => bail!("cannot make the key {}: {obstacle}", path.display()),
-            None => return Err(error).with_context(|| format!("cannot make the key {}", path.display())),
-        }
-    }
+    written().map_err(|error| cannot(&format!("cannot make the key {}", path.display()), error))?;
     Ok(secret)
 }

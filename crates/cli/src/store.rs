@@ -157,7 +157,7 @@ pub(crate) async fn load(store: &dyn Persistence, dir: &Path, channel: &ChannelI
 }
 
 /// What the system has against a directory, and what to do; nothing for what no other directory would mend.
-pub(crate) fn obstacle(error: &io::Error) -> Option<&'static str> {
+fn obstacle(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             Some("there is a file of that name, or above it; choose a directory, or a name for a new one")
@@ -170,6 +170,14 @@ pub(crate) fn obstacle(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::InvalidFilename => Some("its name is too long, or not one; choose another directory"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(NO_SPACE),
         _ => None,
+    }
+}
+
+/// What the system does not let happen, with what to do about it where that is known.
+pub(crate) fn cannot(what: &str, error: io::Error) -> anyhow::Error {
+    match obstacle(&error) {
+        Some(obstacle) => anyhow!("{what}: {obstacle}"),
+        None => anyhow::Error::new(error).context(what.to_owned()),
     }
 }
 
