@@ -184,14 +184,14 @@ pub(super) async fn publish(
                     link.hint(&manager, &channel, own, hint).await;
                 }
                 if let Some(request) = request {
-                    if link.outbox.is_over(request.message()) {
+                    if link.outbox.end_wait(request.message()) {
                         link.count_from_now(&manager, &channel, request.message()).await;
                     }
                     link.tell(ChannelEvent::Sent { request });
                 }
             }
             (Err(error), Some(request)) => {
-                link.outbox.is_over(request.message());
+                link.outbox.end_wait(request.message());
                 link.tell(ChannelEvent::SendError { request, segment: None, error });
             }
             (Err(error), None) => debug!(%channel, %error, "a transmission was refused"),

@@ -178,7 +178,7 @@ impl Outbox {
     }
 
     /// The network has taken this for the first time, or never will. Says whether it should have been sent again meanwhile.
-    pub(super) fn is_over(&self, message: &MessageId) -> bool {
+    pub(super) fn end_wait(&self, message: &MessageId) -> bool {
         self.lock().unsent.remove(message).unwrap_or(false)
     }
 
